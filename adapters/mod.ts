@@ -1,0 +1,11 @@
+/** Adapters and their algebra. To add one: its file, a line here, a row in the adapter tests. @module */
+export * from "./adapter.ts";
+export * from "./butterfly.ts";
+export * from "./compose.ts";
+export * from "./hybrid.ts";
+export * from "./identity.ts";
+export * from "./low_rank.ts";
+export * from "./mix.ts";
+export * from "./parallel.ts";
+export * from "./place.ts";
+export * from "./scale.ts";

@@ -1,0 +1,100 @@
+/** From a pure function to a plan: trace, put in a line, fuse, plan. No effects. @module */
+import * as Either from "fp-ts/Either.js";
+import { type Aval, type DType, showAval, ShapeError } from "./ir/aval.ts";
+import { linearise, type Program } from "./ir/program.ts";
+import { input, type Tensor } from "./ir/tensor.ts";
+import { leaves, type MapTree, mapTree, type Tree } from "./ir/tree.ts";
+import { makePlan } from "./plan/make_plan.ts";
+import type { Plan } from "./plan/plan.ts";
+
+/** Options of {@linkcode compile}. */
+export interface CompileOptions {
+  /** Buffers that one kernel may bind; default 8, WebGPU's guaranteed minimum. */
+  readonly maxSlots?: number;
+  /** Paths of outputs that take over the memory of the input of the given path. */
+  readonly inPlace?: readonly { readonly output: string; readonly input: string }[];
+}
+
+/** A function compiled for fixed shapes. */
+export interface Compiled {
+  readonly program: Program;
+  readonly plan: Plan;
+  /** Paths in the tree of arguments, in the plan's order. */
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+}
+
+/** Whether a tree's leaf is an aval. */
+export function isAval(x: unknown): x is Aval {
+  return typeof x === "object" && x !== null && "shape" in x && "dtype" in x && !("op" in x);
+}
+
+/** Whether a tree's leaf is a tensor. */
+export function isTensor(x: unknown): x is Tensor {
+  return typeof x === "object" && x !== null && "op" in x && "aval" in x;
+}
+
+/** A traced function: its graph's ends, by path. */
+export interface Traced {
+  readonly inputs: readonly { readonly path: string; readonly leaf: Tensor }[];
+  readonly outputs: readonly { readonly path: string; readonly leaf: Tensor }[];
+}
+
+/** Call `f` on fresh inputs shaped like the tree `avals`. */
+export function traceTree<A>(
+  f: (x: MapTree<A, Aval, Tensor>) => Tree<Tensor>,
+  avals: A,
+): Traced {
+  const inputs: { path: string; leaf: Tensor }[] = [];
+  const xs = mapTree<A, Aval, Tensor>(avals, isAval, (a, path) => {
+    const leaf = input(a, path);
+    inputs.push({ path, leaf });
+    return leaf;
+  });
+  return { inputs, outputs: leaves<Tensor>(f(xs), isTensor) };
+}
+
+/**
+ * Compile `f` for arguments shaped like the tree `avals`. Left: shapes that do not fit, with the place in the user's
+ * program. Arguments and results are trees; a result that should update an argument in place is named in `inPlace`.
+ */
+export function compile<A>(
+  f: (x: MapTree<A, Aval, Tensor>) => Tree<Tensor>,
+  avals: A,
+  options: CompileOptions = {},
+): Either.Either<ShapeError, Compiled> {
+  try {
+    return Either.right(compileTraced(traceTree(f, avals), options));
+  } catch (error) {
+    if (error instanceof ShapeError) return Either.left(error);
+    throw error;
+  }
+}
+
+/** Compile a graph that was traced already. */
+export function compileTraced({ inputs, outputs }: Traced, options: CompileOptions = {}): Compiled {
+  const find = (ends: Traced["inputs"], path: string, what: string): number => {
+    const i = ends.findIndex((e) => e.path === path);
+    if (i < 0) throw new Error(`There is no ${what} "${path}"; there are: ${ends.map((e) => e.path).join(", ")}.`);
+    return i;
+  };
+  const donations = (options.inPlace ?? []).map(({ output, input }) => {
+    const pair = { output: find(outputs, output, "output"), input: find(inputs, input, "input") };
+    requireSameAval(inputs[pair.input]!.leaf, outputs[pair.output]!.leaf, input);
+    return pair;
+  });
+  const program = linearise(inputs.map((x) => x.leaf), outputs.map((x) => x.leaf));
+  const plan = makePlan(program, { maxSlots: options.maxSlots ?? 8 }, donations);
+  return { program, plan, inputs: inputs.map((x) => x.path), outputs: outputs.map((x) => x.path) };
+}
+
+function requireSameAval(x: Tensor, y: Tensor, path: string): void {
+  if (showAval(x.aval) !== showAval(y.aval)) {
+    throw new ShapeError(`Cannot update ${path} ${showAval(x.aval)} in place by ${showAval(y.aval)}: they must be the same.`);
+  }
+}
+
+/** A tree of avals like a tree of things that have a shape and a dtype. */
+export function avalOf(x: { readonly shape: readonly number[]; readonly dtype: DType }): Aval {
+  return { shape: x.shape, dtype: x.dtype };
+}

@@ -1,0 +1,3 @@
+/** Differentiation. @module */
+export * from "./cotangent.ts";
+export * from "./vjp.ts";

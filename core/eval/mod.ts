@@ -1,0 +1,2 @@
+/** The float64 reference. @module */
+export * from "./evaluate.ts";

@@ -1,0 +1,105 @@
+/** Finishing: a draft becomes a kernel with its own slot numbers, and a list of what to bind there. @module */
+import { type Expr, loadsOf, mapExpr } from "../ir/expr.ts";
+import { type Ix, ixSubstitute } from "../ir/ix.ts";
+import type { Program } from "../ir/program.ts";
+import { type Binding, type Bindings, type Draft, readSlots, writeSlots } from "./draft.ts";
+import { type Form, type Kernel, type Slot, type Store, valuesOf } from "./kernel.ts";
+
+/** A kernel and the values to bind to its slots, in order. */
+export interface Use {
+  readonly kernel: Kernel;
+  readonly bound: readonly Binding[];
+  /** Values written, by slot. */
+  readonly writes: readonly number[];
+}
+
+/**
+ * Number the slots: what is read in order of appearance, then what is written. `inPlace` maps a written value to an
+ * input whose memory it takes over; it must satisfy {@linkcode canUpdate}.
+ */
+export function finish(program: Program, draft: Draft, bindings: Bindings, inPlace: ReadonlyMap<number, number>): Use {
+  const reads = readSlots(draft.body), writes = [...new Set(writeSlots(draft.body))];
+  const number = new Map<number, number>();
+  const slots: Slot[] = [];
+  const bound: Binding[] = [];
+  const add = (slot: number, access: Slot["access"]): void => {
+    const binding = bindings.at(slot);
+    number.set(slot, slots.length);
+    slots.push({ dtype: program.nodes[binding.node]!.aval.dtype, access });
+    bound.push(binding);
+  };
+  const taken = new Map(writes.flatMap((slot) => {
+    const from = inPlace.get(bindings.at(slot).node);
+    return from === undefined ? [] : [[bindings.slot(from), slot] as const];
+  }));
+  for (const slot of reads) add(slot, taken.has(slot) ? "readwrite" : "read");
+  for (const slot of writes) {
+    const from = inPlace.get(bindings.at(slot).node);
+    const shared = from === undefined ? undefined : number.get(bindings.slot(from));
+    if (shared === undefined) add(slot, "write");
+    else number.set(slot, shared);
+  }
+  return { kernel: { name: nameOf(program, draft), slots, body: renumber(draft.body, number) }, bound, writes: draft.writes };
+}
+
+/** Whether a draft reads input `from` only where it writes `to`, so that `to` can take its place in memory. */
+export function canUpdate(draft: Draft, bindings: Bindings, from: number, to: number): boolean {
+  const stores = "stores" in draft.body
+    ? [...draft.body.stores, ...(draft.body.form === "row" ? draft.body.rowStores : [])]
+    : [];
+  const store = stores.find((s) => bindings.at(s.slot).node === to);
+  if (!store || draft.body.form !== "row" || draft.body.reduces.length > 0) return false;
+  return loadsOf(valuesOf(draft.body)).filter((l) => bindings.at(l.slot).node === from)
+    .every((l) => bindings.at(l.slot).base === 0 && l.ix.key === store.ix.key && l.valid.length === 0);
+}
+
+function renumber(body: Form, number: ReadonlyMap<number, number>): Form {
+  const memo = new Map<Expr, Expr>();
+  const none = new Map<string, Ix>();
+  const inIx = (ix: Ix): Ix => ixSubstitute(ix, none, expr);
+  const expr = (e: Expr): Expr =>
+    mapExpr(e, (leaf) => {
+      if (leaf.kind === "index") return { ...leaf, ix: inIx(leaf.ix) };
+      if (leaf.kind !== "load") return leaf;
+      const valid = leaf.valid.map((c) => ({ ...c, ix: inIx(c.ix) }));
+      return { ...leaf, slot: number.get(leaf.slot)!, ix: inIx(leaf.ix), valid };
+    }, memo);
+  const store = (s: Store): Store => ({ slot: number.get(s.slot)!, ix: inIx(s.ix), value: expr(s.value) });
+  switch (body.form) {
+    case "row":
+      return {
+        ...body,
+        reduces: body.reduces.map((r) => ({ ...r, value: expr(r.value) })),
+        rowStores: body.rowStores.map(store),
+        stores: body.stores.map(store),
+      };
+    case "contract":
+      return {
+        ...body,
+        terms: body.terms.map((t) => ({ ...t, left: expr(t.left), right: expr(t.right) })),
+        stores: body.stores.map(store),
+      };
+    case "stages":
+      return { ...body, coefficients: number.get(body.coefficients)!, x: expr(body.x), stores: body.stores.map(store) };
+    case "stagesGrad":
+      return {
+        ...body,
+        coefficients: number.get(body.coefficients)!,
+        x: expr(body.x),
+        ct: expr(body.ct),
+        out: number.get(body.out)!,
+      };
+    case "solve":
+      return { ...body, a: expr(body.a), b: expr(body.b), stores: body.stores.map(store) };
+    case "scatter":
+      return { ...body, index: expr(body.index), value: expr(body.value), out: number.get(body.out)! };
+  }
+}
+
+/** The form and up to four of the ops inside, newest last. */
+function nameOf(program: Program, draft: Draft): string {
+  const ops = [...new Set([...draft.inlined, ...draft.writes])].sort((a, b) => a - b).map((id) => program.nodes[id]!)
+    .filter((n) => n.rules && n.rules.lower.kind !== "view" && n.op !== "fill").map((n) => n.op);
+  const distinct = [...new Set(ops)].filter((op) => op !== draft.body.form);
+  return [draft.body.form, ...distinct.slice(-4)].join("_");
+}

@@ -1,0 +1,70 @@
+/** Kernels as WGSL, the language of WebGPU. @module */
+import type { Kernel } from "./kernel.ts";
+import { contract } from "./wgsl_contract.ts";
+import { Module, Scope } from "./wgsl_expr.ts";
+import { defaultLimits, type WgslLimits } from "./wgsl_memory.ts";
+import { row } from "./wgsl_row.ts";
+import { scatter } from "./wgsl_scatter.ts";
+import { solve } from "./wgsl_solve.ts";
+import { stages } from "./wgsl_stages.ts";
+import { stagesGrad } from "./wgsl_stages_grad.ts";
+
+export { defaultLimits, type WgslLimits } from "./wgsl_memory.ts";
+
+/** How a form is spread over the device; its printer has written the body of the entry point into a scope. */
+export interface Grid {
+  /** Workgroups; the body finds its own number in `unit` and its invocation in `lane`. */
+  readonly units: number;
+  /** Invocations of a workgroup. */
+  readonly lanes: number;
+}
+
+/** A shader and how many workgroups to dispatch; the entry point is `main`. */
+export interface Wgsl {
+  readonly code: string;
+  readonly workgroups: readonly [number, number, number];
+}
+
+/** WebGPU's limit of workgroups along one dimension. */
+const MAX_GROUPS = 65535;
+
+/** Print a kernel; slot i is binding i of group 0. Throws where a form does not fit into workgroup memory. */
+export function wgsl(kernel: Kernel, limits: WgslLimits = defaultLimits): Wgsl {
+  const module = new Module(kernel, limits);
+  const scope = new Scope(module);
+  const { units, lanes } = print(module, scope);
+  const y = Math.max(1, Math.ceil(units / MAX_GROUPS)), x = Math.ceil(units / y);
+  const unit = y === 1 ? ["let unit = group.x;"] : [
+    `let unit = group.x + group.y * ${x}u;`,
+    ...(x * y > units ? [`if (unit >= ${units}u) { return; }`] : []),
+  ];
+  const code = [
+    `// ${kernel.name}`,
+    ...module.preamble(),
+    `@compute @workgroup_size(${lanes})`,
+    "fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {",
+    ...[...unit, ...scope.lines].map((l) => `  ${l}`),
+    "}",
+    "",
+  ].join("\n");
+  // `enable` must come before everything but comments, which the preamble ensures.
+  return { code, workgroups: [x, y, 1] };
+}
+
+function print(module: Module, scope: Scope): Grid {
+  const { body } = module.kernel;
+  switch (body.form) {
+    case "row":
+      return row(scope, body);
+    case "contract":
+      return contract(scope, body);
+    case "stages":
+      return stages(scope, body);
+    case "stagesGrad":
+      return stagesGrad(scope, body);
+    case "solve":
+      return solve(scope, body);
+    case "scatter":
+      return scatter(scope, body);
+  }
+}

@@ -1,0 +1,279 @@
+/** WGSL text of scalar expressions and indices, within nested scopes of local names. @module */
+import { type Expr, type FnName, nodesOf, scalarFns, type ScalarType, varsOf } from "../ir/expr.ts";
+import type { Atom, Cond, Ix } from "../ir/ix.ts";
+import { type Kernel, type Store, valuesOf } from "./kernel.ts";
+import { accessors, declaration, loadText, storeText, type WgslLimits } from "./wgsl_memory.ts";
+
+/** The largest f32. */
+const LARGEST = 3.4028234663852886e38;
+
+/** A kernel's text in the making: what is shared by all of its scopes. */
+export class Module {
+  /** Workgroup variables and functions. */
+  readonly globals: string[] = [];
+  #names = 0;
+  readonly #helpers = new Set<string>();
+
+  constructor(readonly kernel: Kernel, readonly limits: WgslLimits) {}
+
+  /** A name not used before. */
+  fresh(prefix: string): string {
+    return `${prefix}${this.#names++}`;
+  }
+
+  /** Add a function once. */
+  helper(text: string): void {
+    if (!this.#helpers.has(text)) this.globals.push(text);
+    this.#helpers.add(text);
+  }
+
+  load(slot: number, at: string, type: ScalarType): string {
+    return loadText(this.kernel.slots[slot]!, slot, at, type, this.limits.f16);
+  }
+
+  store(slot: number, at: string, value: string, type: ScalarType): string {
+    return storeText(this.kernel.slots[slot]!, slot, at, value, type, this.limits.f16);
+  }
+
+  /** Everything before the entry point. */
+  preamble(): string[] {
+    const { slots } = this.kernel;
+    const { f16 } = this.limits;
+    return [
+      ...(f16 && slots.some((s) => s.dtype === "f16") ? ["enable f16;"] : []),
+      ...slots.map((s, i) => declaration(s, i, f16)),
+      ...slots.flatMap((s, i) => accessors(s, i, f16)),
+      ...this.globals,
+    ];
+  }
+}
+
+/** Values by name that expressions in a scope may use. */
+export interface Names {
+  /** WGSL text of loop variables, each a u32. */
+  readonly vars?: Readonly<Record<string, string>>;
+  /** WGSL text of accumulators. */
+  readonly accs?: ReadonlyMap<number, string>;
+}
+
+/** A block of statements; inner scopes see the names of outer ones. */
+export class Scope {
+  readonly lines: string[] = [];
+  readonly #known = new Map<string | Expr, string>();
+  readonly #vars: Readonly<Record<string, string>>;
+  readonly #accs: Map<number, string>;
+  #shared: ReadonlySet<Expr> = new Set();
+
+  constructor(readonly module: Module, names: Names = {}, readonly parent: Scope | null = null) {
+    this.#vars = { ...parent?.#vars, ...names.vars };
+    this.#accs = new Map([...(parent?.#accs ?? []), ...(names.accs ?? [])]);
+  }
+
+  /** Append a statement. */
+  line(...text: string[]): void {
+    this.lines.push(...text);
+  }
+
+  /** Append `header { … }`. */
+  block(header: string, names: Names, body: (inner: Scope) => void): void {
+    const inner = new Scope(this.module, names, this);
+    body(inner);
+    this.lines.push(`${header}${header ? " " : ""}{`, ...inner.lines.map((l) => `  ${l}`), "}");
+  }
+
+  /** From here on accumulator `id` is the local `name`. */
+  define(id: number, name: string): void {
+    this.#accs.set(id, name);
+  }
+
+  /** Compute here what does not depend on names that only inner scopes have. */
+  hoist(roots: readonly Expr[]): void {
+    const ready = (e: Expr): boolean =>
+      [...varsOf(e)].every((v) => v in this.#vars) && nodesOf([e]).every((n) => n.kind !== "acc" || this.#accs.has(n.id));
+    const visit = (e: Expr): void => {
+      if (e.kind !== "call" && e.kind !== "load") return;
+      if (ready(e)) this.#bind(e, this.value(e));
+      else if (e.kind === "call") e.args.forEach(visit);
+    };
+    roots.forEach(visit);
+  }
+
+  /** Texts of several values; subexpressions that they share are computed once. */
+  values(roots: readonly Expr[]): string[] {
+    this.#shared = sharedNodes(roots);
+    return roots.map((e) => this.value(e));
+  }
+
+  /** All values first, then the stores: a value may read what a store overwrites. */
+  stores(stores: readonly Store[]): void {
+    const values = this.values(stores.map((s) => s.value));
+    const indices = stores.map((s) => this.ix(s.ix));
+    stores.forEach((s, i) => this.line(this.module.store(s.slot, indices[i]!, values[i]!, s.value.type)));
+  }
+
+  /** The text of a value; loads and shared subexpressions become locals. */
+  value(e: Expr): string {
+    switch (e.kind) {
+      case "const":
+        return literal(e.value, e.type);
+      case "index":
+        return `i32(${this.ix(e.ix)})`;
+      case "acc": {
+        const name = this.#accs.get(e.id);
+        if (name === undefined) throw new Error(`Accumulator ${e.id} of ${this.module.kernel.name} is used before it is computed.`);
+        return name;
+      }
+      case "load": {
+        const key = `s${e.slot}[${e.ix.key}]:${e.type}${e.valid.map((c) => `?${c.ix.key}:${c.lo}:${c.hi}`).join("")}`;
+        return this.#find(key) ?? this.#let(key, "x", this.#load(e));
+      }
+      case "call": {
+        const known = this.#find(e);
+        if (known !== undefined) return known;
+        const text = this.#call(e);
+        return this.#shared.has(e) ? this.#let(e, "t", text) : text;
+      }
+    }
+  }
+
+  /** The text of an index, a u32. */
+  ix(ix: Ix): string {
+    // Arithmetic is modulo 2³², so that a negative part does no harm as long as the whole is not negative.
+    const terms = [...ix.terms].sort((a, b) => Number(b.coef > 0) - Number(a.coef > 0));
+    let text = "";
+    for (const { coef, atom } of terms) {
+      const size = Math.abs(coef);
+      const product = size === 1 ? this.#atom(atom) : `${this.#atom(atom)} * ${size}u`;
+      text = text ? `${text} ${coef > 0 ? "+" : "-"} ${product}` : coef > 0 ? product : `0u - ${product}`;
+    }
+    if (!text) return ix.constant < 0 ? `(0u - ${-ix.constant}u)` : `${ix.constant}u`;
+    if (ix.constant !== 0) text += ix.constant > 0 ? ` + ${ix.constant}u` : ` - ${-ix.constant}u`;
+    return text.includes(" ") ? `(${text})` : text;
+  }
+
+  #atom(atom: Atom): string {
+    if (atom.kind === "var") {
+      const name = this.#vars[atom.name];
+      if (name === undefined) throw new Error(`Loop variable ${atom.name} of ${this.module.kernel.name} is not in scope.`);
+      return name;
+    }
+    const known = this.#find(atom.key);
+    if (known !== undefined) return known;
+    if (atom.kind === "value") return this.#let(atom.key, "i", `u32(${this.value(atom.of)})`);
+    return this.#let(atom.key, "i", `${this.ix(atom.of)} ${atom.kind === "div" ? "/" : "%"} ${atom.by}u`);
+  }
+
+  #load({ slot, ix, valid, type }: Extract<Expr, { kind: "load" }>): string {
+    const conditions = valid.map((c) => this.#holds(c)).filter((text) => text !== "true");
+    if (conditions.length === 0) return this.module.load(slot, this.ix(ix), type);
+    const holds = this.#let(`?${conditions.join()}`, "v", conditions.join(" && "));
+    return `select(${literal(0, type)}, ${this.module.load(slot, `select(0u, ${this.ix(ix)}, ${holds})`, type)}, ${holds})`;
+  }
+
+  /** One unsigned comparison checks both ends. */
+  #holds({ ix, lo, hi }: Cond): string {
+    if (ix.lo >= lo && ix.hi < hi) return "true";
+    if (hi <= lo) return "false";
+    const at = this.ix(ix);
+    return lo === 0 ? `(${at} < ${hi}u)` : `((${at} ${lo < 0 ? "+" : "-"} ${Math.abs(lo)}u) < ${hi - lo}u)`;
+  }
+
+  #call(e: Extract<Expr, { kind: "call" }>): string {
+    if (e.args.every((a) => a.kind === "const")) {
+      return literal(scalarFns[e.fn].eval(...e.args.map((a) => (a as { value: number }).value)), e.type);
+    }
+    if (e.fn === "sin" || e.fn === "cos") this.module.helper(TURN);
+    return texts[e.fn](...e.args.map((a) => this.value(a)));
+  }
+
+  #find(key: string | Expr): string | undefined {
+    return this.#known.get(key) ?? this.parent?.#find(key);
+  }
+
+  #let(key: string | Expr, prefix: string, text: string): string {
+    const name = this.module.fresh(prefix);
+    this.lines.push(`let ${name} = ${text};`);
+    this.#known.set(key, name);
+    return name;
+  }
+
+  #bind(e: Expr, text: string): void {
+    if (e.kind === "call" && this.#find(e) === undefined) this.#let(e, "t", text);
+  }
+}
+
+/** Calls with more than one user among the roots. */
+function sharedNodes(roots: readonly Expr[]): Set<Expr> {
+  const seen = new Set<Expr>(), shared = new Set<Expr>();
+  const use = (e: Expr): void => {
+    if (seen.has(e)) shared.add(e);
+    seen.add(e);
+  };
+  roots.forEach(use);
+  for (const e of nodesOf(roots)) if (e.kind === "call") e.args.forEach(use);
+  return shared;
+}
+
+/** A literal. WGSL has none for infinities; the largest finite numbers stand for them. */
+export function literal(value: number, type: ScalarType): string {
+  switch (type) {
+    case "bool":
+      return value ? "true" : "false";
+    case "u32":
+      return `${value >>> 0}u`;
+    case "i32":
+      return value === -2147483648 ? "i32(-2147483648)" : value < 0 ? `(${value}i)` : `${value}i`;
+    case "f32": {
+      if (Number.isNaN(value)) throw new Error("A kernel has the constant NaN, which WGSL cannot express.");
+      const finite = Math.max(-LARGEST, Math.min(LARGEST, value));
+      const text = `${finite}${/[.e]/.test(`${finite}`) ? "" : ".0"}f`;
+      return value < 0 ? `(${text})` : text;
+    }
+  }
+}
+
+/** Builtin sines lose accuracy far from 0: take whole turns away first, 2π in two parts. */
+const TURN =
+  "fn turn(x: f32) -> f32 { let k = round(x * 0.15915494f); return fma(-k, 0.0019353072f, fma(-k, 6.28125f, x)); }";
+
+const infix = (op: string) => (a: string, b: string): string => `(${a} ${op} ${b})`;
+const prefix = (name: string) => (...args: string[]): string => `${name}(${args.join(", ")})`;
+
+const texts: Record<FnName, (...args: string[]) => string> = {
+  add: infix("+"),
+  sub: infix("-"),
+  mul: infix("*"),
+  div: infix("/"),
+  neg: (a) => `(-${a})`,
+  max: prefix("max"),
+  min: prefix("min"),
+  abs: prefix("abs"),
+  floor: prefix("floor"),
+  exp: prefix("exp"),
+  log: prefix("log"),
+  sqrt: prefix("sqrt"),
+  sin: (a) => `sin(turn(${a}))`,
+  cos: (a) => `cos(turn(${a}))`,
+  // Drivers compute it from exponentials that overflow; from 10 on it is 1 in f32.
+  tanh: (a) => `tanh(clamp(${a}, -10.0f, 10.0f))`,
+  lt: infix("<"),
+  le: infix("<="),
+  eq: infix("=="),
+  and: infix("&&"),
+  or: infix("||"),
+  not: (a) => `(!${a})`,
+  select: (c, a, b) => `select(${b}, ${a}, ${c})`,
+  uadd: infix("+"),
+  xor: infix("^"),
+  shl: infix("<<"),
+  shr: infix(">>"),
+  or32: infix("|"),
+  toF32: prefix("f32"),
+  toI32: prefix("i32"),
+  toU32: prefix("u32"),
+};
+
+/** All values of a kernel must be expressible; used for the error message only. */
+export function describe(kernel: Kernel): string {
+  return `${kernel.name} (${kernel.body.form}, ${valuesOf(kernel.body).length} values)`;
+}

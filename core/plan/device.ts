@@ -1,0 +1,53 @@
+/** What runs plans: the interface that the CPU and GPU executors implement. @module */
+import type { Aval } from "../ir/aval.ts";
+import type { Plan } from "./plan.ts";
+
+/** Numbers on the host in their memory layout: f32 → Float32Array, f16 and bf16 → Uint16Array (bits), i32 → Int32Array, u32 and bool → Uint32Array. */
+export type HostArray = Float32Array | Uint16Array | Int32Array | Uint32Array;
+
+/** Numbers on a device. Made by {@linkcode Device.upload} or {@linkcode Executable.run}; freed with the device or by {@linkcode Device.free}. */
+export interface DeviceArray {
+  readonly aval: Aval;
+}
+
+/** A plan made ready on a device. */
+export interface Executable {
+  /**
+   * Run once; returns as soon as the work is queued. Outputs belong to the executable and are overwritten by its next
+   * run; an output updated in place is the input that was given for it.
+   */
+  readonly run: (inputs: readonly DeviceArray[]) => readonly DeviceArray[];
+  /** Seconds spent to print and compile the kernels. */
+  readonly compileSeconds: number;
+  /** Free its buffers. */
+  readonly dispose: () => void;
+}
+
+/** What the compiler needs to know of a device. */
+export interface Capabilities {
+  readonly kind: "cpu" | "gpu";
+  /** For people: the adapter's name and driver, or the processor and its threads. */
+  readonly adapterName: string;
+  readonly f16: boolean;
+  /** Buffers that one kernel may bind. */
+  readonly maxSlots: number;
+  /** Largest buffer, in bytes. */
+  readonly maxBufferBytes: number;
+  /** All buffers together, in bytes, where known. */
+  readonly maxTotalBytes: number | null;
+}
+
+/** A processor that runs plans. */
+export interface Device {
+  readonly capabilities: Capabilities;
+  readonly compile: (plan: Plan) => Promise<Executable>;
+  readonly upload: (data: HostArray, aval: Aval) => DeviceArray;
+  /** Replace the numbers of an array made by `upload`. */
+  readonly write: (array: DeviceArray, data: HostArray) => void;
+  /** Waits for all work before it. */
+  readonly download: (array: DeviceArray) => Promise<HostArray>;
+  readonly free: (array: DeviceArray) => void;
+  /** Bytes allocated now and at the most. */
+  readonly memory: () => { readonly bytes: number; readonly peakBytes: number };
+  readonly close: () => Promise<void>;
+}

@@ -1,0 +1,151 @@
+/** Planning: kernels in a line, values in buffers that are used again as soon as their last reader is done. @module */
+import { type Aval, bytesOf, sizeOf } from "../ir/aval.ts";
+import { ixVar } from "../ir/ix.ts";
+import type { Program } from "../ir/program.ts";
+import { scalarType } from "../ir/expr.ts";
+import { canUpdate, finish, type Use } from "../kernel/finish.ts";
+import { fuse, type FuseLimits } from "../kernel/fuse.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import { kernelKey } from "../kernel/show_kernel.ts";
+import { ALIGNMENT, type BufferSpec, type Place, type Plan, type Step } from "./plan.ts";
+import { type Donation, prepare } from "./prepare.ts";
+
+/** Compile a program down to a plan. */
+export function makePlan(source: Program, limits: FuseLimits, donations: readonly Donation[] = []): Plan {
+  const program = prepare(source, donations);
+  const { drafts, bindings } = fuse(program, limits);
+  const lastRead = new Map<number, number>();
+  drafts.forEach((d, i) => bindings.reads(d.body).forEach((id) => lastRead.set(id, i)));
+  const { inPlace, late } = takeOver(program, donations, (to, from) => {
+    const i = drafts.findIndex((d) => d.writes.includes(to));
+    return i >= 0 && (lastRead.get(from) ?? -1) <= i && canUpdate(drafts[i]!, bindings, from, to);
+  });
+  const uses = drafts.map((d) => finish(program, d, bindings, inPlace));
+  const { places, buffers } = allocate(program, uses, inPlace);
+  const table = new KernelTable();
+  const steps: Step[] = uses.map((use) => ({
+    kernel: table.add(use.kernel),
+    slots: use.bound.map(({ node, base }) => {
+      const { buffer, offset } = places.get(node)!;
+      return { buffer, offset: offset + base * bytesOf(program.nodes[node]!.aval.dtype) };
+    }),
+  }));
+  const outputs = program.outputs.map((id) => ({ aval: program.nodes[id]!.aval, place: places.get(id)! }));
+  for (const { output, input } of late) {
+    const id = program.outputs[output]!, to = places.get(program.inputs[input]!)!;
+    const at = program.nodes[id]!.aval;
+    steps.push({ kernel: table.add(copyKernel(at)), slots: [places.get(id)!, to] });
+    outputs[output] = { aval: at, place: to };
+  }
+  const inputs = program.inputs.map((id) => ({ aval: program.nodes[id]!.aval, buffer: places.get(id)!.buffer }));
+  return { inputs, outputs, buffers, kernels: table.kernels, steps };
+}
+
+/** Which outputs are written straight into their input's memory, and which must be copied there at the end. */
+function takeOver(
+  program: Program,
+  donations: readonly Donation[],
+  fits: (to: number, from: number) => boolean,
+): { inPlace: Map<number, number>; late: Donation[] } {
+  const inPlace = new Map<number, number>();
+  const late: Donation[] = [];
+  for (const donation of donations) {
+    const to = program.outputs[donation.output]!, from = program.inputs[donation.input]!;
+    if (to === from) continue;
+    if (!inPlace.has(to) && program.outputs.indexOf(to) === program.outputs.lastIndexOf(to) && fits(to, from)) inPlace.set(to, from);
+    else late.push(donation);
+  }
+  return { inPlace, late };
+}
+
+/** Each distinct kernel once. */
+class KernelTable {
+  readonly kernels: Kernel[] = [];
+  readonly #known = new Map<string, number>();
+
+  add(kernel: Kernel): number {
+    const key = kernelKey(kernel);
+    const old = this.#known.get(key);
+    if (old !== undefined) return old;
+    this.#known.set(key, this.kernels.length);
+    return this.kernels.push(kernel) - 1;
+  }
+}
+
+/** Give each stored value a place. */
+function allocate(
+  program: Program,
+  uses: readonly Use[],
+  inPlace: ReadonlyMap<number, number>,
+): { places: Map<number, Place>; buffers: BufferSpec[] } {
+  const places = new Map<number, Place>();
+  const buffers: { bytes: number; role: BufferSpec["role"] }[] = [];
+  const bytes = (id: number): number => padded(bytesFor(program.nodes[id]!.aval));
+  const fresh = (id: number, role: BufferSpec["role"]): void => {
+    places.set(id, { buffer: buffers.push({ bytes: bytes(id), role }) - 1, offset: 0 });
+  };
+  for (const id of program.inputs) fresh(id, "input");
+  for (const node of program.nodes) {
+    const lower = node.rules?.lower;
+    if (lower?.kind !== "pack") continue;
+    fresh(node.id, "zeroed");
+    const { buffer } = places.get(node.id)!;
+    const slot = lower.slot * bytesOf(node.aval.dtype);
+    node.inputs.forEach((part, i) => places.set(part, { buffer, offset: i * slot }));
+  }
+  for (const [to, from] of inPlace) places.set(to, places.get(from)!);
+  for (const id of program.outputs) if (!places.has(id)) fresh(id, "output");
+  const lastRead = new Map<number, number>();
+  uses.forEach((use, i) => use.bound.forEach(({ node }) => lastRead.set(node, i)));
+  const free: number[] = [];
+  const expiring = new Map<number, number[]>();
+  uses.forEach((use, i) => {
+    for (const id of use.writes) {
+      if (places.has(id)) continue;
+      const need = bytes(id);
+      const buffer = takeFree(free, buffers, need) ?? buffers.push({ bytes: need, role: "temporary" }) - 1;
+      places.set(id, { buffer, offset: 0 });
+      const end = lastRead.get(id)!;
+      expiring.set(end, [...(expiring.get(end) ?? []), buffer]);
+    }
+    free.push(...(expiring.get(i) ?? []));
+  });
+  return { places, buffers };
+}
+
+/** The smallest free buffer that is large enough, else the largest one, grown; undefined when none is free. */
+function takeFree(free: number[], buffers: { bytes: number; role: BufferSpec["role"] }[], need: number): number | undefined {
+  if (free.length === 0) return undefined;
+  const bySize = [...free].sort((a, b) => buffers[a]!.bytes - buffers[b]!.bytes);
+  const chosen = bySize.find((b) => buffers[b]!.bytes >= need) ?? bySize.at(-1)!;
+  free.splice(free.indexOf(chosen), 1);
+  buffers[chosen]!.bytes = Math.max(buffers[chosen]!.bytes, need);
+  return chosen;
+}
+
+/** Bytes of a value in memory. */
+export function bytesFor({ shape, dtype }: Aval): number {
+  return sizeOf(shape) * bytesOf(dtype);
+}
+
+function padded(bytes: number): number {
+  return Math.max(1, Math.ceil(bytes / ALIGNMENT)) * ALIGNMENT;
+}
+
+/** Copies slot 0 to slot 1, element by element. */
+function copyKernel({ shape, dtype }: Aval): Kernel {
+  const v = { name: "d0", extent: sizeOf(shape) };
+  const ix = ixVar(v);
+  return {
+    name: "copy",
+    slots: [{ dtype, access: "read" }, { dtype, access: "write" }],
+    body: {
+      form: "row",
+      outer: [],
+      reduces: [],
+      rowStores: [],
+      inner: [v],
+      stores: [{ slot: 1, ix, value: { kind: "load", type: scalarType(dtype), slot: 0, ix, valid: [] } }],
+    },
+  };
+}

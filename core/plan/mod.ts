@@ -1,0 +1,8 @@
+/** Plans and what runs them. @module */
+export * from "./check_limits.ts";
+export * from "./device.ts";
+export * from "./interpret_plan.ts";
+export * from "./make_plan.ts";
+export * from "./plan.ts";
+export * from "./prepare.ts";
+export * from "./show_plan.ts";

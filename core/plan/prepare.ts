@@ -1,0 +1,45 @@
+/** Before fusion: copies where a value would otherwise need two places in memory. @module */
+import type { Node, Program } from "../ir/program.ts";
+
+/** Output `output` takes the memory of input `input` (places in the program's lists). */
+export interface Donation {
+  readonly output: number;
+  readonly input: number;
+}
+
+const copyRules: NonNullable<Node["rules"]> = {
+  reference: ([x]) => x!,
+  lower: { kind: "elementwise", expr: ([x]) => x! },
+};
+
+/**
+ * Insert copies: for parts of a packed value that are inputs, outputs, packed values themselves or packed twice, and
+ * for an output that is another input than the one whose memory it takes over.
+ */
+export function prepare(program: Program, donations: readonly Donation[]): Program {
+  const asked = new Set([...program.inputs, ...program.outputs]);
+  const packed = new Set<number>();
+  const nodes: Node[] = [];
+  const place = new Map<number, number>();
+  const push = (node: Omit<Node, "id">): number => nodes.push({ ...node, id: nodes.length }) - 1;
+  const copyOf = (id: number): number => push({ op: "copy", params: "", inputs: [id], aval: nodes[id]!.aval, rules: copyRules });
+  for (const node of program.nodes) {
+    let inputs = node.inputs.map((i) => place.get(i)!);
+    if (node.rules?.lower.kind === "pack") {
+      inputs = node.inputs.map((i) => {
+        const part = program.nodes[i]!;
+        const shared = asked.has(i) || packed.has(i) || part.rules?.lower.kind === "pack";
+        packed.add(i);
+        return shared ? copyOf(place.get(i)!) : place.get(i)!;
+      });
+    }
+    place.set(node.id, push({ ...node, inputs }));
+  }
+  const outputs = program.outputs.map((id) => place.get(id)!);
+  const isInput = new Set(program.inputs);
+  for (const { output, input } of donations) {
+    const id = program.outputs[output]!;
+    if (isInput.has(id) && id !== program.inputs[input]) outputs[output] = copyOf(place.get(id)!);
+  }
+  return { nodes, inputs: program.inputs.map((id) => place.get(id)!), outputs };
+}

@@ -1,0 +1,105 @@
+/**
+ * Arenas: trainable parameters of one shape class lie in one tensor f32[members, slot], so that the optimiser is one
+ * kernel a class instead of one a parameter. @module
+ */
+import { aval, type Aval, showAval, sizeOf, type Tensor } from "../core/ir/mod.ts";
+import type { Fitted, Mixing, Placed, Rate } from "../adapters/mod.ts";
+import { pack, reshape, slice } from "../ops/mod.ts";
+
+/** One leaf of a class: the parameters of this path for all members, one row each. */
+export interface ArenaLeaf {
+  /** Key in the state: unique over all classes. */
+  readonly key: string;
+  /** Path inside a member's parameters. */
+  readonly path: string;
+  readonly aval: Aval;
+  readonly rate: Rate;
+  /** Elements of a row: the parameter's size rounded up, so that every row can be bound on its own. */
+  readonly slot: number;
+}
+
+/** Members that have the same parameters. */
+export interface ShapeClass {
+  readonly key: string;
+  /** Paths of the adapted maps, or names of the fully trained weights. */
+  readonly members: readonly string[];
+  readonly leaves: readonly ArenaLeaf[];
+  readonly mixing: Mixing | null;
+  /** How to apply and merge; null for weights that are trained themselves. */
+  readonly fitted: Fitted | null;
+}
+
+/** f32 elements between bindings: 256 bytes. */
+const SLOT_UNIT = 64;
+
+function leafOf(key: string, path: string, at: Aval, rate: Rate): ArenaLeaf {
+  return { key, path, aval: at, rate, slot: Math.ceil(sizeOf(at.shape) / SLOT_UNIT) * SLOT_UNIT };
+}
+
+/** Group adapted maps by sizes and adapter. */
+export function classesOf(placed: readonly Placed[]): ShapeClass[] {
+  const groups = new Map<string, Placed[]>();
+  for (const p of placed) {
+    const key = `${p.fitted.name} ${p.module.inDim} ${p.module.outDim} ${p.fitted.leaves.map((l) => showAval(l.aval)).join()}`;
+    groups.set(key, [...(groups.get(key) ?? []), p]);
+  }
+  return [...groups.values()].map((group, i) => {
+    const { fitted } = group[0]!;
+    return {
+      key: `class${i}`,
+      members: group.map((p) => p.module.path),
+      leaves: fitted.leaves.map((l, j) => leafOf(`class${i}_${j}`, l.path, l.aval, l.rate)),
+      mixing: fitted.mixing,
+      fitted,
+    };
+  });
+}
+
+/** Group weights that are trained themselves by shape. */
+export function weightClasses(weights: readonly { readonly name: string; readonly aval: Aval }[]): ShapeClass[] {
+  const groups = new Map<string, string[]>();
+  for (const { name, aval: { shape } } of weights) {
+    const key = shape.join();
+    groups.set(key, [...(groups.get(key) ?? []), name]);
+  }
+  return [...groups].map(([shape, members], i) => ({
+    key: `class${i}`,
+    members,
+    leaves: [leafOf(`class${i}_0`, "weight", aval(shape.split(",").map(Number)), "plain")],
+    mixing: null,
+    fitted: null,
+  }));
+}
+
+/** Aval of a leaf's arena. */
+export function arenaAval(of: ShapeClass, leaf: ArenaLeaf): Aval {
+  return aval([of.members.length, leaf.slot]);
+}
+
+/** The parameters of each member as views of the arenas: member → leaves in order. */
+export function unpack(classes: readonly ShapeClass[], arenas: Readonly<Record<string, Tensor>>): Map<string, Tensor[]> {
+  const params = new Map<string, Tensor[]>();
+  for (const c of classes) {
+    c.members.forEach((member, row) => {
+      params.set(member, c.leaves.map((leaf) => rowOf(arenas[leaf.key]!, row, leaf)));
+    });
+  }
+  return params;
+}
+
+function rowOf(arena: Tensor, row: number, leaf: ArenaLeaf): Tensor {
+  const size = sizeOf(leaf.aval.shape);
+  return reshape(slice(arena, { start: [row, 0], stop: [row + 1, size] }), leaf.aval.shape);
+}
+
+/** Lay values of each member's leaves into arenas: the inverse of {@linkcode unpack}, zeros in the gaps. */
+export function packAll(classes: readonly ShapeClass[], values: ReadonlyMap<string, readonly Tensor[]>): Record<string, Tensor> {
+  return Object.fromEntries(classes.flatMap((c) =>
+    c.leaves.map((leaf, i) => [leaf.key, pack(c.members.map((member) => values.get(member)![i]!), leaf.slot)])
+  ));
+}
+
+/** Number of trained values. */
+export function countTrainable(classes: readonly ShapeClass[]): number {
+  return classes.reduce((n, c) => n + c.members.length * c.leaves.reduce((k, l) => k + sizeOf(l.aval.shape), 0), 0);
+}

@@ -1,0 +1,45 @@
+/** Compiled functions on a device: arguments and results by path instead of by number. @module */
+import { type Aval, checkLimits, type Compiled, compileTraced, type Device, type DeviceArray, type Executable, type MapTree, type Tensor, traceTree, type Tree } from "../core/mod.ts";
+
+/** A function ready to run. */
+export interface Runner {
+  readonly compiled: Compiled;
+  readonly executable: Executable;
+  /** Run once on arrays by path; further paths are ignored. Throws when one is missing. */
+  readonly run: (inputs: ReadonlyMap<string, DeviceArray>) => ReadonlyMap<string, DeviceArray>;
+}
+
+/**
+ * Compile `f` for a device. Outputs whose path is also an input's path, and starts with one of `inPlace`, are updated
+ * in place. Throws ShapeError and PlanError.
+ */
+export async function runnerOf<A>(
+  device: Device,
+  f: (x: MapTree<A, Aval, Tensor>) => Tree<Tensor>,
+  avals: A,
+  inPlace: readonly string[] = [],
+): Promise<Runner> {
+  const traced = traceTree(f, avals);
+  const isInput = new Set(traced.inputs.map((x) => x.path));
+  const taken = traced.outputs.map((x) => x.path)
+    .filter((path) => isInput.has(path) && inPlace.some((prefix) => path === prefix || path.startsWith(`${prefix}.`)));
+  const compiled = compileTraced(traced, {
+    maxSlots: device.capabilities.maxSlots,
+    inPlace: taken.map((path) => ({ output: path, input: path })),
+  });
+  checkLimits(compiled.plan, device.capabilities);
+  const executable = await device.compile(compiled.plan);
+  return {
+    compiled,
+    executable,
+    run: (inputs) => {
+      const given = compiled.inputs.map((path) => {
+        const array = inputs.get(path);
+        if (!array) throw new Error(`The input ${path} is missing.`);
+        return array;
+      });
+      const results = executable.run(given);
+      return new Map(compiled.outputs.map((path, i) => [path, results[i]!]));
+    },
+  };
+}

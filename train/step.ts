@@ -1,0 +1,124 @@
+/** The training step, evaluation and initialisation as pure graphs. @module */
+import { aval, type Aval, fill, gradients, type Tensor } from "../core/mod.ts";
+import type { LinearMap } from "../adapters/mod.ts";
+import { add, crossEntropySum, div, keyFromBits, linear, maximum, reshape, slice } from "../ops/mod.ts";
+import { arenaAval, packAll, type ShapeClass, unpack } from "./arena.ts";
+import type { LlamaConfig } from "./checkpoint.ts";
+import { hidden, type Llama, logits, type Rotary } from "./llama.ts";
+import { type Arenas, keepIfFinite, type Optimiser, type OptimiserState, type StepRates } from "./optimiser.ts";
+
+/** Frozen tensors by name. */
+export type Weights = Readonly<Record<string, Tensor>>;
+
+/** A batch: ids i32[rows, t] and labels i32[rows, t], the id that each position should predict, or −100. */
+export interface Batch {
+  readonly ids: Tensor;
+  readonly labels: Tensor;
+}
+
+/** What training is about: the model and which of its maps or weights are trained. */
+export interface Subject {
+  readonly config: LlamaConfig;
+  readonly classes: readonly ShapeClass[];
+}
+
+/** The model with trained parameters in place: `params` holds a list of tensors for each member of each class. */
+export function bindModel(
+  { config, classes }: Subject,
+  weights: Weights,
+  params: ReadonlyMap<string, readonly Tensor[]>,
+  rotary: Rotary,
+): Llama {
+  const adapters = new Map(classes.flatMap((c) => c.members.map((m) => [m, c.fitted] as const)));
+  const weight = (name: string): Tensor => {
+    const trained = adapters.has(name) ? params.get(name)?.[0] : undefined;
+    const found = trained ?? weights[name];
+    if (!found) throw new Error(`The model has no weight ${name}.`);
+    return found;
+  };
+  const map = (path: string): LinearMap => {
+    const base: LinearMap = (x) => linear(x, weight(`${path}.weight`));
+    const fitted = adapters.get(path);
+    return fitted ? fitted.apply(params.get(path)!, base) : base;
+  };
+  return { config, weight, map, rotary };
+}
+
+/** The first `t` rows of the rotary tables among the weights. */
+export function rotaryOf(weights: Weights, t: number): Rotary {
+  const rows = (x: Tensor): Tensor => slice(x, { start: [0, 0], stop: [t, x.shape[1]!] });
+  return { cos: rows(weights["rotary.cos"]!), sin: rows(weights["rotary.sin"]!) };
+}
+
+/** Sum of the losses over trained positions, f32[], and their number, f32[]. */
+export function lossOf(model: Llama, { ids, labels }: Batch): { readonly sum: Tensor; readonly count: Tensor } {
+  const [rows, t] = ids.shape as [number, number];
+  const flat = reshape(logits(model, hidden(model, ids)), [rows * t, model.config.vocabSize]);
+  return crossEntropySum(flat, reshape(labels, [rows * t]));
+}
+
+/** Everything that a step reads. */
+export interface StepInput {
+  readonly weights: Weights;
+  readonly params: Arenas;
+  readonly optimiser: OptimiserState;
+  readonly batch: Batch;
+  /** f32[4]: learning rate, orthogonal learning rate, Adam's two bias corrections. */
+  readonly rates: Tensor;
+}
+
+/** Everything that a step gives: the next state, and f32[] numbers to log. */
+export interface StepOutput {
+  readonly params: Arenas;
+  readonly optimiser: OptimiserState;
+  readonly metrics: Readonly<Record<string, Tensor>>;
+}
+
+/**
+ * One optimiser step: loss and gradients over `accumulate` equal parts of the batch, one after the other, then the
+ * optimiser. The loss is the mean over all trained positions of the batch, however they are spread over the parts.
+ */
+export function trainStep(subject: Subject, optimiser: Optimiser, accumulate: number): (x: StepInput) => StepOutput {
+  const { classes } = subject;
+  return ({ weights, params, optimiser: state, batch, rates }) => {
+    const members = unpack(classes, params);
+    const leaves = classes.flatMap((c) => c.members.flatMap((m) => members.get(m)!));
+    const rotary = rotaryOf(weights, batch.ids.shape[1]!);
+    const parts = splitBatch(batch, accumulate);
+    const count = maximum(countTrained(batch.labels), 1);
+    let loss: Tensor = fill(0);
+    let grads: Tensor[] | null = null;
+    for (const part of parts) {
+      const mean = div(lossOf(bindModel(subject, weights, members, rotary), part).sum, count);
+      const fresh = gradients([mean], [fill(1)], leaves);
+      grads = grads ? grads.map((g, i) => add(g, fresh[i]!)) : fresh;
+      loss = parts.length === 1 ? mean : add(loss, mean);
+    }
+    const byMember = new Map<string, Tensor[]>();
+    let next = 0;
+    for (const c of classes) for (const m of c.members) byMember.set(m, c.leaves.map(() => grads![next++]!));
+    const packed = packAll(classes, byMember);
+    const at = (i: number): Tensor => reshape(slice(rates, { start: [i], stop: [i + 1] }), []);
+    const stepRates: StepRates = { plain: at(0), orthogonal: at(1), correction1: at(2), correction2: at(3) };
+    const result = optimiser.update(packed, state, { classes, params, grads: packed, rates: stepRates });
+    const norm = result.metrics["gradNorm"]!;
+    const kept = (fresh: Arenas, old: Arenas): Arenas =>
+      Object.fromEntries(Object.entries(old).map(([key, x]) => [key, keepIfFinite(norm, fresh[key]!, x)]));
+    const moved = Object.fromEntries(Object.entries(params).map(([key, p]) => [key, add(p, result.updates[key]!)]));
+    return {
+      params: kept(moved, params),
+      optimiser: kept(result.state, state),
+      metrics: { loss, ...result.metrics },
+    };
+  };
+}
+
+function splitBatch({ ids, labels }: Batch, parts: number): Batch[] {
+  const [rows, t] = ids.shape as [number, number];
+  if (rows % parts !== 0) throw new Error(`A batch of ${rows} rows cannot be cut into ${parts} equal parts.`);
+  const size = rows / parts;
+  return Array.from({ length: parts }, (_, i) => {
+    const cut = (x: Tensor): Tensor => parts === 1 ? x : slice(x, { start: [i * size, 0], stop: [(i + 1) * size, t] });
+    return { ids: cut(ids), labels: cut(labels) };
+  });
+}
