@@ -87,15 +87,22 @@ function join(parts: readonly string[], [left, right]: Merge): readonly string[]
 export function trainBpe(texts: Iterable<string>, vocabSize: number): readonly Merge[] {
   const wanted = vocabSize - SPECIALS.length - 256;
   if (!(wanted >= 0)) {
-    throw new RangeError(`A vocabulary of ${vocabSize} cannot hold the bytes: give at least ${256 + SPECIALS.length}`);
+    throw new RangeError(
+      `A vocabulary of ${vocabSize} cannot hold the bytes: give at least ${256 + SPECIALS.length}`,
+    );
   }
-  let words: readonly Word[] = Array.from(countWords(texts), ([word, count]) => ({ count, parts: signsOf(word) }));
+  let words: readonly Word[] = Array.from(
+    countWords(texts),
+    ([word, count]) => ({ count, parts: signsOf(word) }),
+  );
   const merges: Merge[] = [];
   while (merges.length < wanted) {
     const best = mostFrequentPair(words);
     if (best === undefined) {
       const reached = vocabSize - wanted + merges.length;
-      throw new RangeError(`The texts fill a vocabulary of only ${reached}: give at most that, not ${vocabSize}`);
+      throw new RangeError(
+        `The texts fill a vocabulary of only ${reached}: give at most that, not ${vocabSize}`,
+      );
     }
     merges.push(best);
     words = words.map(({ count, parts }) => ({ count, parts: join(parts, best) }));

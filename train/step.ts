@@ -1,8 +1,8 @@
 /** The training step, evaluation and initialisation as pure graphs. @module */
-import { aval, type Aval, fill, gradients, type Tensor } from "../core/mod.ts";
+import { fill, gradients, type Tensor } from "../core/mod.ts";
 import type { LinearMap } from "../adapters/mod.ts";
-import { add, crossEntropySum, div, keyFromBits, linear, maximum, reshape, slice } from "../ops/mod.ts";
-import { arenaAval, packAll, type ShapeClass, unpack } from "./arena.ts";
+import { add, cast, countTrained, crossEntropySum, div, linear, maximum, reshape, slice } from "../ops/mod.ts";
+import { packAll, type ShapeClass, unpack } from "./arena.ts";
 import type { LlamaConfig } from "./checkpoint.ts";
 import { hidden, type Llama, logits, type Rotary } from "./llama.ts";
 import { type Arenas, keepIfFinite, type Optimiser, type OptimiserState, type StepRates } from "./optimiser.ts";
@@ -121,4 +121,28 @@ function splitBatch({ ids, labels }: Batch, parts: number): Batch[] {
     const cut = (x: Tensor): Tensor => parts === 1 ? x : slice(x, { start: [i * size, 0], stop: [(i + 1) * size, t] });
     return { ids: cut(ids), labels: cut(labels) };
   });
+}
+
+/** u32 words between the keys of two members: 256 bytes, so that each can be bound on its own. */
+export const KEY_STRIDE = 64;
+
+/**
+ * Initial parameters of every member: adapters draw theirs from the member's key, the first two words of its row of
+ * `keys` u32[members, KEY_STRIDE]; weights that are trained themselves start as they are.
+ */
+export function initialParams(
+  classes: readonly ShapeClass[],
+  weights: Weights,
+  keys: Tensor,
+): Map<string, readonly Tensor[]> {
+  const params = new Map<string, readonly Tensor[]>();
+  let row = 0;
+  for (const { members, fitted } of classes) {
+    for (const member of members) {
+      const bits = reshape(slice(keys, { start: [row, 0], stop: [row + 1, 2] }), [2]);
+      params.set(member, fitted ? fitted.init({ bits }) : [cast(weights[member]!, "f32")]);
+      row++;
+    }
+  }
+  return params;
 }

@@ -88,8 +88,15 @@ export function constant(value: number, type: ScalarType = "f32"): Expr {
   return { kind: "const", type, value };
 }
 
-/** Apply a scalar function. */
+/** Apply a scalar function; multiplying by 1 and adding 0 are left out. */
 export function call(fn: FnName, ...args: readonly Expr[]): Expr {
+  const neutral = fn === "mul" ? 1 : fn === "add" ? 0 : null;
+  if (neutral !== null) {
+    const [a, b] = args as [Expr, Expr];
+    if (b.kind === "const" && b.value === neutral) return a;
+    if (a.kind === "const" && a.value === neutral) return b;
+  }
+  if (fn === "div" && args[1]!.kind === "const" && args[1].value === 1) return args[0]!;
   return { kind: "call", type: scalarFns[fn].type(args.map((a) => a.type)), fn, args };
 }
 

@@ -6,7 +6,7 @@ import { sizeOf } from "../ir/aval.ts";
 import { affine, splitAtAccumulators } from "./affine.ts";
 import type { Bindings, Draft } from "./draft.ts";
 import type { Form, Reduce, Term } from "./kernel.ts";
-import { axisVars, CONTRACT, indexKey, Materialise, Puller } from "./pull.ts";
+import { axisVars, CONTRACT, indexKey, Materialise, type PulledReduce, Puller } from "./pull.ts";
 
 /** What building needs to know. */
 export interface Context {
@@ -71,11 +71,20 @@ function row(ctx: Context, puller: Puller, node: Node, vars: readonly Var[], val
     r.dependsOn.size !== outer.length || outer.some((v) => !r.dependsOn.has(v.name)) ||
     (rows < FEW_ROWS && length > LONG_ROW)
   );
-  if (misfits.length > 0) throw new Materialise(misfits.map((r) => r.node));
+  if (misfits.length > 0) throw new Materialise(misfits.map((r) => aboveMisfit(ctx, puller, r)));
   const reduces: Reduce[] = puller.ordered().map(({ id, inner, combine, value }) => ({ id, inner, combine, value }));
   // With a single element behind each row, it is the row's own result.
   if (length === 1) return { form: "row", outer: vars, reduces, rowStores: [store], inner: [], stores: [] };
   return { form: "row", outer, reduces, rowStores: [], inner, stores: [store] };
+}
+
+/** What to store for a reduction that cannot join: what the reduction around it reads, if that is no larger. */
+function aboveMisfit({ program }: Context, puller: Puller, misfit: PulledReduce): number {
+  const around = puller.reduces.find((r) => r.inner.some((v) => misfit.dependsOn.has(v.name)));
+  if (!around) return misfit.node;
+  const operand = program.nodes[around.node]!.inputs[0]!;
+  const size = (id: number): number => sizeOf(program.nodes[id]!.aval.shape);
+  return program.nodes[operand]!.rules && size(operand) <= size(misfit.node) ? operand : misfit.node;
 }
 
 function contract(ctx: Context, puller: Puller, node: Node, vars: readonly Var[], value: Expr): Form {

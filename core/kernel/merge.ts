@@ -106,6 +106,8 @@ function fullLoads(body: Form): Map<string, Load> {
 function join(graph: Graph, host: Draft, map: Draft): Draft | null {
   const shape = (d: Draft): readonly number[] => graph.program.nodes[d.writes[0]!]!.aval.shape;
   if (!sameShape(shape(host), shape(map)) || !graph.drafts.includes(host) || !graph.drafts.includes(map)) return null;
+  const feeds = [...graph.bindings.reads(host.body)].some((id) => map.writes.includes(id));
+  if (feeds) return isMap(host) ? join(graph, map, host) : null;
   const hostStores = storesOf(host.body);
   if (!hostStores || graph.detour(host, map) || graph.detour(map, host)) return null;
   const bySlot = new Map(hostStores.map((s) => [s.slot, s]));

@@ -1,7 +1,6 @@
 /** Which values get memory of their own before any kernel is built. @module */
-import { sizeOf } from "../ir/aval.ts";
+import { sameShape, sizeOf } from "../ir/aval.ts";
 import { constant, nodesOf } from "../ir/expr.ts";
-import { sameShape } from "../ir/aval.ts";
 import type { Node, Program } from "../ir/program.ts";
 
 /** Users of each value, each once. */
@@ -56,22 +55,36 @@ function epilogueEnd(from: Node, nodes: readonly Node[], users: readonly number[
   }
 }
 
-/** Store the value under an operand's views, unless reading it costs hardly more than a load. */
+/** Store the value under an operand's views and cheap scalar operations: reading through them costs hardly more than a load. */
 function storeOperand(id: number, nodes: readonly Node[], stored: Set<number>): void {
-  let under = nodes[id]!;
-  while (!stored.has(under.id) && under.rules?.lower.kind === "view") under = nodes[under.inputs[0]!]!;
-  if (under.rules && !isCheap(under, nodes)) stored.add(under.id);
+  const node = nodes[id]!;
+  if (stored.has(id) || !node.rules) return;
+  if (node.rules.lower.kind === "view") return storeOperand(node.inputs[0]!, nodes, stored);
+  const through = cheapInput(node, nodes);
+  if (through === null) stored.add(id);
+  else storeOperand(through, nodes, stored);
 }
 
-/** One scalar operation on one tensor and single numbers. */
-function isCheap(node: Node, nodes: readonly Node[]): boolean {
+/** The one large input of a single cheap scalar operation on it and on uniform values; null for anything else. */
+function cheapInput(node: Node, nodes: readonly Node[]): number | null {
   const lower = node.rules!.lower;
-  if (lower.kind !== "elementwise") return false;
-  const large = node.inputs.filter((i) => sizeOf(nodes[i]!.aval.shape) > 1);
+  if (lower.kind !== "elementwise") return null;
+  const large = node.inputs.filter((i) => !isUniform(nodes[i]!, nodes));
   const expr = lower.expr(node.inputs.map(() => constant(0)), node.aval.shape.map(() => constant(0, "i32")));
   const calls = nodesOf([expr]).filter((e) => e.kind === "call");
-  const plain = large.every((i) => nodes[i]!.rules === null || nodes[i]!.rules!.lower.kind !== "elementwise");
-  return large.length <= 1 && plain && calls.length <= 1 && calls.every((e) => e.kind === "call" && CHEAP.has(e.fn));
+  const cheap = calls.length <= 1 && calls.every((e) => e.kind === "call" && CHEAP.has(e.fn));
+  return cheap && large.length === 1 ? large[0]! : null;
+}
+
+/** Whether all elements are one number: a constant, a scalar, or a view of one. */
+function isUniform(node: Node, nodes: readonly Node[]): boolean {
+  if (sizeOf(node.aval.shape) === 1) return true;
+  const lower = node.rules?.lower;
+  if (lower?.kind === "view") return isUniform(nodes[node.inputs[0]!]!, nodes);
+  if (lower?.kind !== "elementwise" || node.inputs.length > 0) return false;
+  // An index in the expression shows as this probe.
+  const probe = constant(Number.NaN, "i32");
+  return !nodesOf([lower.expr([], node.aval.shape.map(() => probe))]).includes(probe);
 }
 
 const CHEAP: ReadonlySet<string> = new Set(["mul", "add", "sub", "neg", "toF32"]);

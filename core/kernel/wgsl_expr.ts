@@ -1,7 +1,7 @@
 /** WGSL text of scalar expressions and indices, within nested scopes of local names. @module */
 import { type Expr, type FnName, nodesOf, scalarFns, type ScalarType, varsOf } from "../ir/expr.ts";
 import type { Atom, Cond, Ix } from "../ir/ix.ts";
-import { type Kernel, type Store, valuesOf } from "./kernel.ts";
+import type { Kernel, Store } from "./kernel.ts";
 import { accessors, declaration, loadText, storeText, type WgslLimits } from "./wgsl_memory.ts";
 
 /** The largest f32. */
@@ -95,6 +95,7 @@ export class Scope {
       if (ready(e)) this.#bind(e, this.value(e));
       else if (e.kind === "call") e.args.forEach(visit);
     };
+    this.#shared = sharedNodes(roots);
     roots.forEach(visit);
   }
 
@@ -272,8 +273,3 @@ const texts: Record<FnName, (...args: string[]) => string> = {
   toI32: prefix("i32"),
   toU32: prefix("u32"),
 };
-
-/** All values of a kernel must be expressible; used for the error message only. */
-export function describe(kernel: Kernel): string {
-  return `${kernel.name} (${kernel.body.form}, ${valuesOf(kernel.body).length} values)`;
-}

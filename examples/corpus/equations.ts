@@ -22,7 +22,9 @@ export const LARGEST = 99;
 export function equation(left: number, sign: Sign, right: number): Equation {
   const result = sign === "+" ? left + right : sign === "-" ? left - right : left * right;
   if (result < 0 || result > LARGEST) {
-    throw new RangeError(`${left}${sign}${right} is ${result}: choose numbers with a result from 0 to ${LARGEST}`);
+    throw new RangeError(
+      `${left}${sign}${right} is ${result}: choose numbers with a result from 0 to ${LARGEST}`,
+    );
   }
   return { left, sign, right, result };
 }

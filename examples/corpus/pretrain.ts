@@ -62,7 +62,8 @@ function difference(d: Draw, { hero, friend, things }: Scene): Worked {
   const sum = drawChange(d, d.between(4, 60));
   const more = sum.sign === "+" ? "more" : "fewer";
   return {
-    told: `${hero.name} has ${sum.left} ${things}. ${friend.name} has ${sum.right} ${more} ${things} than ${hero.name}.`,
+    told:
+      `${hero.name} has ${sum.left} ${things}. ${friend.name} has ${sum.right} ${more} ${things} than ${hero.name}.`,
     asked: `How many ${things} does ${friend.name} have?`,
     says: [`So ${friend.name} has`, `${things}.`],
     sum,

@@ -102,7 +102,9 @@ function splitOf(kind: Kind, steps: readonly [Equation, Equation]): Split {
  * No question occurs twice. Throws a RangeError when `count` is not a whole number of at least 0.
  */
 export function taskRows(split: Split, seed: number, count: number): readonly TaskRow[] {
-  if (!Number.isInteger(count) || count < 0) throw new RangeError(`Cannot make ${count} rows: give a whole number`);
+  if (!Number.isInteger(count) || count < 0) {
+    throw new RangeError(`Cannot make ${count} rows: give a whole number`);
+  }
   const rows = new Map<string, TaskRow>();
   for (let index = 0; rows.size < count; index++) {
     const d = draw(seed, index);

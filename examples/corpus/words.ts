@@ -56,7 +56,16 @@ export const CONTAINERS: readonly (readonly [one: string, many: string])[] = [
 ];
 
 /** Where people go. */
-export const PLACES: readonly string[] = ["river", "garden", "market", "school", "park", "farm", "lake", "hill"];
+export const PLACES: readonly string[] = [
+  "river",
+  "garden",
+  "market",
+  "school",
+  "park",
+  "farm",
+  "lake",
+  "hill",
+];
 
 /** Animals of the stories. */
 export const ANIMALS: readonly string[] = ["cat", "dog", "bird", "horse", "cow", "fox", "duck", "mouse"];

@@ -10,7 +10,7 @@ function butterfly(block: number, m: number): Stage[] {
   return Array.from(
     { length: m },
     (_, i): Stage =>
-      i === 0 ? { radix: block, stride: 1, piece: 1 } : { radix: 2, stride: 2 ** (i - 1), piece: block / 2 },
+      i === 0 ? { radix: block, stride: 1, piece: 1 } : { radix: 2, stride: 2 ** i, piece: block / 2 },
   );
 }
 

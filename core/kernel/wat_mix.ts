@@ -1,0 +1,165 @@
+/**
+ * Stages in WebAssembly on panels of 8 rows: position p of the axis holds its 8 values at `32·p`, so every block size and
+ * stride works on full vectors. @module
+ */
+
+/** Walk the `blocks` of a stage from `x` (and `y`) on: `leg` bytes between legs, `stride` neighbours, then the next group. */
+function blockLoop(params: string, locals: string, body: string): string {
+  return `
+  ${params} (param $blocks i32) (param $radix i32) (param $stride i32) (param $piece i32)
+  (local $lane i32) (local $leg i32) (local $span i32) (local $next i32) (local $coefficients i32) ${locals}
+  (local.set $leg (i32.shl (i32.mul (local.get $stride) (local.get $piece)) (i32.const 5)))
+  (local.set $span (i32.shl (local.get $piece) (i32.const 5)))
+  (local.set $next (i32.add (i32.mul (local.get $leg) (i32.sub (local.get $radix) (i32.const 1))) (local.get $span)))
+  (local.set $coefficients (i32.mul (local.get $radix) (local.get $piece)))
+  (local.set $coefficients (i32.mul (local.get $coefficients) (local.get $coefficients)))
+  (loop $block
+    ${body}
+    (local.set $lane (i32.add (local.get $lane) (i32.const 1)))
+    (if (i32.eq (local.get $lane) (local.get $stride)) (then
+      (local.set $lane (i32.const 0))
+      (local.set $x (i32.add (local.get $x) (local.get $next)))
+      (local.set $y (i32.add (local.get $y) (local.get $next)))
+    ) (else
+      (local.set $x (i32.add (local.get $x) (local.get $span)))
+      (local.set $y (i32.add (local.get $y) (local.get $span)))))
+    (br_if $block (local.tee $blocks (i32.sub (local.get $blocks) (i32.const 1)))))`;
+}
+
+/** `count` neighbouring outputs of one block: y_j = Σ_k c[j·cj + k·ck] · x_k. */
+function outputs(count: number): string {
+  const each = (text: (j: number) => string): string => [...Array(count).keys()].map(text).join("\n");
+  return `
+(func $outputs${count} (param $x i32) (param $y i32) (param $c i32) (param $cj i32) (param $ck i32)
+  (param $radix i32) (param $leg i32) (param $piece i32)
+  (local $k i32) (local $p i32) (local $x0 v128) (local $x1 v128) (local $v v128)
+  ${each((j) => `(local $c${j} i32) (local $s${j} v128) (local $t${j} v128)`)}
+  ${each((j) => `(local.set $c${j} ${j === 0 ? "(local.get $c)" : `(i32.add (local.get $c${j - 1}) (local.get $cj))`})`)}
+  (loop $legs
+    (local.set $p (local.get $x))
+    (local.set $k (local.get $piece))
+    (loop $within
+      (local.set $x0 (v128.load (local.get $p)))
+      (local.set $x1 (v128.load offset=16 (local.get $p)))
+      (local.set $p (i32.add (local.get $p) (i32.const 32)))
+      ${
+    each((j) => `
+      (local.set $v (v128.load32_splat (local.get $c${j})))
+      (local.set $c${j} (i32.add (local.get $c${j}) (local.get $ck)))
+      (local.set $s${j} (f32x4.relaxed_madd (local.get $v) (local.get $x0) (local.get $s${j})))
+      (local.set $t${j} (f32x4.relaxed_madd (local.get $v) (local.get $x1) (local.get $t${j})))`)
+  }
+      (br_if $within (local.tee $k (i32.sub (local.get $k) (i32.const 1)))))
+    (local.set $x (i32.add (local.get $x) (local.get $leg)))
+    (br_if $legs (local.tee $radix (i32.sub (local.get $radix) (i32.const 1)))))
+  ${
+    each((j) => `
+  (v128.store offset=${32 * j} (local.get $y) (local.get $s${j}))
+  (v128.store offset=${32 * j + 16} (local.get $y) (local.get $t${j}))`)
+  })`;
+}
+
+/** Call of `$outputs<count>` and the step past what it wrote. */
+function callOutputs(count: number): string {
+  return `
+        (call $outputs${count} (local.get $x) (local.get $p) (local.get $q) (local.get $cj) (local.get $ck)
+          (local.get $radix) (local.get $leg) (local.get $piece))
+        (local.set $p (i32.add (local.get $p) (i32.const ${32 * count})))
+        (local.set $q (i32.add (local.get $q) (i32.mul (local.get $cj) (i32.const ${count}))))
+        (local.set $j (i32.sub (local.get $j) (i32.const ${count})))`;
+}
+
+// y = one stage of x. Coefficients of a block: output j, input k at c + j·cj + k·ck bytes.
+const stage = `
+(func (export "stage") (param $x i32) (param $y i32) (param $c i32) (param $cj i32) (param $ck i32)
+${
+  blockLoop(
+    "",
+    "(local $r i32) (local $j i32) (local $p i32) (local $q i32) (local $out i32)",
+    `
+    (local.set $r (local.get $radix))
+    (local.set $out (local.get $y))
+    (local.set $q (local.get $c))
+    (loop $legs
+      (local.set $p (local.get $out))
+      (local.set $j (local.get $piece))
+      (loop $outputs
+        (if (i32.ge_u (local.get $j) (i32.const 4)) (then ${callOutputs(4)})
+        (else (if (i32.ge_u (local.get $j) (i32.const 2)) (then ${callOutputs(2)})
+        (else ${callOutputs(1)}))))
+        (br_if $outputs (local.get $j)))
+      (local.set $out (i32.add (local.get $out) (local.get $leg)))
+      (br_if $legs (local.tee $r (i32.sub (local.get $r) (i32.const 1)))))
+    (local.set $c (i32.add (local.get $c) (i32.shl (local.get $coefficients) (i32.const 2))))`,
+  )
+})`;
+
+// sums[n][j][k] += y_j·x_k for the blocks of a stage: four partial sums (over rows) for each coefficient.
+const outer = `
+(func $products (param $x i32) (param $y i32) (param $sums i32) (param $radix i32) (param $leg i32) (param $piece i32)
+  (local $k i32) (local $p i32) (local $y0 v128) (local $y1 v128)
+  (local.set $y0 (v128.load (local.get $y)))
+  (local.set $y1 (v128.load offset=16 (local.get $y)))
+  (loop $legs
+    (local.set $p (local.get $x))
+    (local.set $k (local.get $piece))
+    (loop $within
+      (v128.store (local.get $sums)
+        (f32x4.relaxed_madd (local.get $y1) (v128.load offset=16 (local.get $p))
+        (f32x4.relaxed_madd (local.get $y0) (v128.load (local.get $p)) (v128.load (local.get $sums)))))
+      (local.set $p (i32.add (local.get $p) (i32.const 32)))
+      (local.set $sums (i32.add (local.get $sums) (i32.const 16)))
+      (br_if $within (local.tee $k (i32.sub (local.get $k) (i32.const 1)))))
+    (local.set $x (i32.add (local.get $x) (local.get $leg)))
+    (br_if $legs (local.tee $radix (i32.sub (local.get $radix) (i32.const 1))))))
+(func (export "outer") (param $x i32) (param $y i32) (param $sums i32)
+${
+  blockLoop(
+    "",
+    "(local $r i32) (local $j i32) (local $p i32) (local $out i32) (local $row i32)",
+    `
+    (local.set $row (i32.shl (i32.mul (local.get $radix) (local.get $piece)) (i32.const 4)))
+    (local.set $r (local.get $radix))
+    (local.set $out (local.get $y))
+    (loop $legs
+      (local.set $p (local.get $out))
+      (local.set $j (local.get $piece))
+      (loop $outputs
+        (call $products (local.get $x) (local.get $p) (local.get $sums) (local.get $radix) (local.get $leg)
+          (local.get $piece))
+        (local.set $sums (i32.add (local.get $sums) (local.get $row)))
+        (local.set $p (i32.add (local.get $p) (i32.const 32)))
+        (br_if $outputs (local.tee $j (i32.sub (local.get $j) (i32.const 1)))))
+      (local.set $out (i32.add (local.get $out) (local.get $leg)))
+      (br_if $legs (local.tee $r (i32.sub (local.get $r) (i32.const 1)))))`,
+  )
+})`;
+
+// Four partial sums each to one number: out[i] = Σ sums[i].
+const fold = `
+(func (export "fold") (param $sums i32) (param $out i32) (param $count i32)
+  (local $v v128)
+  (loop $next
+    (local.set $v (v128.load (local.get $sums)))
+    (local.set $v (f32x4.add (local.get $v)
+      (i8x16.shuffle 8 9 10 11 12 13 14 15 0 1 2 3 4 5 6 7 (local.get $v) (local.get $v))))
+    (f32.store (local.get $out)
+      (f32.add (f32x4.extract_lane 0 (local.get $v)) (f32x4.extract_lane 1 (local.get $v))))
+    (local.set $sums (i32.add (local.get $sums) (i32.const 16)))
+    (local.set $out (i32.add (local.get $out) (i32.const 4)))
+    (br_if $next (local.tee $count (i32.sub (local.get $count) (i32.const 1))))))`;
+
+// Zero the rows from `rows` on (of 8) at `count` positions: they only fill the panel up.
+const blank = `
+(func (export "blank") (param $x i32) (param $count i32) (param $rows i32)
+  (local $m v128) (local $n v128)
+  (local.set $m (i32x4.lt_u (v128.const i32x4 0 1 2 3) (i32x4.splat (local.get $rows))))
+  (local.set $n (i32x4.lt_u (v128.const i32x4 4 5 6 7) (i32x4.splat (local.get $rows))))
+  (loop $next
+    (v128.store (local.get $x) (v128.and (v128.load (local.get $x)) (local.get $m)))
+    (v128.store offset=16 (local.get $x) (v128.and (v128.load offset=16 (local.get $x)) (local.get $n)))
+    (local.set $x (i32.add (local.get $x) (i32.const 32)))
+    (br_if $next (local.tee $count (i32.sub (local.get $count) (i32.const 1))))))`;
+
+/** Text of `stage`, `outer`, `fold` and `blank`. */
+export const mixFunctions: string = [outputs(4), outputs(2), outputs(1), stage, outer, fold, blank].join("\n");

@@ -1,0 +1,224 @@
+/** A model in training on a device: weights, trained parameters and optimiser state stay there between steps. @module */
+import {
+  type Aval,
+  aval,
+  type Device,
+  type DeviceArray,
+  evaluate,
+  type HostArray,
+  planBytes,
+  sizeOf,
+} from "../core/mod.ts";
+import { foldIn, key } from "../ops/mod.ts";
+import { arenaAval, packAll, type ShapeClass, unpack } from "./arena.ts";
+import { generate } from "./generate.ts";
+import { hidden, logits, rotaryTables } from "./llama.ts";
+import type { Optimiser } from "./optimiser.ts";
+import { type Runner, runnerOf } from "./runner.ts";
+import { bindModel, initialParams, KEY_STRIDE, lossOf, rotaryOf, type Subject, trainStep } from "./step.ts";
+
+/** Numbers of a weight on the host. */
+export interface HostTensor {
+  readonly aval: Aval;
+  readonly data: HostArray;
+}
+
+/** A batch on the host: ids and labels i32[rows · length], labels −100 where nothing is trained. */
+export interface HostBatch {
+  readonly ids: Int32Array;
+  readonly labels: Int32Array;
+  readonly rows: number;
+  readonly length: number;
+}
+
+/** What a step reports, once it is read back. */
+export interface StepMetrics {
+  readonly loss: number;
+  readonly gradNorm: number;
+}
+
+/** Weight of each branch of a mixed adapter, by the path of the adapted map. */
+export type Lambdas = Readonly<Record<string, readonly number[]>>;
+
+/** Options of {@linkcode openSession}. */
+export interface SessionOptions {
+  readonly device: Device;
+  readonly subject: Subject;
+  readonly weights: ReadonlyMap<string, HostTensor>;
+  readonly optimiser: Optimiser;
+  readonly accumulate: number;
+  readonly seed: number;
+  /** Longest sequence that will be asked for. */
+  readonly maxLength: number;
+  /** Adam's β, for the bias corrections. */
+  readonly betas?: readonly [number, number];
+}
+
+/** A model in training. */
+export interface Session {
+  /** One optimiser step at these learning rates. Queued; the promise resolves when the numbers are back. */
+  readonly step: (batch: HostBatch, rates: { readonly plain: number; readonly orthogonal: number }) => Promise<StepMetrics>;
+  /** Mean loss per trained token over batches; 0 tokens give NaN. */
+  readonly evaluate: (batches: Iterable<HostBatch>) => Promise<{ readonly loss: number; readonly tokens: number }>;
+  /** Greedy continuations: at most `maxNew` ids after each prompt, ended by `end` (not included) or the length limit. */
+  readonly generate: (prompts: readonly (readonly number[])[], maxNew: number, end: number) => Promise<number[][]>;
+  /** Logits f32[length, vocab] of one sequence. */
+  readonly logits: (ids: readonly number[]) => Promise<Float32Array>;
+  readonly lambdas: () => Promise<Lambdas>;
+  /** Trained values by member and leaf path, f32. */
+  readonly trained: () => Promise<ReadonlyMap<string, ReadonlyMap<string, HostTensor>>>;
+  /** Seconds spent compiling so far, and bytes that the largest plan needs besides weights and state. */
+  readonly stats: () => { readonly compileSeconds: number; readonly temporaryBytes: number };
+}
+
+/** Upload a model and prepare its parameters; plans are compiled when a batch of a new shape first comes. */
+export async function openSession(options: SessionOptions): Promise<Session> {
+  const { device, subject, optimiser, accumulate, maxLength, betas: [beta1, beta2] = [0.9, 0.999] } = options;
+  const { config, classes } = subject;
+  const host = new Map(options.weights);
+  const tables = rotaryTables(config, maxLength), tableAval = aval([maxLength, config.headDim]);
+  host.set("rotary.cos", { aval: tableAval, data: tables.cos }).set("rotary.sin", { aval: tableAval, data: tables.sin });
+  const trainedNames = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
+  const arrays = new Map<string, DeviceArray>();
+  const stats = { compileSeconds: 0, temporaryBytes: 0 };
+  const runners = new Map<string, Promise<Runner>>();
+  const runner = (name: string, make: () => Promise<Runner>): Promise<Runner> => {
+    const known = runners.get(name);
+    if (known) return known;
+    const fresh = make().then((r) => {
+      stats.compileSeconds += r.executable.compileSeconds;
+      stats.temporaryBytes = Math.max(stats.temporaryBytes, planBytes(r.compiled.plan).temporaries);
+      return r;
+    });
+    runners.set(name, fresh);
+    return fresh;
+  };
+  const frozen = Object.fromEntries([...host].filter(([name]) => !trainedNames.has(name)).map(([name, t]) => [name, t.aval]));
+  for (const name of Object.keys(frozen)) arrays.set(`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval));
+
+  const params = Object.fromEntries(classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)])));
+  await initialise(device, subject, host, options.seed, arrays);
+  const stateSpec = optimiser.state(classes);
+  const state = Object.fromEntries(Object.entries(stateSpec).map(([name, s]) => [name, s.aval]));
+  for (const [name, { aval: at, initial }] of Object.entries(stateSpec)) {
+    arrays.set(`optimiser.${name}`, device.upload(new Float32Array(sizeOf(at.shape)).fill(initial), at));
+  }
+  /** Input arrays that are written before each run, by name and aval. */
+  const feed = (name: string, at: Aval, data: HostArray): DeviceArray => {
+    const id = `${name} ${at.shape.join()}`;
+    const old = arrays.get(id);
+    if (old) {
+      device.write(old, data);
+      return old;
+    }
+    const fresh = device.upload(data, at);
+    arrays.set(id, fresh);
+    return fresh;
+  };
+  const withBatch = ({ ids, labels, rows, length }: HostBatch): Map<string, DeviceArray> => {
+    const at = aval([rows, length], "i32");
+    return new Map([...arrays, ["batch.ids", feed("ids", at, ids)], ["batch.labels", feed("labels", at, labels)]]);
+  };
+  const batchAvals = ({ rows, length }: HostBatch) => ({ ids: aval([rows, length], "i32"), labels: aval([rows, length], "i32") });
+  let steps = 0;
+
+  return {
+    step: async (batch, rates) => {
+      const { rows, length } = batch;
+      const run = await runner(`step ${rows} ${length}`, () =>
+        runnerOf(
+          device,
+          trainStep(subject, optimiser, accumulate),
+          { weights: frozen, params, optimiser: state, batch: batchAvals(batch), rates: aval([4]) },
+          ["params", "optimiser"],
+        ));
+      steps++;
+      const numbers = new Float32Array([rates.plain, rates.orthogonal, 1 / (1 - beta1 ** steps), 1 / (1 - beta2 ** steps)]);
+      const out = run.run(withBatch(batch).set("rates", feed("rates", aval([4]), numbers)));
+      const read = async (name: string): Promise<number> => (await device.download(out.get(`metrics.${name}`)!))[0]!;
+      const [loss, gradNorm] = await Promise.all([read("loss"), read("gradNorm")]);
+      return { loss, gradNorm };
+    },
+    evaluate: async (batches) => {
+      let total = 0, tokens = 0;
+      for (const batch of batches) {
+        const run = await runner(`eval ${batch.rows} ${batch.length}`, () =>
+          runnerOf(device, ({ weights, params, batch }) => {
+            const model = bindModel(subject, weights, unpack(classes, params), rotaryOf(weights, batch.ids.shape[1]!));
+            return { ...lossOf(model, batch) };
+          }, { weights: frozen, params, batch: batchAvals(batch) }));
+        const out = run.run(withBatch(batch));
+        const [sum, count] = await Promise.all([out.get("sum")!, out.get("count")!].map(device.download));
+        total += sum![0]!;
+        tokens += count![0]!;
+      }
+      return { loss: total / tokens, tokens };
+    },
+    generate: (prompts, maxNew, end) => generate({ device, subject, frozen, params, arrays, runner, maxLength, feed }, prompts, maxNew, end),
+    logits: async (ids) => {
+      const at = aval([1, ids.length], "i32");
+      const run = await runner(`logits ${ids.length}`, () =>
+        runnerOf(device, ({ weights, params, ids }) => {
+          const model = bindModel(subject, weights, unpack(classes, params), rotaryOf(weights, ids.shape[1]!));
+          return { logits: logits(model, hidden(model, ids)) };
+        }, { weights: frozen, params, ids: at }));
+      const out = run.run(new Map([...arrays, ["ids", feed("sequence", at, Int32Array.from(ids))]]));
+      return await device.download(out.get("logits")!) as Float32Array;
+    },
+    lambdas: async () => {
+      const all: Record<string, number[]> = {};
+      await Promise.all(classes.flatMap((c) =>
+        Array.from({ length: c.mixing?.branches ?? 0 }, async (_, b) => {
+          const values = await device.download(arrays.get(`optimiser.lambda_${c.key}_${b}`)!);
+          c.members.forEach((m, i) => ((all[m] ??= [])[b] = values[i]!));
+        })
+      ));
+      return all;
+    },
+    trained: () => download(device, classes, arrays),
+    stats: () => stats,
+  };
+}
+
+/** Compute the initial parameters on the device, each member's from its own key. */
+async function initialise(
+  device: Device,
+  { classes }: Subject,
+  host: ReadonlyMap<string, HostTensor>,
+  seed: number,
+  arrays: Map<string, DeviceArray>,
+): Promise<void> {
+  const members = classes.flatMap((c) => c.members);
+  const keys = new Uint32Array(members.length * KEY_STRIDE);
+  members.forEach((_, i) => keys.set([...evaluate([foldIn(key(seed), i).bits])[0]!], i * KEY_STRIDE));
+  const keysAval = aval([members.length, KEY_STRIDE], "u32");
+  const own = Object.fromEntries(classes.filter((c) => !c.fitted).flatMap((c) => c.members.map((m) => [m, host.get(m)!.aval])));
+  const run = await runnerOf(device, ({ weights, keys }) => ({ params: packAll(classes, initialParams(classes, weights, keys)) }), {
+    weights: own,
+    keys: keysAval,
+  });
+  const given = new Map(Object.keys(own).map((name) => [`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval)]));
+  given.set("keys", device.upload(keys, keysAval));
+  // The executable owns these arrays: it lives as long as the device.
+  for (const [path, array] of run.run(given)) arrays.set(path, array);
+  await Promise.all([...arrays].filter(([path]) => path.startsWith("params.")).slice(0, 1).map(([, a]) => device.download(a)));
+  for (const array of given.values()) device.free(array);
+}
+
+async function download(
+  device: Device,
+  classes: readonly ShapeClass[],
+  arrays: ReadonlyMap<string, DeviceArray>,
+): Promise<Map<string, Map<string, HostTensor>>> {
+  const all = new Map<string, Map<string, HostTensor>>();
+  for (const c of classes) {
+    for (const leaf of c.leaves) {
+      const arena = await device.download(arrays.get(`params.${leaf.key}`)!);
+      c.members.forEach((m, row) => {
+        const data = arena.slice(row * leaf.slot, row * leaf.slot + sizeOf(leaf.aval.shape));
+        all.set(m, (all.get(m) ?? new Map<string, HostTensor>()).set(leaf.path, { aval: leaf.aval, data }));
+      });
+    }
+  }
+  return all;
+}
