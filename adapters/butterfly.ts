@@ -1,9 +1,9 @@
 /** Butterfly-orthogonal adapter (BOFT): W' = W·R, R orthogonal. arXiv:2311.06243; one factor is OFT, arXiv:2306.07280. @module */
 import { fill, ShapeError, type Stage, type Tensor } from "../core/ir/mod.ts";
-import { cayley, reshape, skewFromUpper, stages } from "../ops/mod.ts";
+import { cayley, reshape, skewFromEntries, stages } from "../ops/mod.ts";
 import type { Adapter } from "./adapter.ts";
 
-/** Trainable leaf: `skew` f32[factors, in/block, block·(block−1)/2], the strict upper triangles of the skew blocks. */
+/** Trainable leaf: `skew` f32[factors, in/block, block·(block−1)/2], the free entries of the skew blocks. */
 export interface ButterflyParams {
   readonly skew: Tensor;
 }
@@ -25,10 +25,10 @@ export interface ButterflyOptions {
  * block·2^(m−1), or the block is odd with several factors.
  */
 export function butterfly({ block, factors }: ButterflyOptions): Adapter<ButterflyParams> {
-  const rotation = { stages: butterflyStages(block, factors) };
+  const list = butterflyStages(block, factors);
   // [factors, in/block, …] → the blocks Q one after the other, as `stages` wants them.
   const blocks = ({ skew }: ButterflyParams): Tensor => {
-    const q = cayley(skewFromUpper(skew, block));
+    const q = cayley(skewFromEntries(skew, block));
     return reshape(q, [q.shape.reduce((n, d) => n * d, 1)]);
   };
   return {
@@ -44,8 +44,8 @@ export function butterfly({ block, factors }: ButterflyOptions): Adapter<Butterf
       return { skew: fill(0, [factors, inDim / block, (block * (block - 1)) / 2]) };
     },
     // The transposed stages multiply a row by Q_{m−1} first and by Q₀ last.
-    apply: (params, base) => (x) => base(stages({ ...rotation, transposed: true })(x, blocks(params))),
-    merge: (params, weight) => stages({ ...rotation, transposed: false })(weight, blocks(params)),
+    apply: (params, base) => (x) => base(stages(x, blocks(params), { stages: list, transposed: true })),
+    merge: (params, weight) => stages(weight, blocks(params), { stages: list }),
     rate: () => "orthogonal",
   };
 }

@@ -1,5 +1,5 @@
 /** One adapter around another. @module */
-import { split } from "../ops/mod.ts";
+import { type Key, split } from "../ops/mod.ts";
 import type { Adapter, Rate } from "./adapter.ts";
 
 /**
@@ -10,7 +10,7 @@ export function compose<P, Q>(outer: Adapter<P>, inner: Adapter<Q>): Adapter<rea
   return {
     name: `${outer.name} ∘ ${inner.name}`,
     init: (key, dims) => {
-      const [first, second] = split(key);
+      const [first, second] = split(key) as [Key, Key];
       return [outer.init(first, dims), inner.init(second, dims)];
     },
     apply: ([p, q], base) => outer.apply(p, inner.apply(q, base)),

@@ -1,5 +1,5 @@
 /** Two adapters side by side: their changes add. @module */
-import { add, split, sub } from "../ops/mod.ts";
+import { add, type Key, split, sub } from "../ops/mod.ts";
 import type { Adapter } from "./adapter.ts";
 import { ratesOf } from "./compose.ts";
 
@@ -11,7 +11,7 @@ export function parallel<P, Q>(a: Adapter<P>, b: Adapter<Q>): Adapter<readonly [
   return {
     name: `${a.name} ∥ ${b.name}`,
     init: (key, dims) => {
-      const [first, second] = split(key);
+      const [first, second] = split(key) as [Key, Key];
       return [a.init(first, dims), b.init(second, dims)];
     },
     apply: ([p, q], base) => (x) => sub(add(a.apply(p, base)(x), b.apply(q, base)(x)), base(x)),

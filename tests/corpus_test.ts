@@ -31,7 +31,7 @@ function solve(question: string): number {
   if (question.includes("coins each")) return a - b * c;
   const moves = Array.from(
     question.matchAll(
-      /(buys|finds|makes|gets|gives him|gives her|sells|loses|breaks|takes|gives) (\d+)(?! [a-z]+\.)/g,
+      /(buys|finds|makes|gets|gives him|gives her|sells|loses|breaks|takes|gives) (\d+)/g,
     ),
     ([, verb, count]) => /^(buys|finds|makes|gets|gives h)/.test(verb!) ? Number(count) : -Number(count),
   );

@@ -1,7 +1,6 @@
 /** Greedy decoding with kept keys and values: one position a step, as a pure graph. @module */
 import { aval, type Aval, type Tensor } from "../core/mod.ts";
-import { add, argmax, broadcastTo, cast, eq, gather, iota, le, logicalAnd, mul, reshape, sum, where } from "../ops/mod.ts";
-import { cachedAttention } from "../ops/mod.ts";
+import { add, argmax, attention, broadcastTo, cast, eq, gather, iota, le, logicalAnd, reshape, sum, where } from "../ops/mod.ts";
 import type { LlamaConfig } from "./checkpoint.ts";
 import { type Attend, hidden, logits } from "./llama.ts";
 import type { Arenas } from "./optimiser.ts";
@@ -56,7 +55,7 @@ export function decodeStep(subject: Subject): (x: DecodeInput) => { readonly sta
       const mask = broadcastTo(reshape(here, [t, 1]), [rows, kvHeads, t, headDim]);
       const k = next[`k${layer}`] = where(mask, broadcastTo(keys, mask.shape), cache[`k${layer}`]!);
       const v = next[`v${layer}`] = where(mask, broadcastTo(values, mask.shape), cache[`v${layer}`]!);
-      return cachedAttention(queries, k, v, le(columns, broadcastTo(position, [t])));
+      return attention(queries, k, v, broadcastTo(le(columns, broadcastTo(position, [t])), [1, t]));
     };
     const model = bindModel(subject, weights, unpack(subject.classes, params), rotary);
     const out = logits(model, reshape(hidden(model, reshape(ids, [rows, 1]), attend), [rows, subject.config.hiddenSize]));
@@ -67,7 +66,7 @@ export function decodeStep(subject: Subject): (x: DecodeInput) => { readonly sta
     );
     const best = broadcastTo(reshape(cast(argmax(out), "f32"), [rows, 1]), [rows, t]);
     return {
-      state: { tokens: where(generated, best, tokens), position: mul(following, 1), cache: next },
+      state: { tokens: where(generated, best, tokens), position: following, cache: next },
       logits: out,
     };
   };

@@ -96,7 +96,8 @@ export function call(fn: FnName, ...args: readonly Expr[]): Expr {
     if (b.kind === "const" && b.value === neutral) return a;
     if (a.kind === "const" && a.value === neutral) return b;
   }
-  if (fn === "div" && args[1]!.kind === "const" && args[1].value === 1) return args[0]!;
+  const [x, by] = args as [Expr, Expr];
+  if (fn === "div" && by.kind === "const" && by.value === 1) return x;
   return { kind: "call", type: scalarFns[fn].type(args.map((a) => a.type)), fn, args };
 }
 

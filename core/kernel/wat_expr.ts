@@ -48,6 +48,12 @@ export class Values {
     return sum([this.#sum(i32(0), "", ix.terms), i32(ix.constant)]);
   }
 
+  /** Text of the address of element `ix` of a slot. */
+  address(slot: number, ix: Ix): string {
+    const { code, offset } = this.#address(slot, ix);
+    return sum([code, i32(offset)]);
+  }
+
   /** Text of one value. */
   scalar(e: Expr): string {
     if (e.kind === "const") return literal(e.value, e.type, false);

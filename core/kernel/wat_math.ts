@@ -203,7 +203,7 @@ const functions: Readonly<Record<string, string>> = {
 
 /** Text of the functions named, and of those that they call; each is `(v128) → v128`. */
 export function mathFunctions(names: Iterable<string>): string {
-  const all = new Set(names);
-  if (all.has("tanh")) all.add("exp");
-  return [...all].map((name) => functions[name]!).join("\n");
+  const wanted = new Set(names);
+  if (wanted.has("tanh")) wanted.add("exp");
+  return [...wanted].filter((name) => name in functions).map((name) => functions[name]!).join("\n");
 }

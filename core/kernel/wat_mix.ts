@@ -4,9 +4,9 @@
  */
 
 /** Walk the `blocks` of a stage from `x` (and `y`) on: `leg` bytes between legs, `stride` neighbours, then the next group. */
-function blockLoop(params: string, locals: string, body: string): string {
+function blockLoop(locals: string, body: string): string {
   return `
-  ${params} (param $blocks i32) (param $radix i32) (param $stride i32) (param $piece i32)
+  (param $blocks i32) (param $radix i32) (param $stride i32) (param $piece i32)
   (local $lane i32) (local $leg i32) (local $span i32) (local $next i32) (local $coefficients i32) ${locals}
   (local.set $leg (i32.shl (i32.mul (local.get $stride) (local.get $piece)) (i32.const 5)))
   (local.set $span (i32.shl (local.get $piece) (i32.const 5)))
@@ -74,7 +74,6 @@ const stage = `
 (func (export "stage") (param $x i32) (param $y i32) (param $c i32) (param $cj i32) (param $ck i32)
 ${
   blockLoop(
-    "",
     "(local $r i32) (local $j i32) (local $p i32) (local $q i32) (local $out i32)",
     `
     (local.set $r (local.get $radix))
@@ -115,7 +114,6 @@ const outer = `
 (func (export "outer") (param $x i32) (param $y i32) (param $sums i32)
 ${
   blockLoop(
-    "",
     "(local $r i32) (local $j i32) (local $p i32) (local $out i32) (local $row i32)",
     `
     (local.set $row (i32.shl (i32.mul (local.get $radix) (local.get $piece)) (i32.const 4)))

@@ -1,5 +1,5 @@
 /** WGSL text of scalar expressions and indices, within nested scopes of local names. @module */
-import { type Expr, type FnName, nodesOf, scalarFns, type ScalarType, varsOf } from "../ir/expr.ts";
+import { type Expr, type FnName, nodesOf, type ScalarFn, scalarFns, type ScalarType, varsOf } from "../ir/expr.ts";
 import type { Atom, Cond, Ix } from "../ir/ix.ts";
 import type { Kernel, Store } from "./kernel.ts";
 import { accessors, declaration, loadText, storeText, type WgslLimits } from "./wgsl_memory.ts";
@@ -65,8 +65,8 @@ export class Scope {
   #shared: ReadonlySet<Expr> = new Set();
 
   constructor(readonly module: Module, names: Names = {}, readonly parent: Scope | null = null) {
-    this.#vars = { ...parent?.#vars, ...names.vars };
-    this.#accs = new Map([...(parent?.#accs ?? []), ...(names.accs ?? [])]);
+    this.#vars = { ...(parent ? parent.#vars : {}), ...names.vars };
+    this.#accs = new Map([...(parent ? parent.#accs : []), ...(names.accs ?? [])]);
   }
 
   /** Append a statement. */
@@ -180,15 +180,17 @@ export class Scope {
   }
 
   #call(e: Extract<Expr, { kind: "call" }>): string {
-    if (e.args.every((a) => a.kind === "const")) {
-      return literal(scalarFns[e.fn].eval(...e.args.map((a) => (a as { value: number }).value)), e.type);
+    const constants = e.args.flatMap((a) => (a.kind === "const" ? [a.value] : []));
+    if (constants.length === e.args.length) {
+      const { eval: evaluate }: ScalarFn = scalarFns[e.fn];
+      return literal(evaluate(...constants), e.type);
     }
     if (e.fn === "sin" || e.fn === "cos") this.module.helper(TURN);
     return texts[e.fn](...e.args.map((a) => this.value(a)));
   }
 
   #find(key: string | Expr): string | undefined {
-    return this.#known.get(key) ?? this.parent?.#find(key);
+    return this.#known.get(key) ?? (this.parent ? this.parent.#find(key) : undefined);
   }
 
   #let(key: string | Expr, prefix: string, text: string): string {

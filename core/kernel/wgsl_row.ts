@@ -2,9 +2,8 @@
  * Row kernels in WGSL. Maps: an invocation for each element. Reductions: a workgroup takes some rows, some invocations
  * each; partial results meet in workgroup memory in a fixed order, so equal runs give equal bits. @module
  */
-import { type Expr, loadsOf, type ScalarType } from "../ir/expr.ts";
+import { type Expr, loadsOf, type ScalarType, varsOf } from "../ir/expr.ts";
 import { ixStride } from "../ir/ix.ts";
-import { varsOf } from "../ir/expr.ts";
 import { extentOf, type Reduce, type RowForm } from "./kernel.ts";
 import type { Grid } from "./wgsl.ts";
 import { literal, type Scope } from "./wgsl_expr.ts";
@@ -172,9 +171,9 @@ function strided(scope: Scope, name: string, count: number, lanes: number, body:
   const turn = lanes * UNROLL;
   const whole = Math.floor(count / turn) * turn;
   const once = (into: Scope, start: string, guard: boolean): void => {
-    into.block("", {}, (outer) => {
-      outer.line(`let ${name} = ${start};`);
-      outer.block(guard ? `if (${name} < ${count}u)` : "", { vars: { [name]: name } }, body);
+    into.block(guard ? `if (${start} < ${count}u)` : "", { vars: { [name]: name } }, (inner) => {
+      inner.line(`let ${name} = ${start};`);
+      body(inner);
     });
   };
   if (whole > turn) {

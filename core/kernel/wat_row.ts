@@ -1,0 +1,240 @@
+/**
+ * Row kernels in WebAssembly: maps, reductions, and rows that do both. Lanes run along the rows' elements, or, where the
+ * data lie side by side there, along the rows themselves. @module
+ */
+import type { Expr } from "../ir/expr.ts";
+import { ixAdd, ixConst, ixScale, ixVar, type Var } from "../ir/ix.ts";
+import type { Combine } from "../ir/lowering.ts";
+import { extentOf, type Reduce, type RowForm, type Store } from "./kernel.ts";
+import { get, i32, type WatType } from "./wat_code.ts";
+import type { Values } from "./wat_expr.ts";
+import {
+  costOf,
+  type Cut,
+  flatten,
+  indicesOf,
+  laneLoop,
+  loadsWithStride,
+  merge,
+  nest,
+  Renaming,
+  smaller,
+  units,
+} from "./wat_loops.ts";
+import { laneOperation, literal, scalarOperation, watType } from "./wat_ops.ts";
+
+/** Groups of four elements in a unit of a map. */
+const MAP_FOURS = 256;
+/** Turns after which a sum is added to the total, so that long sums stay accurate. */
+const PARTIAL_TURNS = 256;
+
+/** Print a row kernel. */
+export function printRow(form: RowForm, values: Values): Cut {
+  if (form.reduces.length === 0 && form.rowStores.length === 0) {
+    return printMap([...form.outer, ...form.inner], form.stores, values);
+  }
+  if (form.reduces.length === 0 && form.stores.length === 0) return printMap(form.outer, form.rowStores, values);
+  return printRows(form, values);
+}
+
+function printMap(vars: readonly Var[], stores: readonly Store[], values: Values): Cut {
+  const { fn } = values;
+  const merged = merge(vars, indicesOf([], stores));
+  const simple = new Renaming(merged.places).stores(stores);
+  const last = merged.vars.at(-1) ?? { name: "e", extent: 1 };
+  const outer = merged.vars.slice(0, -1);
+  const cost = costOf(stores.map((s) => s.value));
+  const work = extentOf(vars) / 4 * cost;
+  if (outer.length > 0 && last.extent >= 16 && extentOf(outer) >= 8) {
+    const row = flatten(outer, "r");
+    const inRow = new Renaming(row.places).stores(simple);
+    fn.loop("r", units.from, units.to, () => laneLoop(values, last, (lanes) => values.store(inRow, lanes)));
+    return { units: row.v.extent, scratchBytes: 0, work };
+  }
+  const one = flatten(merged.vars, "e");
+  const elements = new Renaming(one.places).stores(simple);
+  const count = 4 * MAP_FOURS;
+  const from = fn.keep("i32", `(i32.mul ${units.from} ${i32(count)})`);
+  const to = fn.keep("i32", `(i32.mul ${units.to} ${i32(count)})`);
+  const most = fn.keep("i32", smaller(to, i32(one.v.extent)));
+  laneLoop(values, one.v, (lanes) => values.store(elements, lanes), { from, to: most });
+  return { units: Math.ceil(one.v.extent / count), scratchBytes: 0, work };
+}
+
+/** The form with its outer variables as one, `r`, and each set of inner ones merged. */
+function simplify(form: RowForm): RowForm & { readonly r: Var } {
+  const joined = merge(form.outer, indicesOf(form.reduces.map((r) => r.value), [...form.rowStores, ...form.stores]));
+  const merging = new Renaming(joined.places);
+  const row = flatten(joined.vars, "r");
+  const rows = new Renaming(row.places);
+  const outerExpr = (e: Expr): Expr => rows.expr(merging.expr(e));
+  const outerStores = (s: readonly Store[]): Store[] => rows.stores(merging.stores(s));
+  const reduces = form.reduces.map((r) => {
+    const value = outerExpr(r.value);
+    const inner = merge(r.inner, indicesOf([value]));
+    return { ...r, inner: inner.vars, value: new Renaming(inner.places).expr(value) };
+  });
+  const stores = outerStores(form.stores);
+  const inner = merge(form.inner, indicesOf([], stores));
+  return {
+    ...form,
+    r: row.v,
+    reduces,
+    rowStores: outerStores(form.rowStores),
+    inner: inner.vars,
+    stores: new Renaming(inner.places).stores(stores),
+  };
+}
+
+function printRows(original: RowForm, values: Values): Cut {
+  const form = simplify(original);
+  const { r } = form;
+  const cost = form.reduces.reduce((n, { inner, value }) => n + extentOf(inner) * costOf([value]), 0) +
+    extentOf(form.inner) * costOf(form.stores.map((s) => s.value));
+  const work = r.extent * cost / 4;
+  if (!lanesAcross(form)) {
+    values.fn.loop("r", units.from, units.to, () => printRowAlong(form, values));
+    return { units: r.extent, scratchBytes: 0, work };
+  }
+  return { units: printRowsAcross(form, values), scratchBytes: 0, work };
+}
+
+/** Whether four rows side by side are better than four elements of one row. */
+function lanesAcross({ r, reduces, inner, stores }: RowForm & { readonly r: Var }): boolean {
+  if (r.extent < 4) return false;
+  const score = (name: (loop: readonly Var[]) => string): number =>
+    reduces.reduce((n, red) => n + loadsWithStride([red.value], name(red.inner), 1), 0) +
+    loadsWithStride(stores.map((s) => s.value), name(inner), 1);
+  const along = score((loop) => loop.at(-1)?.name ?? "");
+  const shortest = Math.min(...reduces.map((red) => red.inner.at(-1)?.extent ?? 1));
+  return score(() => r.name) > along || shortest < 4;
+}
+
+/** One row, lanes along its elements. */
+function printRowAlong(form: RowForm, values: Values): void {
+  const { fn } = values;
+  for (const reduce of form.reduces) {
+    const { combine, inner, value } = reduce;
+    const lanesTotal = begin(values, reduce, true), total = begin(values, reduce, false);
+    const last = inner.at(-1) ?? { name: "e", extent: 1 };
+    nest(values, inner.slice(0, -1), () => {
+      const vector: Var = { name: `${last.name}/4`, extent: Math.floor(last.extent / 4) };
+      if (vector.extent > 0) {
+        values.withLane({ name: last.name, base: ixScale(ixVar(vector), 4) }, () =>
+          partialSums(values, vector, reduce, true, lanesTotal, (into) => update(values, combine, value, true, into)));
+      }
+      if (last.extent % 4 === 0) return;
+      fn.loop(last.name, i32(4 * vector.extent), i32(last.extent), () => update(values, combine, value, false, total), 1, true);
+    });
+    const lane = (l: number): string => value.type === "f32"
+      ? `(f32x4.extract_lane ${l} ${get(lanesTotal)})`
+      : `(i32x4.extract_lane ${l} ${get(lanesTotal)})`;
+    const parts = [...(last.extent >= 4 ? [0, 1, 2, 3].map(lane) : []), ...(last.extent % 4 ? [get(total)] : [])];
+    const kept = parts.map((p) => fn.keep(watType(value.type), p));
+    const both = (a: string, b: string): string => fn.keep(watType(value.type), combined(values, combine, value, false, a, b));
+    const code = kept.length >= 4
+      ? [both(both(kept[0]!, kept[2]!), both(kept[1]!, kept[3]!)), ...kept.slice(4)].reduce(both)
+      : kept.reduce(both);
+    values.accumulators.set(reduce.id, { code, vars: ["r"] });
+  }
+  values.store(form.rowStores, false);
+  if (form.stores.length === 0) return;
+  const last = form.inner.at(-1);
+  nest(values, form.inner.slice(0, -1), () => {
+    if (!last) return values.store(form.stores, false);
+    laneLoop(values, last, (lanes) => values.store(form.stores, lanes));
+  });
+}
+
+/** Rows side by side in lanes, four groups of four where that divides the rows; the rest one by one. Returns the units. */
+function printRowsAcross(form: RowForm & { readonly r: Var }, values: Values): number {
+  const { fn } = values, { r } = form;
+  const isLight = costOf(form.reduces.map((x) => x.value)) <= 40;
+  const groups = isLight && r.extent % 16 === 0 ? 4 : 1;
+  const whole: Var = { name: "unit", extent: Math.floor(r.extent / (4 * groups)) };
+  const bases = [...Array(groups).keys()].map((g) => ixAdd(ixScale(ixVar(whole), 4 * groups), ixConst(4 * g)));
+  const to = fn.keep("i32", smaller(units.to, i32(whole.extent)));
+  fn.loop("unit", units.from, to, () => {
+    const totals = bases.map(() => new Map<number, string>());
+    const each = (body: (group: number) => void): void =>
+      bases.forEach((base, g) => {
+        for (const [id, code] of totals[g]!) values.accumulators.set(id, { code, vars: ["r"] });
+        values.withLane({ name: "r", base }, () => body(g));
+      });
+    for (const reduce of form.reduces) {
+      const into = bases.map(() => begin(values, reduce, true));
+      const last = reduce.inner.at(-1) ?? { name: "e", extent: 1 };
+      nest(values, reduce.inner.slice(0, -1), () =>
+        manyPartialSums(values, last, reduce, true, into, (parts) =>
+          each((g) => update(values, reduce.combine, reduce.value, true, parts[g]!))));
+      into.forEach((name, g) => totals[g]!.set(reduce.id, get(name)));
+    }
+    each(() => values.store(form.rowStores, true));
+    if (form.stores.length > 0) nest(values, form.inner, () => each(() => values.store(form.stores, true)));
+  });
+  if (r.extent % 4 === 0) return whole.extent;
+  fn.when(`(i32.gt_u ${units.to} ${i32(whole.extent)})`, () =>
+    fn.loop("r", i32(4 * whole.extent), i32(r.extent), () => printRowAlong(form, values), 1, true));
+  return whole.extent + 1;
+}
+
+/** A new total of a reduction; returns the name of its local. */
+function begin(values: Values, { combine, value }: Reduce, lanes: boolean): string {
+  const { fn } = values;
+  const type: WatType = lanes ? "v128" : watType(value.type);
+  const name = fn.local(type, "total");
+  fn.line(`(local.set ${name} ${start(combine, value, lanes)})`);
+  return name;
+}
+
+function start(combine: Combine, value: Expr, lanes: boolean): string {
+  if (combine === "add") return literal(0, value.type, lanes);
+  return literal(value.type === "f32" ? -Infinity : value.type === "i32" ? -(2 ** 31) : 0, value.type, lanes);
+}
+
+function combined(values: Values, combine: Combine, value: Expr, lanes: boolean, a: string, b: string): string {
+  const operation = { fn: combine, type: value.type, types: [value.type, value.type], args: [a, b] };
+  return (lanes ? laneOperation : scalarOperation)(operation, values.fn.calls);
+}
+
+/** Combine the total `into` with the value at the current element. */
+function update(values: Values, combine: Combine, value: Expr, lanes: boolean, into: string): void {
+  const isProduct = combine === "add" && lanes && value.kind === "call" && value.fn === "mul" && value.type === "f32";
+  const code = isProduct
+    ? `(f32x4.relaxed_madd ${value.args.map((a) => values.vector(a)).join(" ")} ${get(into)})`
+    : combined(values, combine, value, lanes, get(into), lanes ? values.vector(value) : values.scalar(value));
+  values.fn.line(`(local.set ${into} ${code})`);
+}
+
+function partialSums(
+  values: Values,
+  v: Var,
+  reduce: Reduce,
+  lanes: boolean,
+  total: string,
+  body: (into: string) => void,
+): void {
+  manyPartialSums(values, v, reduce, lanes, [total], ([into]) => body(into!));
+}
+
+/** The loop over `v`; a long one adds to fresh totals, which join the old ones from time to time. */
+function manyPartialSums(
+  values: Values,
+  v: Var,
+  reduce: Reduce,
+  lanes: boolean,
+  totals: readonly string[],
+  body: (into: readonly string[]) => void,
+): void {
+  const { fn } = values;
+  if (v.extent <= 2 * PARTIAL_TURNS) return fn.count(v.name, v.extent, () => body(totals));
+  const blocks = `${v.name}.block`;
+  fn.loop(blocks, i32(0), i32(v.extent), () => {
+    const parts = totals.map(() => begin(values, reduce, lanes));
+    const after = fn.keep("i32", `(i32.add ${fn.variable(blocks)} ${i32(PARTIAL_TURNS)})`);
+    const to = fn.keep("i32", smaller(after, i32(v.extent)));
+    fn.loop(v.name, fn.variable(blocks), to, () => body(parts), 1, true);
+    totals.forEach((total, i) =>
+      fn.line(`(local.set ${total} ${combined(values, reduce.combine, reduce.value, lanes, get(total), get(parts[i]!))})`));
+  }, PARTIAL_TURNS, true);
+}
