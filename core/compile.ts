@@ -40,9 +40,10 @@ export interface Traced {
   readonly outputs: readonly { readonly path: string; readonly leaf: Tensor }[];
 }
 
-/** Call `f` on fresh inputs shaped like the tree `avals`. */
+/** Call `f` on fresh inputs shaped like the tree `avals`. Its result is a tree of tensors: interfaces have no index signature, so the
+ * type says only `object`, and a leaf of another kind throws TypeError. */
 export function traceTree<A>(
-  f: (x: MapTree<A, Aval, Tensor>) => Tree<Tensor>,
+  f: (x: MapTree<A, Aval, Tensor>) => object,
   avals: A,
 ): Traced {
   const inputs: { path: string; leaf: Tensor }[] = [];
@@ -51,7 +52,7 @@ export function traceTree<A>(
     inputs.push({ path, leaf });
     return leaf;
   });
-  return { inputs, outputs: leaves<Tensor>(f(xs), isTensor) };
+  return { inputs, outputs: leaves<Tensor>(f(xs) as Tree<Tensor>, isTensor) };
 }
 
 /**
@@ -59,7 +60,7 @@ export function traceTree<A>(
  * program. Arguments and results are trees; a result that should update an argument in place is named in `inPlace`.
  */
 export function compile<A>(
-  f: (x: MapTree<A, Aval, Tensor>) => Tree<Tensor>,
+  f: (x: MapTree<A, Aval, Tensor>) => object,
   avals: A,
   options: CompileOptions = {},
 ): Either.Either<ShapeError, Compiled> {

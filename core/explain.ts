@@ -4,7 +4,7 @@ import { compile, type Compiled, type CompileOptions } from "./compile.ts";
 import type { Aval, ShapeError } from "./ir/aval.ts";
 import { showProgram } from "./ir/program.ts";
 import type { Tensor } from "./ir/tensor.ts";
-import type { MapTree, Tree } from "./ir/tree.ts";
+import type { MapTree } from "./ir/tree.ts";
 import { showKernel } from "./kernel/show_kernel.ts";
 import { wgsl } from "./kernel/wgsl.ts";
 import { planBytes, type PlanBytes } from "./plan/check_limits.ts";
@@ -24,7 +24,7 @@ export interface Explanation extends Compiled {
 
 /** Explain how `f` compiles for arguments shaped like `avals`; left where the shapes do not fit. */
 export function explain<A>(
-  f: (x: MapTree<A, Aval, Tensor>) => Tree<Tensor>,
+  f: (x: MapTree<A, Aval, Tensor>) => object,
   avals: A,
   options: CompileOptions = {},
 ): Either.Either<ShapeError, Explanation> {

@@ -75,7 +75,7 @@ Deno.test("the corpus: train and eval share no question and no problem, whatever
 
 Deno.test("the corpus: pretraining text holds no question of the task and no line of its answers' form", () => {
   const text = texts(SEED, 3_000_000).join("\n");
-  assert(!text.includes("####"));
+  assert(text.includes("####") && !/#### ?\d/.test(text));
   for (const { question } of rowsOf("data/eval.jsonl")) assert(!text.includes(question), question);
 });
 
@@ -154,6 +154,16 @@ Deno.test("the tokenizer: a digit is a token of its own, and the prompt's end is
   fc.assert(fc.property(fc.nat(9999), (n) => assertEquals(ids(`${n}`).length, `${n}`.length)));
   for (const { question, answer } of rowsOf("data/eval.jsonl")) {
     assertEquals([...ids(`${question}\n`), ...ids(answer)], ids(`${question}\n${answer}`));
+  }
+});
+
+Deno.test("the tokenizer: pretraining meets every token of the task often, for a frozen embedding has to tell them apart", () => {
+  const met = new Map<number, number>();
+  for (const id of texts(SEED, 500_000).flatMap(ids)) met.set(id, (met.get(id) ?? 0) + 1);
+  for (const { question, answer } of [...rowsOf("data/train.jsonl"), ...rowsOf("data/eval.jsonl")]) {
+    for (const id of ids(`${question}\n${answer}`)) {
+      assert((met.get(id) ?? 0) >= 100, `"${tokenizer.id_to_token(id)}" occurs ${met.get(id) ?? 0} times`);
+    }
   }
 });
 

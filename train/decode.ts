@@ -1,9 +1,9 @@
 /** Greedy decoding with kept keys and values: one position a step, as a pure graph. @module */
 import { aval, type Aval, type Tensor } from "../core/mod.ts";
 import { add, argmax, attention, broadcastTo, cast, eq, gather, iota, le, logicalAnd, reshape, sum, where } from "../ops/mod.ts";
-import type { LlamaConfig } from "./checkpoint.ts";
 import { type Attend, hidden, logits } from "./llama.ts";
 import type { Arenas } from "./optimiser.ts";
+import type { LlamaConfig } from "./llama_config.ts";
 import { bindModel, type Subject, type Weights } from "./step.ts";
 import { unpack } from "./arena.ts";
 

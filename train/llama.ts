@@ -2,7 +2,7 @@
 import { type Aval, aval, type Tensor, within } from "../core/ir/mod.ts";
 import type { LinearMap, Module } from "../adapters/mod.ts";
 import { add, attention, gather, linear, mul, permute, reshape, rmsNorm, rope, silu } from "../ops/mod.ts";
-import type { LlamaConfig } from "./checkpoint.ts";
+import type { LlamaConfig } from "./llama_config.ts";
 
 /** What a model needs to be called: weights by name, linear maps by path (adapted or not), rotary tables. */
 export interface Llama {

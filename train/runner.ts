@@ -1,5 +1,5 @@
 /** Compiled functions on a device: arguments and results by path instead of by number. @module */
-import { type Aval, checkLimits, type Compiled, compileTraced, type Device, type DeviceArray, type Executable, type MapTree, type Tensor, traceTree, type Tree } from "../core/mod.ts";
+import { type Aval, checkLimits, type Compiled, compileTraced, type Device, type DeviceArray, type Executable, type MapTree, type Tensor, traceTree } from "../core/mod.ts";
 
 /** A function ready to run. */
 export interface Runner {
@@ -15,7 +15,7 @@ export interface Runner {
  */
 export async function runnerOf<A>(
   device: Device,
-  f: (x: MapTree<A, Aval, Tensor>) => Tree<Tensor>,
+  f: (x: MapTree<A, Aval, Tensor>) => object,
   avals: A,
   inPlace: readonly string[] = [],
 ): Promise<Runner> {

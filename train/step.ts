@@ -3,7 +3,7 @@ import { fill, gradients, type Tensor } from "../core/mod.ts";
 import type { LinearMap } from "../adapters/mod.ts";
 import { add, cast, countTrained, crossEntropySum, div, linear, maximum, reshape, slice } from "../ops/mod.ts";
 import { packAll, type ShapeClass, unpack } from "./arena.ts";
-import type { LlamaConfig } from "./checkpoint.ts";
+import type { LlamaConfig } from "./llama_config.ts";
 import { hidden, type Llama, logits, type Rotary } from "./llama.ts";
 import { type Arenas, keepIfFinite, type Optimiser, type OptimiserState, type StepRates } from "./optimiser.ts";
 

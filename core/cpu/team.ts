@@ -1,6 +1,6 @@
 /** The threads of the CPU target: the caller's, which leads, and workers. @module */
 import { Worker } from "node:worker_threads";
-import { ARRIVED, CALL, COMMAND, type KernelFunction, MESSAGE, PHASE, PLAN, RUN, SCRATCH, type Walk, Walker } from "./walk.ts";
+import { ARRIVED, CALL, type KernelFunction, MESSAGES, PHASE, PLAN, RUNS, SCRATCH, type Walk, Walker } from "./walk.ts";
 import { importsOf, kernelsOf, type ThreadMessage, type ThreadStart } from "./worker.ts";
 
 /** Threads over one memory, all with the same kernels and plans. */
@@ -77,7 +77,7 @@ export class Team {
       Atomics.store(this.#words, PHASE, 0);
       Atomics.store(this.#words, ARRIVED, 0);
       Atomics.store(this.#words, PLAN, id);
-      this.#call(RUN);
+      this.#call(RUNS);
     }
     walker.lead(this.threads);
   }
@@ -91,13 +91,13 @@ export class Team {
       w.ref();
       w.postMessage({ kind: "close" } satisfies ThreadMessage);
     }
-    this.#call(MESSAGE);
+    this.#call(MESSAGES);
     this.#workers.length = 0;
     await Promise.all(ended);
   }
 
-  #call(command: number): void {
-    Atomics.store(this.#words, COMMAND, command);
+  #call(reason: number): void {
+    Atomics.add(this.#words, reason, 1);
     Atomics.add(this.#words, CALL, 1);
     Atomics.notify(this.#words, CALL);
   }
@@ -111,7 +111,7 @@ export class Team {
         w.postMessage(message);
         return answered;
       });
-      this.#call(MESSAGE);
+      this.#call(MESSAGES);
       await Promise.all(answers);
       for (const w of this.#workers) w.unref();
     });

@@ -30,10 +30,12 @@ export interface Walk {
 }
 
 // Words of the first page, a cache line apart.
-/** Number of the last call to work. */
+/** Changes with every call: what sleeping threads wait on. */
 export const CALL = 16;
-/** What the call is for: {@linkcode RUN}, or any other value to look at the messages. */
-export const COMMAND = 32;
+/** Runs called for. */
+export const RUNS = 24;
+/** Messages sent to each thread. */
+export const MESSAGES = 32;
 /** The plan to run. */
 export const PLAN = 48;
 /** Phases opened in this run. */
@@ -42,13 +44,8 @@ export const PHASE = 64;
 export const ARRIVED = 80;
 /** 1 + the step at which a thread failed, 0 while none has. */
 export const FAILED = 96;
-/** Address and bytes of the scratch memory of a thread; thread t's begins t·bytes after the address. */
+/** Address of the scratch memory; the next word has the bytes of each thread. */
 export const SCRATCH = 112;
-
-/** {@linkcode COMMAND}: run {@linkcode PLAN}. */
-export const RUN = 1;
-/** {@linkcode COMMAND}: handle messages. */
-export const MESSAGE = 2;
 
 const SPINS = 3000;
 

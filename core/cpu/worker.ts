@@ -1,6 +1,6 @@
 /** A thread of the CPU target: asleep until called, then it follows the leader through a plan. @module */
 import { parentPort, workerData } from "node:worker_threads";
-import { CALL, COMMAND, type KernelFunction, PLAN, RUN, type Walk, Walker } from "./walk.ts";
+import { CALL, type KernelFunction, MESSAGES, PLAN, RUNS, type Walk, Walker } from "./walk.ts";
 
 /** What a thread is started with. */
 export interface ThreadStart {
@@ -39,21 +39,22 @@ function serve({ memory, shared, thread }: ThreadStart, port: NonNullable<typeof
   const imports = importsOf(shared, memory);
   const kernels: KernelFunction[] = [];
   const plans = new Map<number, Walker>();
-  let seen = 0;
+  let runs = 0, messages = 0;
 
   /** Runs plans until there is a message; the event loop, which brings it, stands still meanwhile. */
   const obey = (): void => {
     for (;;) {
-      Atomics.wait(words, CALL, seen);
       const call = Atomics.load(words, CALL);
-      if (call === seen) continue;
-      seen = call;
-      if (Atomics.load(words, COMMAND) !== RUN) return;
-      plans.get(Atomics.load(words, PLAN))!.follow();
+      if (Atomics.load(words, RUNS) !== runs) {
+        runs++;
+        plans.get(Atomics.load(words, PLAN))!.follow();
+      } else if (Atomics.load(words, MESSAGES) !== messages) return;
+      else Atomics.wait(words, CALL, call);
     }
   };
 
   port.on("message", (message: ThreadMessage) => {
+    messages++;
     if (message.kind === "close") return port.close();
     if (message.kind === "module") kernels.push(...kernelsOf(message.module, message.count, imports));
     if (message.kind === "plan") plans.set(message.id, new Walker(message.walk, kernels, memory, thread));

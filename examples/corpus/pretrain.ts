@@ -1,8 +1,9 @@
 /**
  * The pretraining text: short sentences, arithmetic of one step, and one-step word problems worked inside a sentence.
  *
- * It never tells two steps in a row, never ends a text in a bare question and never writes `####`: those are the shift
- * that fine-tuning has to learn.
+ * It never tells two steps in a row and never gives a result after `####`, which opens the title of a story here: those
+ * are the shift that fine-tuning has to learn. The sign itself has to occur, because a token that pretraining never saw
+ * has an embedding no adapter can tell from those of the other unseen tokens.
  * @module
  */
 import { type Draw, draw } from "./draw.ts";
@@ -147,9 +148,19 @@ function sentence(d: Draw): string {
   ]);
 }
 
+function title(d: Draw): string {
+  const { hero, friend } = drawScene(d);
+  return d.pick([
+    `${hero.name} and ${friend.name}`,
+    `${hero.name} at the ${d.pick(PLACES)}`,
+    `The ${d.pick(ANIMALS)}`,
+  ]);
+}
+
 function story(d: Draw): string {
+  const head = d.chance(60) ? `#### ${title(d)}\n` : "";
   const say = d.chance(40) ? fact : sentence;
-  return Array.from({ length: d.between(2, 5) }, () => say(d)).join(" ");
+  return head + Array.from({ length: d.between(2, 5) }, () => say(d)).join(" ");
 }
 
 /** Endless pretraining documents, the `n`-th fixed by `seed` and `n` alone. */

@@ -1,0 +1,152 @@
+/** A plan on a WebGPU device: its buffers, pipelines and bind groups, recorded and submitted once a run. @module */
+import { showAval } from "../ir/aval.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import type { DeviceArray, Executable } from "../plan/device.ts";
+import type { Plan, Step } from "../plan/plan.ts";
+import { GpuArray, gpuArray, type Memory } from "./memory.ts";
+import type { Pipelines, Ready } from "./pipelines.ts";
+
+/** Sets of inputs whose bind groups are kept. */
+const KEPT = 16;
+
+/** Make a plan ready: compile its kernels side by side and allocate its buffers. */
+export async function makeExecutable(plan: Plan, memory: Memory, pipelines: Pipelines): Promise<GpuExecutable> {
+  const start = performance.now();
+  const variants = new Map<string, Promise<Ready>>();
+  const steps = await Promise.all(plan.steps.map((step) => {
+    const kernel = separated(plan, step);
+    const key = `${step.kernel} ${kernel.slots.map((s) => s.access).join()}`;
+    let ready = variants.get(key);
+    if (!ready) variants.set(key, ready = pipelines.ready(kernel));
+    return ready;
+  }));
+  return new GpuExecutable(plan, memory, steps, (performance.now() - start) / 1000);
+}
+
+/**
+ * The kernel of a step. WebGPU binds no buffer both for reading only and for writing; parts of one buffer that are
+ * read beside parts that are written are therefore declared as writable.
+ */
+function separated(plan: Plan, step: Step): Kernel {
+  const kernel = plan.kernels[step.kernel]!;
+  const written = new Set(step.slots.filter((_, i) => kernel.slots[i]!.access !== "read").map((p) => p.buffer));
+  const slots = kernel.slots.map((slot, i) =>
+    slot.access === "read" && written.has(step.slots[i]!.buffer) ? { ...slot, access: "readwrite" as const } : slot
+  );
+  return { ...kernel, slots };
+}
+
+/** A plan ready to run. */
+export class GpuExecutable implements Executable {
+  /** Null where the caller gives the buffer. */
+  readonly #buffers: readonly (GPUBuffer | null)[];
+  readonly #inputOf: ReadonlyMap<number, number>;
+  readonly #outputs: readonly (GpuArray | null)[];
+  readonly #groups = new Map<string, readonly GPUBindGroup[]>();
+  readonly #numbers = new WeakMap<GPUBuffer, number>();
+  #numbered = 0;
+  #disposed = false;
+
+  constructor(
+    readonly plan: Plan,
+    readonly memory: Memory,
+    readonly steps: readonly Ready[],
+    readonly compileSeconds: number,
+  ) {
+    this.#inputOf = new Map(plan.inputs.map((x, i) => [x.buffer, i]));
+    this.#buffers = plan.buffers.map((b, i) => (b.role === "input" ? null : memory.allocate(b.bytes, `${b.role} ${i}`)));
+    this.#outputs = plan.outputs.map(({ aval, place }) => {
+      const buffer = this.#buffers[place.buffer];
+      return buffer ? new GpuArray(aval, buffer, place.offset, false) : null;
+    });
+  }
+
+  /** Record all steps and submit them. Throws a TypeError when the inputs are not those of the plan. */
+  run(inputs: readonly DeviceArray[]): readonly DeviceArray[] {
+    return this.record(inputs, (encoder, groups) => {
+      const pass = encoder.beginComputePass();
+      this.steps.forEach((step, i) => dispatch(pass, step, groups[i]!));
+      pass.end();
+    });
+  }
+
+  /** Run with the passes that `encode` records; {@linkcode dispatch} records a step. */
+  record(
+    inputs: readonly DeviceArray[],
+    encode: (encoder: GPUCommandEncoder, groups: readonly GPUBindGroup[]) => void,
+  ): readonly DeviceArray[] {
+    if (this.#disposed) throw new Error("The executable was disposed: compile the plan again.");
+    const arrays = inputs.map(gpuArray);
+    const groups = this.#bind(arrays);
+    const { gpu } = this.memory;
+    const encoder = gpu.createCommandEncoder();
+    encode(encoder, groups);
+    gpu.queue.submit([encoder.finish()]);
+    return this.#outputs.map((own, i) => {
+      if (own) return own;
+      const { aval, place } = this.plan.outputs[i]!;
+      const given = arrays[this.#inputOf.get(place.buffer)!]!;
+      return place.offset === 0 ? given : new GpuArray(aval, given.buffer, given.offset + place.offset, false);
+    });
+  }
+
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#groups.clear();
+    for (const buffer of this.#buffers) if (buffer) this.memory.release(buffer);
+  }
+
+  /** Bind groups of all steps for these inputs. */
+  #bind(arrays: readonly GpuArray[]): readonly GPUBindGroup[] {
+    const { inputs } = this.plan;
+    if (arrays.length !== inputs.length) {
+      throw new TypeError(`The plan has ${inputs.length} inputs and was given ${arrays.length}.`);
+    }
+    const key = arrays.map((a) => `${this.#numberOf(a.buffer)}+${a.offset}`).join();
+    const known = this.#groups.get(key);
+    if (known) return known;
+    arrays.forEach(({ aval }, i) => {
+      if (showAval(aval) === showAval(inputs[i]!.aval)) return;
+      throw new TypeError(`Input ${i} of the plan is ${showAval(inputs[i]!.aval)} and was given ${showAval(aval)}.`);
+    });
+    const groups = this.plan.steps.map((step, i) => this.#bindStep(step, this.steps[i]!, arrays));
+    const [oldest] = this.#groups.keys();
+    if (this.#groups.size >= KEPT && oldest !== undefined) this.#groups.delete(oldest);
+    this.#groups.set(key, groups);
+    return groups;
+  }
+
+  #bindStep(step: Step, { name, layout }: Ready, arrays: readonly GpuArray[]): GPUBindGroup {
+    const kernel = this.plan.kernels[step.kernel]!;
+    const places = step.slots.map(({ buffer, offset }) => {
+      const own = this.#buffers[buffer];
+      if (own) return { buffer: own, offset };
+      const given = arrays[this.#inputOf.get(buffer)!]!;
+      return { buffer: given.buffer, offset: given.offset + offset };
+    });
+    places.forEach((a, i) => {
+      if (kernel.slots[i]!.access === "read") return;
+      const j = places.findIndex((b, j) => b.buffer === a.buffer && step.slots[j]!.buffer !== step.slots[i]!.buffer);
+      if (j >= 0) throw new Error(`Kernel ${name} writes an array that was also given as another input: give a copy.`);
+    });
+    const entries = places.map(({ buffer, offset }, binding) => ({
+      binding,
+      resource: { buffer, offset, size: buffer.size - offset },
+    }));
+    return this.memory.gpu.createBindGroup({ label: name, layout, entries });
+  }
+
+  #numberOf(buffer: GPUBuffer): number {
+    let number = this.#numbers.get(buffer);
+    if (number === undefined) this.#numbers.set(buffer, number = this.#numbered++);
+    return number;
+  }
+}
+
+/** Record one step. */
+export function dispatch(pass: GPUComputePassEncoder, { pipeline, workgroups }: Ready, group: GPUBindGroup): void {
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(0, group);
+  pass.dispatchWorkgroups(...workgroups);
+}

@@ -1,0 +1,3 @@
+/** The GPU target. @module */
+export { isSoftware } from "./adapter.ts";
+export { Gpu, type GpuOptions, openGpu } from "./open_gpu.ts";

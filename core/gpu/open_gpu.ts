@@ -1,0 +1,107 @@
+/** The GPU target: plans on WebGPU, as Deno provides it. @module */
+import { type Aval, showAval } from "../ir/aval.ts";
+import type { Capabilities, Device, DeviceArray, HostArray } from "../plan/device.ts";
+import type { Plan } from "../plan/plan.ts";
+import { type Opened, openAdapter } from "./adapter.ts";
+import { GpuExecutable, makeExecutable } from "./executable.ts";
+import { GpuArray, gpuArray, Memory, requireHost } from "./memory.ts";
+import { Pipelines } from "./pipelines.ts";
+
+export { isSoftware } from "./adapter.ts";
+
+/** Options of {@linkcode openGpu}. */
+export interface GpuOptions {
+  /** Accept a driver that computes on the processor; for tests, it is slower than the CPU target. Default false. */
+  readonly software?: boolean;
+}
+
+/** Open the GPU; null when there is none. Rejects when the driver refuses its own limits. */
+export async function openGpu({ software = false }: GpuOptions = {}): Promise<Gpu | null> {
+  const opened = await openAdapter(software);
+  return opened && new Gpu(opened);
+}
+
+/** A GPU that runs plans. Calls throw once the device is lost or has reported an error. */
+export class Gpu implements Device {
+  readonly capabilities: Capabilities;
+  /** Whether the driver computes on the processor. */
+  readonly isSoftware: boolean;
+  readonly #gpu: GPUDevice;
+  readonly #memory: Memory;
+  readonly #pipelines: Pipelines;
+  #failure: Error | null = null;
+
+  constructor({ gpu, capabilities, limits, isSoftware }: Opened) {
+    this.capabilities = capabilities;
+    this.isSoftware = isSoftware;
+    this.#gpu = gpu;
+    this.#memory = new Memory(gpu);
+    this.#pipelines = new Pipelines(gpu, limits);
+    gpu.addEventListener("uncapturederror", (event) => {
+      event.preventDefault();
+      const message = event instanceof GPUUncapturedErrorEvent ? event.error.message : event.type;
+      this.#failure ??= new Error(`${capabilities.adapterName} reported an error: ${message}`);
+    });
+    gpu.lost.then(({ reason, message }) => {
+      this.#failure ??= new Error(
+        reason === "destroyed" ? "The GPU was closed." : `${capabilities.adapterName} was lost: ${message || reason}. Open it again.`,
+      );
+    });
+  }
+
+  async compile(plan: Plan): Promise<GpuExecutable> {
+    this.#check();
+    const executable = await makeExecutable(plan, this.#memory, this.#pipelines);
+    this.#check();
+    return executable;
+  }
+
+  upload(data: HostArray, aval: Aval): DeviceArray {
+    this.#check();
+    requireHost(data, aval);
+    const buffer = this.#memory.allocate(data.byteLength, showAval(aval));
+    this.#memory.write(buffer, 0, data);
+    return new GpuArray(aval, buffer, 0, true);
+  }
+
+  write(array: DeviceArray, data: HostArray): void {
+    this.#check();
+    const { aval, buffer, offset } = this.#uploaded(array, "written");
+    requireHost(data, aval);
+    this.#memory.write(buffer, offset, data);
+  }
+
+  async download(array: DeviceArray): Promise<HostArray> {
+    this.#check();
+    const data = await this.#memory.read(gpuArray(array)).catch((error: unknown) => {
+      throw this.#failure ?? error;
+    });
+    this.#check();
+    return data;
+  }
+
+  free(array: DeviceArray): void {
+    this.#memory.release(this.#uploaded(array, "freed").buffer);
+  }
+
+  memory(): { readonly bytes: number; readonly peakBytes: number } {
+    return this.#memory.counts();
+  }
+
+  /** Give the device back, with everything on it. */
+  async close(): Promise<void> {
+    this.#gpu.destroy();
+    await this.#gpu.lost;
+  }
+
+  #uploaded(array: DeviceArray, what: string): GpuArray {
+    const own = gpuArray(array);
+    if (own.isUploaded) return own;
+    throw new TypeError(`${showAval(array.aval)} is a result of an executable and cannot be ${what} by itself.`);
+  }
+
+  /** Throw what went wrong on the device since the last call. */
+  #check(): void {
+    if (this.#failure) throw this.#failure;
+  }
+}

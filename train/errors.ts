@@ -1,0 +1,41 @@
+/** Errors that the user can mend: bad flags, files and rows. @module */
+
+/**
+ * Something given to the program is wrong. The message is one line: the value, what was expected, what to do. The
+ * program prints it without a stack and ends with code 2.
+ */
+export class UserError extends Error {
+  override readonly name: string = "UserError";
+  /** Tag for `Effect.catchTag`. */
+  readonly _tag: string = "UserError";
+
+  /** `data` holds the values that the message speaks of. */
+  constructor(message: string, readonly data: Readonly<Record<string, unknown>> = {}) {
+    super(message);
+  }
+}
+
+/** A flag that does not exist, or a value that it cannot take. */
+export class OptionError extends UserError {
+  override readonly name = "OptionError";
+}
+
+/** A safetensors file that is cut short, overlaps or contradicts itself. */
+export class SafetensorsError extends UserError {
+  override readonly name = "SafetensorsError";
+}
+
+/** A model directory that is incomplete or of another architecture. */
+export class CheckpointError extends UserError {
+  override readonly name = "CheckpointError";
+}
+
+/** A tokenizer or chat template that is missing or broken. */
+export class TokenizerError extends UserError {
+  override readonly name = "TokenizerError";
+}
+
+/** A data file with a broken, unknown or useless row. */
+export class DataError extends UserError {
+  override readonly name = "DataError";
+}
