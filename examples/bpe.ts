@@ -184,7 +184,7 @@ if (import.meta.main) {
   Deno.mkdirSync(flags.out, { recursive: true });
   const files = { "tokenizer.json": tokenizerJson(merges), "tokenizer_config.json": tokenizerConfig(256) };
   for (const [name, value] of Object.entries(files)) {
-    Deno.writeTextFileSync(`${flags.out}/${name}`, JSON.stringify(value, null, 1) + "\n");
+    Deno.writeTextFileSync(`${flags.out}/${name}`, JSON.stringify(value, null, 2) + "\n");
     console.log(`${flags.out}/${name}`);
   }
 }

@@ -1,18 +1,26 @@
 /** The GPU target against the kernel interpreter, on any adapter, lavapipe included. @module */
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { openGpu } from "../core/gpu/mod.ts";
-import type { DType } from "../core/ir/aval.ts";
-import { bytesOf } from "../core/ir/aval.ts";
+import { openAdapter } from "../core/gpu/adapter.ts";
+import { Gpu, isSoftware, openGpu } from "../core/gpu/mod.ts";
+import { aval, bytesOf, type DType } from "../core/ir/aval.ts";
+import { call, constant, type Expr, indexValue } from "../core/ir/expr.ts";
+import { ixVar } from "../core/ir/ix.ts";
 import { interpret } from "../core/kernel/interpret.ts";
 import type { Kernel } from "../core/kernel/kernel.ts";
-import { wgsl } from "../core/kernel/wgsl.ts";
+import { defaultLimits, wgsl, type WgslLimits } from "../core/kernel/wgsl.ts";
 import type { HostArray } from "../core/plan/device.ts";
 import { ALIGNMENT, type Plan } from "../core/plan/plan.ts";
-import { sampleNamed, samples, slotsOf } from "./kernel_samples.ts";
+import { type Sample, sampleNamed, samples, slotsOf } from "./kernel_samples.ts";
 
 const gpu = await openGpu({ software: true });
-if (!gpu && Deno.env.get("GYRE_REQUIRE_GPU") === "1") throw new Error("GYRE_REQUIRE_GPU is 1 and there is no WebGPU adapter.");
-console.log(gpu ? `GPU tests run on ${gpu.capabilities.adapterName}` : "GPU tests are skipped: there is no WebGPU adapter.");
+if (!gpu && Deno.env.get("GYRE_REQUIRE_GPU") === "1") {
+  throw new Error("GYRE_REQUIRE_GPU is 1 and there is no WebGPU adapter.");
+}
+console.log(
+  gpu
+    ? `GPU tests run on ${gpu.capabilities.adapterName}`
+    : "GPU tests are skipped: there is no WebGPU adapter.",
+);
 const options = { ignore: gpu === null, sanitizeResources: false, sanitizeOps: false };
 
 /** A plan of one step; every slot is an input, written ones are outputs in place. */
@@ -21,7 +29,10 @@ function planOf(kernel: Kernel, sizes: readonly number[]): Plan {
   const places = avals.map((_, buffer) => ({ buffer, offset: 0 }));
   return {
     inputs: avals.map((aval, buffer) => ({ aval, buffer })),
-    outputs: kernel.slots.flatMap(({ access }, i) => (access === "read" ? [] : [{ aval: avals[i]!, place: places[i]! }])),
+    outputs: kernel.slots.flatMap((
+      { access },
+      i,
+    ) => (access === "read" ? [] : [{ aval: avals[i]!, place: places[i]! }])),
     buffers: avals.map(({ shape, dtype }) => ({
       bytes: Math.ceil(Math.max(1, shape[0]! * bytesOf(dtype)) / ALIGNMENT) * ALIGNMENT,
       role: "input" as const,
@@ -49,7 +60,9 @@ function toHost(values: Float64Array, dtype: DType): HostArray {
 
 function fromHost(data: HostArray, dtype: DType): Float64Array {
   if (dtype === "f16") return new Float64Array(new Float16Array(data.buffer as ArrayBuffer, 0, data.length));
-  if (dtype === "bf16") return new Float64Array(new Float32Array(Uint32Array.from(data, (bits) => bits << 16).buffer));
+  if (dtype === "bf16") {
+    return new Float64Array(new Float32Array(Uint32Array.from(data, (bits) => bits << 16).buffer));
+  }
   return new Float64Array(data);
 }
 
@@ -62,32 +75,300 @@ function requireClose(name: string, got: Float64Array, want: Float64Array, dtype
   got.forEach((x, i) => {
     const y = want[i]!;
     const off = Math.abs(x - y), allowed = tolerance[dtype] * Math.max(0.1 * largest, Math.abs(y));
-    assert(off <= allowed || Object.is(x, y) || x === y, `${name}[${i}] is ${x} on the GPU and ${y} by the interpreter.`);
+    assert(
+      off <= allowed || Object.is(x, y) || x === y,
+      `${name}[${i}] is ${x} on the GPU and ${y} by the interpreter.`,
+    );
   });
 }
 
+/** Run a sample on a device, and compare every slot with the interpreter's. */
+async function requireSame(device: Gpu, sample: Sample): Promise<void> {
+  const { kernel, sizes } = sample;
+  const values = slotsOf(sample);
+  const want = values.map((v) => v.slice());
+  interpret(kernel, want);
+  const executable = await device.compile(planOf(kernel, sizes));
+  const arrays = values.map((v, i) => {
+    const { dtype } = kernel.slots[i]!;
+    return device.upload(toHost(v, dtype), { shape: [sizes[i]!], dtype });
+  });
+  executable.run(arrays);
+  const got = await Promise.all(arrays.map((a) => device.download(a)));
+  got.forEach((data, i) => {
+    const { dtype } = kernel.slots[i]!;
+    requireClose(`${sample.name} s${i}`, fromHost(data, dtype), want[i]!, dtype);
+  });
+  arrays.forEach((a) => device.free(a));
+  executable.dispose();
+}
+
 for (const sample of samples) {
+  Deno.test({ name: `gpu: ${sample.name}`, ...options, fn: () => requireSame(gpu!, sample) });
+}
+
+/** Other devices than the one at hand, as far as the printer can tell. */
+const others: readonly {
+  readonly name: string;
+  readonly limits: WgslLimits;
+  readonly samples: readonly string[];
+}[] = [
+  {
+    name: "least limits",
+    limits: defaultLimits,
+    samples: [
+      "map_f16",
+      "map_store_f16_16",
+      "map_store_f16_33",
+      "map_long",
+      "contract_130x70x8_plain_plain",
+      "contract_f16_result",
+      "contract_f16_9x7x13",
+      "solve_2x32x32",
+    ],
+  },
+  {
+    name: "largest tiles",
+    limits: { f16: false, maxWorkgroupBytes: 32768, maxInvocations: 1024, busyWorkgroups: 1e-3 },
+    samples: [
+      "contract_130x70x8_plain_plain",
+      "contract_low_rank",
+      "contract_scores",
+      "map_store_f16_16",
+      "map_store_bf16_16",
+      "map_tall",
+    ],
+  },
+  {
+    name: "largest tiles, little memory",
+    limits: { ...defaultLimits, busyWorkgroups: 1e-3 },
+    samples: [
+      "contract_130x70x8_plain_plain",
+      "contract_64x64x64_transposed_transposed",
+      "contract_70x8x130_plain_transposed",
+    ],
+  },
+];
+
+for (const { name, limits, samples } of others) {
   Deno.test({
-    name: `gpu: ${sample.name}`,
+    name: `gpu: ${name}`,
     ...options,
     fn: async () => {
-      const { kernel, sizes } = sample;
-      const values = slotsOf(sample);
-      const want = values.map((v) => v.slice());
-      interpret(kernel, want);
-      const executable = await gpu!.compile(planOf(kernel, sizes));
-      const arrays = values.map((v, i) => {
-        const { dtype } = kernel.slots[i]!;
-        return gpu!.upload(toHost(v, dtype), { shape: [sizes[i]!], dtype });
-      });
-      executable.run(arrays);
-      const got = await Promise.all(arrays.map((a) => gpu!.download(a)));
-      got.forEach((data, i) => {
-        const { dtype } = kernel.slots[i]!;
-        requireClose(`${sample.name} s${i}`, fromHost(data, dtype), want[i]!, dtype);
-      });
-      arrays.forEach((a) => gpu!.free(a));
-      executable.dispose();
+      const opened = (await openAdapter(true))!;
+      const device = new Gpu({ ...opened, limits });
+      for (const sample of samples) await requireSame(device, sampleNamed(sample));
+      await device.close();
     },
   });
 }
+
+/** Golden texts: a change of the printer shows here. Rewrite them with GYRE_UPDATE_GOLDEN=1. */
+for (
+  const name of [
+    "map_padded_gather",
+    "row_softmax_3x128",
+    "contract_low_rank",
+    "stages_b4_m2_3x24",
+    "solve_3x8x8",
+  ]
+) {
+  Deno.test(`wgsl: golden ${name}`, async () => {
+    const path = new URL(`golden/${name}.wgsl`, import.meta.url);
+    const { code } = wgsl(sampleNamed(name).kernel);
+    if (Deno.env.get("GYRE_UPDATE_GOLDEN") === "1") {
+      await Deno.mkdir(new URL("golden/", import.meta.url), { recursive: true });
+      await Deno.writeTextFile(path, code);
+    }
+    assertEquals(code, await Deno.readTextFile(path));
+  });
+}
+
+const read = (slot: number, name: string, extent: number): Expr => ({
+  kind: "load",
+  type: "f32",
+  slot,
+  ix: ixVar({ name, extent }),
+  valid: [],
+});
+
+/** `slot 1 = 2 · slot 0 + 1`, over n elements. */
+function line(n: number): Kernel {
+  const value = call("add", call("mul", read(0, "i", n), constant(2)), constant(1));
+  return {
+    name: "line",
+    slots: [{ dtype: "f32", access: "read" }, { dtype: "f32", access: "write" }],
+    body: {
+      form: "row",
+      outer: [],
+      reduces: [],
+      rowStores: [],
+      inner: [{ name: "i", extent: n }],
+      stores: [{ slot: 1, ix: ixVar({ name: "i", extent: n }), value }],
+    },
+  };
+}
+
+Deno.test({
+  name: "gpu: steps see each other's results, also within one buffer, and outputs are stable",
+  ...options,
+  fn: async () => {
+    const at = aval([50]);
+    const before = gpu!.memory().bytes;
+    const executable = await gpu!.compile({
+      inputs: [{ aval: at, buffer: 0 }],
+      outputs: [{ aval: at, place: { buffer: 1, offset: 256 } }, {
+        aval: at,
+        place: { buffer: 0, offset: 0 },
+      }],
+      buffers: [{ bytes: 256, role: "input" }, { bytes: 512, role: "zeroed" }],
+      kernels: [line(50)],
+      steps: [
+        { kernel: 0, slots: [{ buffer: 0, offset: 0 }, { buffer: 1, offset: 0 }] },
+        // Reads one half of a buffer and writes the other.
+        { kernel: 0, slots: [{ buffer: 1, offset: 0 }, { buffer: 1, offset: 256 }] },
+        { kernel: 0, slots: [{ buffer: 1, offset: 256 }, { buffer: 0, offset: 0 }] },
+      ],
+    });
+    const x = gpu!.upload(Float32Array.from({ length: 50 }, (_, i) => i), at);
+    const first = executable.run([x]);
+    assert(first[1] === x, "an output updated in place is its input");
+    const [y, z] = await Promise.all(first.map((a) => gpu!.download(a)));
+    assertEquals([y![7], z![7]], [4 * 7 + 3, 8 * 7 + 7]);
+    const second = executable.run([x]);
+    assert(first[0] === second[0], "outputs are stable");
+    assertEquals((await gpu!.download(second[0]!))[7], 4 * (8 * 7 + 7) + 3);
+    gpu!.write(x, new Float32Array(50).fill(2));
+    assertEquals((await gpu!.download(executable.run([x])[0]!))[49], 11);
+    assertEquals(gpu!.memory().bytes - before, 256 + 512);
+    executable.dispose();
+    gpu!.free(x);
+    assertEquals(gpu!.memory().bytes, before);
+    assert(gpu!.memory().peakBytes >= before + 768);
+    assertThrows(() => executable.run([x]), Error, "disposed");
+    assertThrows(() => gpu!.free(x), Error, "freed before");
+  },
+});
+
+Deno.test({
+  name: "gpu: more workgroups than one dimension takes",
+  ...options,
+  fn: async () => {
+    const rows = 140_001, row = { name: "i", extent: rows }, k = { name: "k", extent: 33 };
+    const kernel: Kernel = {
+      name: "many_rows",
+      slots: [{ dtype: "f32", access: "read" }, { dtype: "f32", access: "write" }],
+      body: {
+        form: "row",
+        outer: [row],
+        reduces: [{ id: 0, inner: [k], combine: "add", value: read(0, "k", 33) }],
+        rowStores: [{
+          slot: 1,
+          ix: ixVar(row),
+          value: call("add", { kind: "acc", type: "f32", id: 0 }, call("toF32", indexValue(ixVar(row)))),
+        }],
+        inner: [],
+        stores: [],
+      },
+    };
+    assert(wgsl(kernel).workgroups[1] > 1);
+    const executable = await gpu!.compile(planOf(kernel, [33, rows]));
+    const x = gpu!.upload(new Float32Array(33).fill(1), aval([33])),
+      y = gpu!.upload(new Float32Array(rows), aval([rows]));
+    executable.run([x, y]);
+    const got = await gpu!.download(y);
+    assertEquals(got.findIndex((v, i) => v !== 33 + i), -1);
+    executable.dispose();
+    [x, y].forEach((a) => gpu!.free(a));
+  },
+});
+
+Deno.test({
+  name: "gpu: errors say what is wrong",
+  ...options,
+  fn: async () => {
+    const executable = await gpu!.compile(planOf(line(8), [8, 8]));
+    const x = gpu!.upload(new Float32Array(8), aval([8])), long = gpu!.upload(new Float32Array(9), aval([9]));
+    assertThrows(() => executable.run([x]), TypeError, "The plan has 2 inputs and was given 1.");
+    assertThrows(
+      () => executable.run([x, long]),
+      TypeError,
+      "Input 1 of the plan is f32[8] and was given f32[9].",
+    );
+    assertThrows(() => executable.run([x, x]), Error, "was also given as another input");
+    assertThrows(() => executable.run([x, { aval: aval([8]) }]), TypeError, "is on another device");
+    assertThrows(
+      () => gpu!.upload(new Float32Array(3), aval([8])),
+      TypeError,
+      "needs a Float32Array of 8 elements",
+    );
+    assertThrows(() => gpu!.upload(new Int32Array(8), aval([8])), TypeError, "was given a Int32Array of 8");
+    const kernel = line(8), many = gpu!.capabilities.maxSlots + 1;
+    const crowded: Kernel = {
+      ...kernel,
+      name: "crowded",
+      slots: Array.from({ length: many }, (_, i) => kernel.slots[i] ?? kernel.slots[0]!),
+    };
+    const error = await assertRejects(() => gpu!.compile(planOf(crowded, crowded.slots.map(() => 8))), Error);
+    assertStringIncludes(String(error), "does not accept kernel crowded");
+    executable.dispose();
+    [x, long].forEach((a) => gpu!.free(a));
+  },
+});
+
+Deno.test({
+  name: "gpu: a closed device says so",
+  ...options,
+  fn: async () => {
+    const device = (await openGpu({ software: true }))!;
+    const x = device.upload(new Float32Array(8), aval([8]));
+    await device.close();
+    assertThrows(() => device.upload(new Float32Array(8), aval([8])), Error, "The GPU was closed.");
+    await assertRejects(() => device.download(x), Error, "The GPU was closed.");
+  },
+});
+
+Deno.test({
+  name: "gpu: software drivers are told from hardware, and only taken when asked for",
+  ...options,
+  fn: async () => {
+    const info = {
+      vendor: "",
+      architecture: "",
+      device: "",
+      description: "",
+      subgroupMinSize: 4,
+      subgroupMaxSize: 128,
+    };
+    const named = (description: string, isFallbackAdapter = false): GPUAdapterInfo =>
+      ({ ...info, description, isFallbackAdapter }) as GPUAdapterInfo;
+    assert(isSoftware(named("llvmpipe (LLVM 15.0.6, 256 bits)")));
+    assert(isSoftware(named("SwiftShader Device (Subzero)")));
+    assert(isSoftware(named("", true)));
+    assert(!isSoftware(named("NVIDIA H100 80GB HBM3")));
+    if (gpu!.isSoftware) assertEquals(await openGpu(), null);
+  },
+});
+
+Deno.test("wgsl: what cannot be printed is refused", () => {
+  const kernel = line(8);
+  const { body } = kernel;
+  if (body.form !== "row") throw new Error("line is a row kernel");
+  const nan: Kernel = {
+    ...kernel,
+    body: { ...body, stores: [{ ...body.stores[0]!, value: constant(Number.NaN) }] },
+  };
+  assertThrows(() => wgsl(nan), Error, "constant NaN");
+  const solve = sampleNamed("solve_2x32x32").kernel;
+  assertThrows(
+    () => wgsl(solve, { ...defaultLimits, maxWorkgroupBytes: 2048 }),
+    Error,
+    "too many for 2048 bytes",
+  );
+  const stages = sampleNamed("stages_b32_m2_2x128").kernel;
+  assertThrows(
+    () => wgsl(stages, { ...defaultLimits, maxWorkgroupBytes: 128 }),
+    Error,
+    "workgroup memory holds 32",
+  );
+});

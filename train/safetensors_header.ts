@@ -42,6 +42,10 @@ function isRecord(x: unknown): x is Record<string, unknown> {
   return typeof x === "object" && x !== null && !Array.isArray(x);
 }
 
+function isTexts(x: Record<string, unknown>): x is Record<string, string> {
+  return Object.values(x).every((v) => typeof v === "string");
+}
+
 function isCount(x: unknown): x is number {
   return typeof x === "number" && Number.isSafeInteger(x) && x >= 0;
 }
@@ -61,14 +65,11 @@ export function parseHeader(text: string, dataBytes: number, file: string): Safe
   }
   if (!isRecord(json)) throw bad("the header is not a JSON object; the file is damaged, copy it again.");
   const tensors = new Map<string, TensorEntry>();
-  const metadata: Record<string, string> = {};
+  let metadata: Readonly<Record<string, string>> = {};
   for (const [name, value] of Object.entries(json)) {
     if (name === "__metadata__") {
-      const entries = isRecord(value) ? Object.entries(value) : null;
-      if (!entries?.every(([, v]) => typeof v === "string")) {
-        throw bad("__metadata__ must be an object of strings.");
-      }
-      Object.assign(metadata, value);
+      if (!isRecord(value) || !isTexts(value)) throw bad("__metadata__ must be an object of strings.");
+      metadata = value;
     } else tensors.set(name, entryOf(name, value, bad));
   }
   let at = 0, before = "";

@@ -85,15 +85,8 @@ export class Team {
   /** End all threads. */
   async close(): Promise<void> {
     this.#plans.clear();
-    await this.#last;
-    const ended = this.#workers.map((w) => new Promise((resolve) => w.once("exit", resolve)));
-    for (const w of this.#workers) {
-      w.ref();
-      w.postMessage({ kind: "close" } satisfies ThreadMessage);
-    }
-    this.#call(MESSAGES);
-    this.#workers.length = 0;
-    await Promise.all(ended);
+    await this.#tell({ kind: "close" });
+    await Promise.all(this.#workers.splice(0).map((w) => w.terminate()));
   }
 
   #call(reason: number): void {

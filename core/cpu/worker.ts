@@ -55,12 +55,12 @@ function serve({ memory, shared, thread }: ThreadStart, port: NonNullable<typeof
 
   port.on("message", (message: ThreadMessage) => {
     messages++;
-    if (message.kind === "close") return port.close();
     if (message.kind === "module") kernels.push(...kernelsOf(message.module, message.count, imports));
     if (message.kind === "plan") plans.set(message.id, new Walker(message.walk, kernels, memory, thread));
     if (message.kind === "drop") plans.delete(message.id);
     port.postMessage("done");
-    obey();
+    // A thread that sleeps cannot be ended.
+    if (message.kind !== "close") obey();
   });
   port.postMessage("done");
 }

@@ -23,7 +23,8 @@ const RAISED = [
 /** Whether an adapter computes on the processor: lavapipe (llvmpipe), SwiftShader, or a fallback by its own word. */
 export function isSoftware(info: GPUAdapterInfo): boolean {
   const words = `${info.vendor} ${info.architecture} ${info.device} ${info.description}`;
-  return info.isFallbackAdapter === true || /llvmpipe|lavapipe|softpipe|swiftshader|software|basic render/i.test(words);
+  return info.isFallbackAdapter === true ||
+    /llvmpipe|lavapipe|softpipe|swiftshader|software|basic render/i.test(words);
 }
 
 /** Open the best adapter's device; null when there is no adapter, or only a software one and `software` is not set. */

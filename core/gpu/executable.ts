@@ -10,7 +10,11 @@ import type { Pipelines, Ready } from "./pipelines.ts";
 const KEPT = 16;
 
 /** Make a plan ready: compile its kernels side by side and allocate its buffers. */
-export async function makeExecutable(plan: Plan, memory: Memory, pipelines: Pipelines): Promise<GpuExecutable> {
+export async function makeExecutable(
+  plan: Plan,
+  memory: Memory,
+  pipelines: Pipelines,
+): Promise<GpuExecutable> {
   const start = performance.now();
   const variants = new Map<string, Promise<Ready>>();
   const steps = await Promise.all(plan.steps.map((step) => {
@@ -29,9 +33,13 @@ export async function makeExecutable(plan: Plan, memory: Memory, pipelines: Pipe
  */
 function separated(plan: Plan, step: Step): Kernel {
   const kernel = plan.kernels[step.kernel]!;
-  const written = new Set(step.slots.filter((_, i) => kernel.slots[i]!.access !== "read").map((p) => p.buffer));
+  const written = new Set(
+    step.slots.filter((_, i) => kernel.slots[i]!.access !== "read").map((p) => p.buffer),
+  );
   const slots = kernel.slots.map((slot, i) =>
-    slot.access === "read" && written.has(step.slots[i]!.buffer) ? { ...slot, access: "readwrite" as const } : slot
+    slot.access === "read" && written.has(step.slots[i]!.buffer)
+      ? { ...slot, access: "readwrite" as const }
+      : slot
   );
   return { ...kernel, slots };
 }
@@ -54,7 +62,10 @@ export class GpuExecutable implements Executable {
     readonly compileSeconds: number,
   ) {
     this.#inputOf = new Map(plan.inputs.map((x, i) => [x.buffer, i]));
-    this.#buffers = plan.buffers.map((b, i) => (b.role === "input" ? null : memory.allocate(b.bytes, `${b.role} ${i}`)));
+    this.#buffers = plan.buffers.map((
+      b,
+      i,
+    ) => (b.role === "input" ? null : memory.allocate(b.bytes, `${b.role} ${i}`)));
     this.#outputs = plan.outputs.map(({ aval, place }) => {
       const buffer = this.#buffers[place.buffer];
       return buffer ? new GpuArray(aval, buffer, place.offset, false) : null;
@@ -86,7 +97,9 @@ export class GpuExecutable implements Executable {
       if (own) return own;
       const { aval, place } = this.plan.outputs[i]!;
       const given = arrays[this.#inputOf.get(place.buffer)!]!;
-      return place.offset === 0 ? given : new GpuArray(aval, given.buffer, given.offset + place.offset, false);
+      return place.offset === 0
+        ? given
+        : new GpuArray(aval, given.buffer, given.offset + place.offset, false);
     });
   }
 
@@ -108,7 +121,9 @@ export class GpuExecutable implements Executable {
     if (known) return known;
     arrays.forEach(({ aval }, i) => {
       if (showAval(aval) === showAval(inputs[i]!.aval)) return;
-      throw new TypeError(`Input ${i} of the plan is ${showAval(inputs[i]!.aval)} and was given ${showAval(aval)}.`);
+      throw new TypeError(
+        `Input ${i} of the plan is ${showAval(inputs[i]!.aval)} and was given ${showAval(aval)}.`,
+      );
     });
     const groups = this.plan.steps.map((step, i) => this.#bindStep(step, this.steps[i]!, arrays));
     const [oldest] = this.#groups.keys();
@@ -127,8 +142,12 @@ export class GpuExecutable implements Executable {
     });
     places.forEach((a, i) => {
       if (kernel.slots[i]!.access === "read") return;
-      const j = places.findIndex((b, j) => b.buffer === a.buffer && step.slots[j]!.buffer !== step.slots[i]!.buffer);
-      if (j >= 0) throw new Error(`Kernel ${name} writes an array that was also given as another input: give a copy.`);
+      const j = places.findIndex((b, j) =>
+        b.buffer === a.buffer && step.slots[j]!.buffer !== step.slots[i]!.buffer
+      );
+      if (j >= 0) {
+        throw new Error(`Kernel ${name} writes an array that was also given as another input: give a copy.`);
+      }
     });
     const entries = places.map(({ buffer, offset }, binding) => ({
       binding,
@@ -145,7 +164,11 @@ export class GpuExecutable implements Executable {
 }
 
 /** Record one step. */
-export function dispatch(pass: GPUComputePassEncoder, { pipeline, workgroups }: Ready, group: GPUBindGroup): void {
+export function dispatch(
+  pass: GPUComputePassEncoder,
+  { pipeline, workgroups }: Ready,
+  group: GPUBindGroup,
+): void {
   pass.setPipeline(pipeline);
   pass.setBindGroup(0, group);
   pass.dispatchWorkgroups(...workgroups);

@@ -25,12 +25,17 @@ export function requireHost(data: HostArray, { shape, dtype }: Aval): void {
   const kind = hostKinds[dtype];
   if (!(data instanceof kind) || data.length !== sizeOf(shape)) {
     throw new TypeError(
-      `${showAval({ shape, dtype })} needs a ${kind.name} of ${sizeOf(shape)} elements and was given a ${data.constructor.name} of ${data.length}.`,
+      `${showAval({ shape, dtype })} needs a ${kind.name} of ${
+        sizeOf(shape)
+      } elements and was given a ${data.constructor.name} of ${data.length}.`,
     );
   }
 }
 
-const hostKinds: Record<DType, { new (buffer: ArrayBuffer, offset: number, length: number): HostArray; readonly name: string }> = {
+const hostKinds: Record<
+  DType,
+  { new (buffer: ArrayBuffer, offset: number, length: number): HostArray; readonly name: string }
+> = {
   f32: Float32Array,
   f16: Uint16Array,
   bf16: Uint16Array,
@@ -82,7 +87,11 @@ export class Memory {
   async read({ aval, buffer, offset }: GpuArray): Promise<HostArray> {
     const bytes = sizeOf(aval.shape) * bytesOf(aval.dtype);
     const size = Math.max(4, Math.ceil(bytes / 4) * 4);
-    const staging = this.gpu.createBuffer({ label: "read", size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+    const staging = this.gpu.createBuffer({
+      label: "read",
+      size,
+      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    });
     const encoder = this.gpu.createCommandEncoder();
     encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
     this.gpu.queue.submit([encoder.finish()]);

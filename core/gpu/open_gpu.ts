@@ -2,7 +2,7 @@
 import { type Aval, showAval } from "../ir/aval.ts";
 import type { Capabilities, Device, DeviceArray, HostArray } from "../plan/device.ts";
 import type { Plan } from "../plan/plan.ts";
-import { type Opened, openAdapter } from "./adapter.ts";
+import { openAdapter, type Opened } from "./adapter.ts";
 import { GpuExecutable, makeExecutable } from "./executable.ts";
 import { GpuArray, gpuArray, Memory, requireHost } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
@@ -44,7 +44,9 @@ export class Gpu implements Device {
     });
     gpu.lost.then(({ reason, message }) => {
       this.#failure ??= new Error(
-        reason === "destroyed" ? "The GPU was closed." : `${capabilities.adapterName} was lost: ${message || reason}. Open it again.`,
+        reason === "destroyed"
+          ? "The GPU was closed."
+          : `${capabilities.adapterName} was lost: ${message || reason}. Open it again.`,
       );
     });
   }
@@ -97,7 +99,9 @@ export class Gpu implements Device {
   #uploaded(array: DeviceArray, what: string): GpuArray {
     const own = gpuArray(array);
     if (own.isUploaded) return own;
-    throw new TypeError(`${showAval(array.aval)} is a result of an executable and cannot be ${what} by itself.`);
+    throw new TypeError(
+      `${showAval(array.aval)} is a result of an executable and cannot be ${what} by itself.`,
+    );
   }
 
   /** Throw what went wrong on the device since the last call. */

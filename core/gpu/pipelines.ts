@@ -10,22 +10,26 @@ export interface Ready {
   readonly workgroups: readonly [number, number, number];
 }
 
+interface Compiled {
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+}
+
 /** Compiles each distinct shader text once. */
 export class Pipelines {
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
-  readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
+  readonly #compiled = new Map<string, Promise<Compiled>>();
 
   constructor(readonly gpu: GPUDevice, readonly limits: WgslLimits) {}
 
   /** Print and compile a kernel; rejects with its name and the driver's message when it is not valid. */
   async ready(kernel: Kernel): Promise<Ready> {
     const { code, workgroups } = wgsl(kernel, this.limits);
-    const layout = this.#layout(kernel.slots);
     // Names differ where kernels do not: the text without its first line decides.
     const key = code.slice(code.indexOf("\n"));
-    let pipeline = this.#pipelines.get(key);
-    if (!pipeline) this.#pipelines.set(key, pipeline = this.#compile(kernel.name, code, layout));
-    return { name: kernel.name, pipeline: await pipeline, layout, workgroups };
+    let compiled = this.#compiled.get(key);
+    if (!compiled) this.#compiled.set(key, compiled = this.#compile(kernel, code));
+    return { name: kernel.name, ...await compiled, workgroups };
   }
 
   #layout(slots: readonly Slot[]): GPUBindGroupLayout {
@@ -33,24 +37,30 @@ export class Pipelines {
     const key = types.join();
     let layout = this.#layouts.get(key);
     if (!layout) {
-      const entries = types.map((type, binding) => ({ binding, visibility: GPUShaderStage.COMPUTE, buffer: { type } }));
+      const entries = types.map((type, binding) => ({
+        binding,
+        visibility: GPUShaderStage.COMPUTE,
+        buffer: { type },
+      }));
       this.#layouts.set(key, layout = this.gpu.createBindGroupLayout({ entries }));
     }
     return layout;
   }
 
-  async #compile(name: string, code: string, layout: GPUBindGroupLayout): Promise<GPUComputePipeline> {
+  async #compile({ name, slots }: Kernel, code: string): Promise<Compiled> {
     const { gpu } = this;
     gpu.pushErrorScope("validation");
+    const layout = this.#layout(slots);
     const module = gpu.createShaderModule({ label: name, code });
     const made = gpu.createComputePipelineAsync({
       label: name,
       layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
       compute: { module, entryPoint: "main" },
     }).catch((error: unknown) => new Error(String(error)));
+    // Popped before anything is awaited, so that kernels compiled side by side do not see each other's errors.
     const [invalid, pipeline] = await Promise.all([gpu.popErrorScope(), made]);
-    if (!invalid && !(pipeline instanceof Error)) return pipeline;
+    if (!invalid && !(pipeline instanceof Error)) return { pipeline, layout };
     const reason = invalid?.message ?? (pipeline instanceof Error ? pipeline.message : "");
-    throw new Error(`The WGSL of kernel ${name} does not compile: ${reason}\n${code}`);
+    throw new Error(`The GPU's driver does not accept kernel ${name}: ${reason}\n${code}`);
   }
 }

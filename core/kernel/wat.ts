@@ -6,7 +6,10 @@ import { Values } from "./wat_expr.ts";
 import type { Cut } from "./wat_loops.ts";
 import { mathFunctions } from "./wat_math.ts";
 import { printRow } from "./wat_row.ts";
+import { printScatter } from "./wat_scatter.ts";
 import { MEMORY_IMPORT, sharedImports } from "./wat_shared.ts";
+import { printSolve } from "./wat_solve.ts";
+import { printStages, printStagesGrad } from "./wat_stages.ts";
 
 export type { Cut } from "./wat_loops.ts";
 export { sharedModule } from "./wat_shared.ts";
@@ -42,9 +45,12 @@ function printForm(form: Form, values: Values): Cut {
     case "contract":
       return printContract(form, values);
     case "stages":
+      return printStages(form, values);
     case "stagesGrad":
+      return printStagesGrad(form, values);
     case "solve":
+      return printSolve(form, values);
     case "scatter":
-      throw new Error(form.form);
+      return printScatter(form, values);
   }
 }

@@ -27,7 +27,7 @@ import { TILE_COLS } from "./wat_tile.ts";
 /** Inner indices in one pass: a panel of the right operand is 8 KiB then and stays in the first-level cache. */
 const INNER = 256;
 
-/** The form with one variable an axis: `b`, `r`, `c`, and `k0`, `k1`, … for the terms. */
+/** The form with one variable an axis: batch, row, column, and the inner one of each term. */
 interface Flat {
   readonly b: Var;
   readonly r: Var;
@@ -68,7 +68,7 @@ function asRows({ batch, row, col, terms, stores }: ContractForm): RowForm {
 function prefersRows(form: ContractForm): boolean {
   const flat = flattenForm(form);
   const score = (name: string): number => flat.stores.filter((s) => strideOf(s.ix, name) === 1).length;
-  return score("r") > score("c");
+  return score("row'") > score("col'");
 }
 
 function swapped(form: ContractForm): ContractForm {
@@ -77,10 +77,10 @@ function swapped(form: ContractForm): ContractForm {
 }
 
 function flattenForm(form: ContractForm): Flat {
-  const b = flatten(form.batch, "b"), r = flatten(form.row, "r"), c = flatten(form.col, "c");
+  const b = flatten(form.batch, "batch'"), r = flatten(form.row, "row'"), c = flatten(form.col, "col'");
   const axes = [...b.places, ...r.places, ...c.places];
   const terms = form.terms.map(({ inner, left, right }, i) => {
-    const k = flatten(inner, `k${i}`);
+    const k = flatten(inner, `inner${i}'`);
     const all = new Renaming(new Map([...axes, ...k.places]));
     return { k: k.v, left: all.expr(left), right: all.expr(right) };
   });
@@ -129,16 +129,16 @@ function printBlocks(flat: Flat, values: Values): Cut {
   const result = get("$scratch");
   const right = fn.keep("i32", `(i32.add ${result} ${i32(resultBytes)})`);
   const left = fn.keep("i32", `(i32.add ${right} ${i32(rightBytes)})`);
-  fn.loop("unit", units.from, units.to, () => {
-    const unit = fn.variable("unit");
+  fn.loop("unit'", units.from, units.to, () => {
+    const unit = fn.variable("unit'");
     const blockOfRows = fn.keep("i32", `(i32.div_u ${unit} ${i32(colBlocks)})`);
-    fn.define("b", `(i32.div_u ${blockOfRows} ${i32(rowBlocks)})`);
+    fn.define("batch'", `(i32.div_u ${blockOfRows} ${i32(rowBlocks)})`);
     const rowRange = part(values, `(i32.rem_u ${blockOfRows} ${i32(rowBlocks)})`, block.rows, r.extent);
     const colRange = part(values, `(i32.rem_u ${unit} ${i32(colBlocks)})`, block.cols, c.extent);
     const rows = { v: r, range: rowRange }, cols = { v: c, range: colRange };
     const rowCount = fn.keep("i32", `(i32.sub ${rowRange.to} ${rowRange.from})`);
     const panels = fn.keep("i32", `(i32.shr_u (i32.add (i32.sub ${colRange.to} ${colRange.from}) ${i32(7)}) ${i32(3)})`);
-    fn.define("r.from", rowRange.from);
+    fn.define("row'.from", rowRange.from);
     terms.forEach(({ k, left: leftValue, right: rightValue }, t) => {
       const from: Var = { name: `${k.name}.from`, extent: k.extent };
       fn.loop(from.name, i32(0), i32(k.extent), () => {
@@ -149,7 +149,7 @@ function printBlocks(flat: Flat, values: Values): Cut {
         const how = lefts[t]!, byRows = how.sweep === "sweepByRows";
         let at = left, stride = byRows ? 4 * depth(k) + 64 : 4 * block.rows + 64;
         if (how.kind === "direct" && leftValue.kind === "load") {
-          const start = new Map([[r.name, ixVar({ name: "r.from", extent: r.extent })], [k.name, ixVar(from)]]);
+          const start = new Map([[r.name, ixVar({ name: "row'.from", extent: r.extent })], [k.name, ixVar(from)]]);
           at = values.address(leftValue.slot, ixSubstitute(leftValue.ix, start, (of) => new Renaming(start).expr(of)));
           stride = 4 * how.stride;
         } else if (byRows) packMatrix(values, leftValue, rows, inner, left, stride);

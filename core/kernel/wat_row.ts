@@ -41,17 +41,17 @@ function printMap(vars: readonly Var[], stores: readonly Store[], values: Values
   const { fn } = values;
   const merged = merge(vars, indicesOf([], stores));
   const simple = new Renaming(merged.places).stores(stores);
-  const last = merged.vars.at(-1) ?? { name: "e", extent: 1 };
+  const last = merged.vars.at(-1) ?? { name: "e'", extent: 1 };
   const outer = merged.vars.slice(0, -1);
   const cost = costOf(stores.map((s) => s.value));
   const work = extentOf(vars) / 4 * cost;
   if (outer.length > 0 && last.extent >= 16 && extentOf(outer) >= 8) {
-    const row = flatten(outer, "r");
+    const row = flatten(outer, "row'");
     const inRow = new Renaming(row.places).stores(simple);
-    fn.loop("r", units.from, units.to, () => laneLoop(values, last, (lanes) => values.store(inRow, lanes)));
+    fn.loop("row'", units.from, units.to, () => laneLoop(values, last, (lanes) => values.store(inRow, lanes)));
     return { units: row.v.extent, scratchBytes: 0, work };
   }
-  const one = flatten(merged.vars, "e");
+  const one = flatten(merged.vars, "e'");
   const elements = new Renaming(one.places).stores(simple);
   const count = 4 * MAP_FOURS;
   const from = fn.keep("i32", `(i32.mul ${units.from} ${i32(count)})`);
@@ -65,7 +65,7 @@ function printMap(vars: readonly Var[], stores: readonly Store[], values: Values
 function simplify(form: RowForm): RowForm & { readonly r: Var } {
   const joined = merge(form.outer, indicesOf(form.reduces.map((r) => r.value), [...form.rowStores, ...form.stores]));
   const merging = new Renaming(joined.places);
-  const row = flatten(joined.vars, "r");
+  const row = flatten(joined.vars, "row'");
   const rows = new Renaming(row.places);
   const outerExpr = (e: Expr): Expr => rows.expr(merging.expr(e));
   const outerStores = (s: readonly Store[]): Store[] => rows.stores(merging.stores(s));
@@ -93,7 +93,7 @@ function printRows(original: RowForm, values: Values): Cut {
     extentOf(form.inner) * costOf(form.stores.map((s) => s.value));
   const work = r.extent * cost / 4;
   if (!lanesAcross(form)) {
-    values.fn.loop("r", units.from, units.to, () => printRowAlong(form, values));
+    values.fn.loop("row'", units.from, units.to, () => printRowAlong(form, values));
     return { units: r.extent, scratchBytes: 0, work };
   }
   return { units: printRowsAcross(form, values), scratchBytes: 0, work };
@@ -116,7 +116,7 @@ function printRowAlong(form: RowForm, values: Values): void {
   for (const reduce of form.reduces) {
     const { combine, inner, value } = reduce;
     const lanesTotal = begin(values, reduce, true), total = begin(values, reduce, false);
-    const last = inner.at(-1) ?? { name: "e", extent: 1 };
+    const last = inner.at(-1) ?? { name: "e'", extent: 1 };
     nest(values, inner.slice(0, -1), () => {
       const vector: Var = { name: `${last.name}/4`, extent: Math.floor(last.extent / 4) };
       if (vector.extent > 0) {
@@ -135,7 +135,7 @@ function printRowAlong(form: RowForm, values: Values): void {
     const code = kept.length >= 4
       ? [both(both(kept[0]!, kept[2]!), both(kept[1]!, kept[3]!)), ...kept.slice(4)].reduce(both)
       : kept.reduce(both);
-    values.accumulators.set(reduce.id, { code, vars: ["r"] });
+    values.accumulators.set(reduce.id, { code, vars: ["row'"] });
   }
   values.store(form.rowStores, false);
   if (form.stores.length === 0) return;
@@ -151,19 +151,19 @@ function printRowsAcross(form: RowForm & { readonly r: Var }, values: Values): n
   const { fn } = values, { r } = form;
   const isLight = costOf(form.reduces.map((x) => x.value)) <= 40;
   const groups = isLight && r.extent % 16 === 0 ? 4 : 1;
-  const whole: Var = { name: "unit", extent: Math.floor(r.extent / (4 * groups)) };
+  const whole: Var = { name: "unit'", extent: Math.floor(r.extent / (4 * groups)) };
   const bases = [...Array(groups).keys()].map((g) => ixAdd(ixScale(ixVar(whole), 4 * groups), ixConst(4 * g)));
   const to = fn.keep("i32", smaller(units.to, i32(whole.extent)));
-  fn.loop("unit", units.from, to, () => {
+  fn.loop("unit'", units.from, to, () => {
     const totals = bases.map(() => new Map<number, string>());
     const each = (body: (group: number) => void): void =>
       bases.forEach((base, g) => {
-        for (const [id, code] of totals[g]!) values.accumulators.set(id, { code, vars: ["r"] });
-        values.withLane({ name: "r", base }, () => body(g));
+        for (const [id, code] of totals[g]!) values.accumulators.set(id, { code, vars: ["row'"] });
+        values.withLane({ name: "row'", base }, () => body(g));
       });
     for (const reduce of form.reduces) {
       const into = bases.map(() => begin(values, reduce, true));
-      const last = reduce.inner.at(-1) ?? { name: "e", extent: 1 };
+      const last = reduce.inner.at(-1) ?? { name: "e'", extent: 1 };
       nest(values, reduce.inner.slice(0, -1), () =>
         manyPartialSums(values, last, reduce, true, into, (parts) =>
           each((g) => update(values, reduce.combine, reduce.value, true, parts[g]!))));
@@ -174,7 +174,7 @@ function printRowsAcross(form: RowForm & { readonly r: Var }, values: Values): n
   });
   if (r.extent % 4 === 0) return whole.extent;
   fn.when(`(i32.gt_u ${units.to} ${i32(whole.extent)})`, () =>
-    fn.loop("r", i32(4 * whole.extent), i32(r.extent), () => printRowAlong(form, values), 1, true));
+    fn.loop("row'", i32(4 * whole.extent), i32(r.extent), () => printRowAlong(form, values), 1, true));
   return whole.extent + 1;
 }
 

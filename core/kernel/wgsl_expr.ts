@@ -1,8 +1,27 @@
 /** WGSL text of scalar expressions and indices, within nested scopes of local names. @module */
-import { type Expr, type FnName, nodesOf, type ScalarFn, scalarFns, type ScalarType, varsOf } from "../ir/expr.ts";
-import type { Atom, Cond, Ix } from "../ir/ix.ts";
+import {
+  type Expr,
+  type FnName,
+  nodesOf,
+  type ScalarFn,
+  scalarFns,
+  type ScalarType,
+  scalarType,
+  varsOf,
+} from "../ir/expr.ts";
+import { type Atom, type Cond, type Ix, ixAdd, ixConst } from "../ir/ix.ts";
 import type { Kernel, Store } from "./kernel.ts";
-import { accessors, declaration, loadText, storeText, type WgslLimits } from "./wgsl_memory.ts";
+import {
+  accessors,
+  convert,
+  declaration,
+  loadText,
+  storeText,
+  type View,
+  type WgslLimits,
+  wideLoadText,
+  wideStoreText,
+} from "./wgsl_memory.ts";
 
 /** The largest f32. */
 const LARGEST = 3.4028234663852886e38;
@@ -27,33 +46,42 @@ export class Module {
     this.#helpers.add(text);
   }
 
+  /** Slots accessed four elements at a time. */
+  wide: ReadonlySet<number> = new Set();
+
+  view(number: number): View {
+    return { slot: this.kernel.slots[number]!, number, f16: this.limits.f16, wide: this.wide.has(number) };
+  }
+
   load(slot: number, at: string, type: ScalarType): string {
-    return loadText(this.kernel.slots[slot]!, slot, at, type, this.limits.f16);
+    return loadText(this.view(slot), at, type);
   }
 
   store(slot: number, at: string, value: string, type: ScalarType): string {
-    return storeText(this.kernel.slots[slot]!, slot, at, value, type, this.limits.f16);
+    return storeText(this.view(slot), at, value, type);
   }
 
   /** Everything before the entry point. */
   preamble(): string[] {
-    const { slots } = this.kernel;
-    const { f16 } = this.limits;
+    const views = this.kernel.slots.map((_, i) => this.view(i));
     return [
-      ...(f16 && slots.some((s) => s.dtype === "f16") ? ["enable f16;"] : []),
-      ...slots.map((s, i) => declaration(s, i, f16)),
-      ...slots.flatMap((s, i) => accessors(s, i, f16)),
+      ...(this.limits.f16 && views.some((v) => v.slot.dtype === "f16") ? ["enable f16;"] : []),
+      ...views.map(declaration),
+      ...accessors(views),
       ...this.globals,
     ];
   }
 }
 
+/** Components of a vector. */
+export const PARTS = ["x", "y", "z", "w"] as const;
+
 /** Values by name that expressions in a scope may use. */
 export interface Names {
   /** WGSL text of loop variables, each a u32. */
   readonly vars?: Readonly<Record<string, string>>;
-  /** WGSL text of accumulators. */
-  readonly accs?: ReadonlyMap<number, string>;
+  /** WGSL text of accumulators, of each of four neighbours where they differ. */
+  readonly accs?: ReadonlyMap<number, string | readonly string[]>;
 }
 
 /** A block of statements; inner scopes see the names of outer ones. */
@@ -61,8 +89,10 @@ export class Scope {
   readonly lines: string[] = [];
   readonly #known = new Map<string | Expr, string>();
   readonly #vars: Readonly<Record<string, string>>;
-  readonly #accs: Map<number, string>;
+  readonly #accs: Map<number, string | readonly string[]>;
   #shared: ReadonlySet<Expr> = new Set();
+  /** Which of four neighbours is being computed; names of what they share are found by all. */
+  #lane = 0;
 
   constructor(readonly module: Module, names: Names = {}, readonly parent: Scope | null = null) {
     this.#vars = { ...(parent ? parent.#vars : {}), ...names.vars };
@@ -81,6 +111,13 @@ export class Scope {
     this.lines.push(`${header}${header ? " " : ""}{`, ...inner.lines.map((l) => `  ${l}`), "}");
   }
 
+  /** Statements that see further names, without a block of their own. */
+  nested(names: Names, body: (inner: Scope) => void): void {
+    const inner = new Scope(this.module, names, this);
+    body(inner);
+    this.lines.push(...inner.lines);
+  }
+
   /** From here on accumulator `id` is the local `name`. */
   define(id: number, name: string): void {
     this.#accs.set(id, name);
@@ -89,7 +126,8 @@ export class Scope {
   /** Compute here what does not depend on names that only inner scopes have. */
   hoist(roots: readonly Expr[]): void {
     const ready = (e: Expr): boolean =>
-      [...varsOf(e)].every((v) => v in this.#vars) && nodesOf([e]).every((n) => n.kind !== "acc" || this.#accs.has(n.id));
+      [...varsOf(e)].every((v) => v in this.#vars) &&
+      nodesOf([e]).every((n) => n.kind !== "acc" || this.#accs.has(n.id));
     const visit = (e: Expr): void => {
       if (e.kind !== "call" && e.kind !== "load") return;
       if (ready(e)) this.#bind(e, this.value(e));
@@ -103,6 +141,34 @@ export class Scope {
   values(roots: readonly Expr[]): string[] {
     this.#shared = sharedNodes(roots);
     return roots.map((e) => this.value(e));
+  }
+
+  /** Texts of values for each of four neighbours. */
+  lanes(roots: readonly (readonly Expr[])[]): string[][] {
+    return roots.map((of, lane) => this.#inLane(lane, () => this.values(of)));
+  }
+
+  /** The same stores for four neighbours: whole vectors where the slot is wide. */
+  wideStores(lanes: readonly (readonly Store[])[]): void {
+    const values = this.lanes(lanes.map((stores) => stores.map((s) => s.value)));
+    const indices = lanes.map((of, lane) => this.#inLane(lane, () => of.map((s) => this.#place(s))));
+    lanes[0]!.forEach(({ slot, value: { type } }, i) => {
+      const view = this.module.view(slot);
+      if (view.wide) return this.line(wideStoreText(view, indices[0]![i]!, values.map((v) => v[i]!), type));
+      values.forEach((v, lane) => this.line(storeText(view, indices[lane]![i]!, v[i]!, type)));
+    });
+  }
+
+  #inLane<T>(lane: number, body: () => T): T {
+    this.#lane = lane;
+    const result = body();
+    this.#lane = 0;
+    return result;
+  }
+
+  /** Where a store goes: the number of the vector in a wide slot. */
+  #place({ slot, ix }: Store): string {
+    return this.ix(this.module.wide.has(slot) ? quarter(ixAdd(ix, ixConst(-this.#lane))) : ix);
   }
 
   /** All values first, then the stores: a value may read what a store overwrites. */
@@ -121,11 +187,16 @@ export class Scope {
         return `i32(${this.ix(e.ix)})`;
       case "acc": {
         const name = this.#accs.get(e.id);
-        if (name === undefined) throw new Error(`Accumulator ${e.id} of ${this.module.kernel.name} is used before it is computed.`);
-        return name;
+        if (name === undefined) {
+          throw new Error(`Accumulator ${e.id} of ${this.module.kernel.name} is used before it is computed.`);
+        }
+        return typeof name === "string" ? name : name[this.#lane]!;
       }
       case "load": {
-        const key = `s${e.slot}[${e.ix.key}]:${e.type}${e.valid.map((c) => `?${c.ix.key}:${c.lo}:${c.hi}`).join("")}`;
+        if (this.module.wide.has(e.slot)) return this.#wideLoad(e);
+        const key = `s${e.slot}[${e.ix.key}]:${e.type}${
+          e.valid.map((c) => `?${c.ix.key}:${c.lo}:${c.hi}`).join("")
+        }`;
         return this.#find(key) ?? this.#let(key, "x", this.#load(e));
       }
       case "call": {
@@ -155,7 +226,9 @@ export class Scope {
   #atom(atom: Atom): string {
     if (atom.kind === "var") {
       const name = this.#vars[atom.name];
-      if (name === undefined) throw new Error(`Loop variable ${atom.name} of ${this.module.kernel.name} is not in scope.`);
+      if (name === undefined) {
+        throw new Error(`Loop variable ${atom.name} of ${this.module.kernel.name} is not in scope.`);
+      }
       return name;
     }
     const known = this.#find(atom.key);
@@ -168,7 +241,18 @@ export class Scope {
     const conditions = valid.map((c) => this.#holds(c)).filter((text) => text !== "true");
     if (conditions.length === 0) return this.module.load(slot, this.ix(ix), type);
     const holds = this.#let(`?${conditions.join()}`, "v", conditions.join(" && "));
-    return `select(${literal(0, type)}, ${this.module.load(slot, `select(0u, ${this.ix(ix)}, ${holds})`, type)}, ${holds})`;
+    return `select(${literal(0, type)}, ${
+      this.module.load(slot, `select(0u, ${this.ix(ix)}, ${holds})`, type)
+    }, ${holds})`;
+  }
+
+  /** One of four neighbours that are loaded together. */
+  #wideLoad({ slot, ix, type }: Extract<Expr, { kind: "load" }>): string {
+    const view = this.module.view(slot);
+    const at = quarter(ixAdd(ix, ixConst(-this.#lane)));
+    const key = `s${slot}[4*${at.key}]`;
+    const name = this.#find(key) ?? this.#let(key, "x", wideLoadText(view, this.ix(at)));
+    return convert(`${name}.${PARTS[this.#lane]}`, scalarType(view.slot.dtype), type);
   }
 
   /** One unsigned comparison checks both ends. */
@@ -203,6 +287,12 @@ export class Scope {
   #bind(e: Expr, text: string): void {
     if (e.kind === "call" && this.#find(e) === undefined) this.#let(e, "t", text);
   }
+}
+
+/** A quarter of an index that is a multiple of 4. */
+function quarter(ix: Ix): Ix {
+  const terms = ix.terms.map(({ coef, atom }) => ({ coef: coef / 4, atom }));
+  return { constant: ix.constant / 4, terms, key: ix.key, lo: ix.lo / 4, hi: ix.hi / 4 };
 }
 
 /** Calls with more than one user among the roots. */

@@ -23,59 +23,130 @@ export const defaultLimits: WgslLimits = {
   busyWorkgroups: 128,
 };
 
+/** A slot as a printer uses it. */
+export interface View {
+  readonly slot: Slot;
+  /** Its number, which is its binding. */
+  readonly number: number;
+  readonly f16: boolean;
+  /** Declared as vectors of four elements, and only accessed so. */
+  readonly wide: boolean;
+}
+
 /** Two 16-bit numbers share a u32 word. */
-function isPacked(dtype: DType, f16: boolean): boolean {
+function isPacked({ slot: { dtype }, f16 }: View): boolean {
   return dtype === "bf16" || (dtype === "f16" && !f16);
 }
 
 /** `@group(0) @binding(2) var<storage, read> s2: array<f32>;` */
-export function declaration(slot: Slot, number: number, f16: boolean): string {
-  const packed = isPacked(slot.dtype, f16);
+export function declaration(view: View): string {
+  const { slot, number, wide } = view;
+  const packed = isPacked(view), writes = slot.access !== "read";
   const element = packed || slot.dtype === "bool" ? "u32" : slot.dtype;
-  const writes = slot.access !== "read";
   // Neighbours in a word may be written by different invocations.
-  const type = packed && writes ? `atomic<${element}>` : element;
-  return `@group(0) @binding(${number}) var<storage, ${writes ? "read_write" : "read"}> s${number}: array<${type}>;`;
+  const type = wide ? `vec${packed ? 2 : 4}<${element}>` : packed && writes ? `atomic<${element}>` : element;
+  return `@group(0) @binding(${number}) var<storage, ${
+    writes ? "read_write" : "read"
+  }> s${number}: array<${type}>;`;
 }
 
-/** Functions that loads and stores of this slot call. */
-export function accessors(slot: Slot, number: number, f16: boolean): string[] {
-  if (!isPacked(slot.dtype, f16)) return [];
-  const word = slot.access === "read" ? `s${number}[at >> 1u]` : `atomicLoad(&s${number}[at >> 1u])`;
+const ROUND = [
+  "fn round_bf16(value: f32) -> u32 {",
+  "  let bits = bitcast<u32>(value);",
+  "  let rounded = (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;",
+  "  return select(rounded, 0x7fc0u, (bits & 0x7fffffffu) > 0x7f800000u);",
+  "}",
+];
+
+/** Functions that loads and stores of these slots call. */
+export function accessors(views: readonly View[]): string[] {
+  const rounds = views.some((v) => v.slot.dtype === "bf16" && v.slot.access !== "read");
+  return [
+    ...(rounds ? ROUND : []),
+    ...views.filter(isPacked).flatMap((v) => (v.wide ? wideAccessors(v) : halfAccessors(v))),
+  ];
+}
+
+function wideAccessors({ slot: { dtype, access }, number }: View): string[] {
+  const bf16 = dtype === "bf16";
+  const pair = (word: string): string =>
+    bf16 ? `bitcast<f32>(${word} << 16u), bitcast<f32>(${word} & 0xffff0000u)` : `unpack2x16float(${word})`;
+  const word = (a: string, b: string): string =>
+    bf16 ? `round_bf16(value.${a}) | (round_bf16(value.${b}) << 16u)` : `pack2x16float(value.${a}${b})`;
+  return [
+    ...(access === "write" ? [] : [
+      `fn load${number}(at: u32) -> vec4f {`,
+      `  let words = s${number}[at];`,
+      `  return vec4f(${pair("words.x")}, ${pair("words.y")});`,
+      "}",
+    ]),
+    ...(access === "read" ? [] : [
+      `fn store${number}(at: u32, value: vec4f) { s${number}[at] = vec2u(${word("x", "y")}, ${
+        word("z", "w")
+      }); }`,
+    ]),
+  ];
+}
+
+function halfAccessors({ slot: { dtype, access }, number }: View): string[] {
+  const bf16 = dtype === "bf16";
+  const word = access === "read" ? `s${number}[at >> 1u]` : `atomicLoad(&s${number}[at >> 1u])`;
   const half = `${word} >> ((at & 1u) << 4u)`;
-  const value = slot.dtype === "bf16" ? `bitcast<f32>((${half}) << 16u)` : `unpack2x16float(${half}).x`;
-  const lines: string[] = [];
-  if (slot.access !== "write") lines.push(`fn load${number}(at: u32) -> f32 { return ${value}; }`);
-  if (slot.access === "read") return lines;
-  const bits = slot.dtype === "f16" ? "let half = pack2x16float(vec2f(value, 0.0f)) & 0xffffu;" : [
-    "let bits = bitcast<u32>(value);",
-    "let rounded = (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;",
-    "let half = select(rounded, 0x7fc0u, (bits & 0x7fffffffu) > 0x7f800000u);",
-  ].join("\n  ");
-  lines.push(
-    `fn store${number}(at: u32, value: f32) {\n  ${bits}\n  let shift = (at & 1u) << 4u;`,
-    `  atomicAnd(&s${number}[at >> 1u], 0xffff0000u >> shift);`,
-    `  atomicOr(&s${number}[at >> 1u], half << shift);\n}`,
-  );
-  return lines;
+  const value = bf16 ? `bitcast<f32>((${half}) << 16u)` : `unpack2x16float(${half}).x`;
+  const bits = bf16 ? "round_bf16(value)" : "(pack2x16float(vec2f(value, 0.0f)) & 0xffffu)";
+  return [
+    ...(access === "write" ? [] : [`fn load${number}(at: u32) -> f32 { return ${value}; }`]),
+    ...(access === "read" ? [] : [
+      `fn store${number}(at: u32, value: f32) {`,
+      "  let shift = (at & 1u) << 4u;",
+      `  atomicAnd(&s${number}[at >> 1u], 0xffff0000u >> shift);`,
+      `  atomicOr(&s${number}[at >> 1u], ${bits} << shift);`,
+      "}",
+    ]),
+  ];
+}
+
+/** Whether slots of this dtype can be accessed four elements at a time. */
+export function canBeWide(dtype: DType): boolean {
+  return dtype !== "bool";
 }
 
 /** The text of element `at` of a slot as a register value of `type`. */
-export function loadText(slot: Slot, number: number, at: string, type: ScalarType, f16: boolean): string {
-  const stored = scalarType(slot.dtype);
+export function loadText(view: View, at: string, type: ScalarType): string {
+  const { slot: { dtype }, number } = view;
   let text = `s${number}[${at}]`;
-  if (isPacked(slot.dtype, f16)) text = `load${number}(${at})`;
-  else if (slot.dtype === "f16") text = `f32(${text})`;
-  else if (slot.dtype === "bool") text = `(${text} != 0u)`;
-  return stored === type ? text : `${type}(${text})`;
+  if (isPacked(view)) text = `load${number}(${at})`;
+  else if (dtype === "f16") text = `f32(${text})`;
+  else if (dtype === "bool") text = `(${text} != 0u)`;
+  return convert(text, scalarType(dtype), type);
+}
+
+/** The text of elements `4 · at` to `4 · at + 3` of a wide slot, a vector of four. */
+export function wideLoadText(view: View, at: string): string {
+  if (isPacked(view)) return `load${view.number}(${at})`;
+  return view.slot.dtype === "f16" ? `vec4f(s${view.number}[${at}])` : `s${view.number}[${at}]`;
 }
 
 /** The statement that writes element `at` of a slot; `value` has register type `type`. */
-export function storeText(slot: Slot, number: number, at: string, value: string, type: ScalarType, f16: boolean): string {
-  const stored = scalarType(slot.dtype);
-  const converted = stored === type ? value : `${stored}(${value})`;
-  if (isPacked(slot.dtype, f16)) return `store${number}(${at}, ${converted});`;
-  if (slot.dtype === "f16") return `s${number}[${at}] = f16(${converted});`;
-  if (slot.dtype === "bool") return `s${number}[${at}] = u32(${converted});`;
+export function storeText(view: View, at: string, value: string, type: ScalarType): string {
+  const { slot: { dtype }, number } = view;
+  const converted = convert(value, type, scalarType(dtype));
+  if (isPacked(view)) return `store${number}(${at}, ${converted});`;
+  if (dtype === "f16") return `s${number}[${at}] = f16(${converted});`;
+  if (dtype === "bool") return `s${number}[${at}] = u32(${converted});`;
   return `s${number}[${at}] = ${converted};`;
+}
+
+/** The statement that writes elements `4 · at` to `4 · at + 3` of a wide slot. */
+export function wideStoreText(view: View, at: string, values: readonly string[], type: ScalarType): string {
+  const { slot: { dtype }, number } = view;
+  const stored = scalarType(dtype);
+  const vector = `vec4<${stored}>(${values.map((v) => convert(v, type, stored)).join(", ")})`;
+  if (isPacked(view)) return `store${number}(${at}, ${vector});`;
+  return `s${number}[${at}] = ${dtype === "f16" ? `vec4<f16>(${vector})` : vector};`;
+}
+
+/** The text of a register value as another type. */
+export function convert(text: string, from: ScalarType, to: ScalarType): string {
+  return from === to ? text : `${to}(${text})`;
 }

@@ -50,7 +50,9 @@ export function solve(scope: Scope, body: SolveForm): Grid {
   const c = cuts * take > width ? `min(c, ${width - 1}u)` : "c";
   scope.line(
     `for (var i = 0u; i < ${n}u; i++) {`,
-    `  if (own < ${n}u) { ${at("i", "own")} = left(b, i, own); } else { ${at("i", "own")} = right(b, i, ${c}); }`,
+    `  if (own < ${n}u) { ${at("i", "own")} = left(b, i, own); } else { ${
+      at("i", "own")
+    } = right(b, i, ${c}); }`,
     "}",
     "workgroupBarrier();",
     `for (var pivot = 0u; pivot < ${n}u; pivot++) {`,
@@ -69,7 +71,10 @@ export function solve(scope: Scope, body: SolveForm): Grid {
     ...(batch % systems ? [`${number} < ${batch}u`] : []),
   ];
   scope.block(`if (${live.join(" && ")})`, {}, (inner) => {
-    inner.block(`for (var i = 0u; i < ${n}u; i++)`, { vars: { b: "b", i: "i", c: "c" }, accs: new Map([[0, "x"]]) }, (loop) => {
+    inner.block(`for (var i = 0u; i < ${n}u; i++)`, {
+      vars: { b: "b", i: "i", c: "c" },
+      accs: new Map([[0, "x"]]),
+    }, (loop) => {
       loop.line(`let x = ${at("i", "own")} / ${at("i", "i")};`);
       loop.stores(body.stores.map((s) => flat.store(s)));
     });

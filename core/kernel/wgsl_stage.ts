@@ -48,8 +48,19 @@ export function chunkOf(
   const lanes = Math.min(size, LANES, limits.maxInvocations);
   let width = rows >= 3 ? 4 : rows;
   while (width * size > most) width /= 2;
-  const fitting = Math.min(Math.floor(LANES / lanes), Math.floor(most / (size * width)), Math.ceil(rows / width));
-  return { size, count: d / size, lanes, turns: Math.ceil(size / lanes), width, vectors: Math.max(1, fitting) };
+  const fitting = Math.min(
+    Math.floor(LANES / lanes),
+    Math.floor(most / (size * width)),
+    Math.ceil(rows / width),
+  );
+  return {
+    size,
+    count: d / size,
+    lanes,
+    turns: Math.ceil(size / lanes),
+    width,
+    vectors: Math.max(1, fitting),
+  };
 }
 
 function lcm(a: number, b: number): number {
@@ -81,7 +92,12 @@ export function eachTurn(scope: Scope, chunk: Chunk, body: (inner: Scope, turn: 
 }
 
 /** The vector of `call(row, f)` for the rows of an invocation; rows beyond the end repeat the last one. */
-export function gatherRows({ width }: Chunk, rows: number, step: number, call: (row: string) => string): string {
+export function gatherRows(
+  { width }: Chunk,
+  rows: number,
+  step: number,
+  call: (row: string) => string,
+): string {
   const texts = Array.from({ length: width }, (_, i) => {
     const row = i === 0 ? "row" : `row + ${i}u`;
     return call(rows % step === 0 ? row : `min(${row}, ${rows - 1}u)`);
@@ -127,7 +143,9 @@ export function mix(
   const block = blockOf(stage), offset = stageOffsets(stages, d)[number]!;
   const type = vectorType(chunk);
   const product = (k: string, leg: string, y: string): string => {
-    const at = `${offset}u + ${transposed ? `(n * ${block}u + ${k}) * ${block}u + j` : `(n * ${block}u + j) * ${block}u + ${k}`}`;
+    const at = `${offset}u + ${
+      transposed ? `(n * ${block}u + ${k}) * ${block}u + j` : `(n * ${block}u + j) * ${block}u + ${k}`
+    }`;
     const c = scope.module.load(coefficients, at, "f32");
     return `${y} = fma(${type}(${c}), ${tile}[own * ${chunk.size}u + first + ${leg}], ${y});`;
   };
@@ -144,13 +162,23 @@ export function mix(
         legs.block(`for (var q = 0u; q < ${stage.piece}u; q += ${unroll}u)`, {}, (loop) => {
           for (let i = 0; i < unroll; i++) {
             const q = i === 0 ? "q" : `q + ${i}u`;
-            loop.line(product(`(leg * ${stage.piece}u + ${q})`, `leg * ${stage.stride * stage.piece}u + ${q}`, `y${turn}`));
+            loop.line(
+              product(
+                `(leg * ${stage.piece}u + ${q})`,
+                `leg * ${stage.stride * stage.piece}u + ${q}`,
+                `y${turn}`,
+              ),
+            );
           }
         });
       });
     });
     outer.line("workgroupBarrier();");
-    eachTurn(outer, chunk, (inner, turn) => inner.line(`${tile}[own * ${chunk.size}u + position] = y${turn};`));
+    eachTurn(
+      outer,
+      chunk,
+      (inner, turn) => inner.line(`${tile}[own * ${chunk.size}u + position] = y${turn};`),
+    );
     outer.line("workgroupBarrier();");
   });
 }

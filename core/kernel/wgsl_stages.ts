@@ -3,7 +3,16 @@ import { extentOf, type StagesForm } from "./kernel.ts";
 import type { Grid } from "./wgsl.ts";
 import { Scope } from "./wgsl_expr.ts";
 import { Flat } from "./wgsl_flat.ts";
-import { type Chunk, chunkOf, eachTurn, gatherRows, mix, rowFunction, tileOf, vectorType } from "./wgsl_stage.ts";
+import {
+  type Chunk,
+  chunkOf,
+  eachTurn,
+  gatherRows,
+  mix,
+  rowFunction,
+  tileOf,
+  vectorType,
+} from "./wgsl_stage.ts";
 
 /** Features that one workgroup takes when their groups are smaller. */
 const FEATURES = 256;
@@ -12,7 +21,11 @@ const FEATURES = 256;
 export function stages(scope: Scope, body: StagesForm): Grid {
   const { module } = scope;
   const d = body.feature.extent, rows = extentOf(body.outer);
-  const chunk = spread(chunkOf(module.kernel.name, body.stages, d, rows, FEATURES, 1, module.limits), rows, module.limits.busyWorkgroups);
+  const chunk = spread(
+    chunkOf(module.kernel.name, body.stages, d, rows, FEATURES, 1, module.limits),
+    rows,
+    module.limits.busyWorkgroups,
+  );
   const step = chunk.width * chunk.vectors;
   tileOf(module, chunk, "tile");
   const flat = new Flat({ row: body.outer, f: [body.feature] });
@@ -33,14 +46,19 @@ export function stages(scope: Scope, body: StagesForm): Grid {
   );
   eachTurn(scope, chunk, (inner) => {
     inner.line(`let f = chunk * ${chunk.size}u + position;`);
-    inner.line(`tile[own * ${chunk.size}u + position] = ${gatherRows(chunk, rows, step, (r) => `load(${r}, f)`)};`);
+    inner.line(
+      `tile[own * ${chunk.size}u + position] = ${gatherRows(chunk, rows, step, (r) => `load(${r}, f)`)};`,
+    );
   });
   scope.line("workgroupBarrier();");
   const order = body.stages.map((_, i) => i);
   if (body.transposed) order.reverse();
   for (const i of order) mix(scope, chunk, body.stages, i, body.coefficients, d, "tile", body.transposed);
   eachTurn(scope, chunk, (inner) => {
-    inner.line(`let f = chunk * ${chunk.size}u + position;`, `let y: ${vectorType(chunk)} = tile[own * ${chunk.size}u + position];`);
+    inner.line(
+      `let f = chunk * ${chunk.size}u + position;`,
+      `let y: ${vectorType(chunk)} = tile[own * ${chunk.size}u + position];`,
+    );
     for (let i = 0; i < chunk.width; i++) {
       inner.line(`store(row${i === 0 ? "" : ` + ${i}u`}, f, y${chunk.width === 1 ? "" : `[${i}]`});`);
     }
@@ -51,6 +69,8 @@ export function stages(scope: Scope, body: StagesForm): Grid {
 /** Fewer rows a workgroup where there would be too few workgroups. */
 function spread(chunk: Chunk, rows: number, busy: number): Chunk {
   let vectors = chunk.vectors;
-  while (vectors > 1 && chunk.count * Math.ceil(rows / (chunk.width * vectors)) < busy) vectors = Math.floor(vectors / 2);
+  while (vectors > 1 && chunk.count * Math.ceil(rows / (chunk.width * vectors)) < busy) {
+    vectors = Math.floor(vectors / 2);
+  }
   return { ...chunk, vectors };
 }

@@ -9,7 +9,18 @@ import { extentOf, type StagesGradForm } from "./kernel.ts";
 import type { Grid } from "./wgsl.ts";
 import { Scope } from "./wgsl_expr.ts";
 import { Flat } from "./wgsl_flat.ts";
-import { type Chunk, chunkOf, eachTurn, gatherRows, legOffset, locate, mix, rowFunction, tileOf, vectorType } from "./wgsl_stage.ts";
+import {
+  type Chunk,
+  chunkOf,
+  eachTurn,
+  gatherRows,
+  legOffset,
+  locate,
+  mix,
+  rowFunction,
+  tileOf,
+  vectorType,
+} from "./wgsl_stage.ts";
 
 /** Features that one workgroup takes when their groups are smaller. */
 const FEATURES = 32;
@@ -55,7 +66,9 @@ export function stagesGrad(scope: Scope, body: StagesGradForm): Grid {
     `let job = unit / ${chunk.count}u;`,
     "var chosen = 0u;",
     "var local = job;",
-    ...jobs.slice(1).map((j) => `if (job >= ${j.start}u) { chosen = ${j.number}u; local = job - ${j.start}u; }`),
+    ...jobs.slice(1).map((j) =>
+      `if (job >= ${j.start}u) { chosen = ${j.number}u; local = job - ${j.start}u; }`
+    ),
     ...Array.from({ length: Math.max(...jobs.map((j) => j.columns)) }, (_, k) => `var a${k} = 0.0f;`),
   );
   scope.block(`for (var start = 0u; start < ${rows}u; start += ${step}u)`, {}, (loop) => {
@@ -79,11 +92,21 @@ function jobsOf(stages: readonly Stage[], chunk: Chunk): Job[] {
   });
 }
 
-function overRows(scope: Scope, body: StagesGradForm, chunk: Chunk, jobs: readonly Job[], rows: number, step: number): void {
+function overRows(
+  scope: Scope,
+  body: StagesGradForm,
+  chunk: Chunk,
+  jobs: readonly Job[],
+  rows: number,
+  step: number,
+): void {
   const d = body.feature.extent, slot = body.coefficients;
   scope.line(`let row = start + own * ${chunk.width}u;`);
   eachTurn(scope, chunk, (inner) => {
-    const zero = (r: string, text: string): string => (rows % step ? `select(0.0f, ${text}, ${r} < ${rows}u)` : text);
+    const zero = (
+      r: string,
+      text: string,
+    ): string => (rows % step ? `select(0.0f, ${text}, ${r} < ${rows}u)` : text);
     inner.line(
       `let f = chunk * ${chunk.size}u + position;`,
       `xs[own * ${chunk.size}u + position] = ${gatherRows(chunk, rows, step, (r) => `x(${r}, f)`)};`,
@@ -95,10 +118,18 @@ function overRows(scope: Scope, body: StagesGradForm, chunk: Chunk, jobs: readon
   });
   scope.line("workgroupBarrier();");
   for (const { number } of jobs.slice(0, -1)) {
-    scope.block(`if (chosen > ${number}u)`, {}, (inner) => mix(inner, chunk, body.stages, number, slot, d, "xs", false));
+    scope.block(
+      `if (chosen > ${number}u)`,
+      {},
+      (inner) => mix(inner, chunk, body.stages, number, slot, d, "xs", false),
+    );
   }
   for (const { number } of jobs.slice(1).reverse()) {
-    scope.block(`if (chosen < ${number}u)`, {}, (inner) => mix(inner, chunk, body.stages, number, slot, d, "cts", true));
+    scope.block(
+      `if (chosen < ${number}u)`,
+      {},
+      (inner) => mix(inner, chunk, body.stages, number, slot, d, "cts", true),
+    );
   }
   for (const job of jobs) {
     scope.block(`if (chosen == ${job.number}u)`, {}, (inner) => {
@@ -116,7 +147,10 @@ function overRows(scope: Scope, body: StagesGradForm, chunk: Chunk, jobs: readon
 
 /** Where the invocation's position of this job is inside the chunk. */
 function mine(scope: Scope, chunk: Chunk, job: Job, body: (inner: Scope) => void): void {
-  scope.line(`let position = p + local % ${chunk.turns}u * ${chunk.lanes}u;`, `let part = local / ${chunk.turns}u;`);
+  scope.line(
+    `let position = p + local % ${chunk.turns}u * ${chunk.lanes}u;`,
+    `let part = local / ${chunk.turns}u;`,
+  );
   const guard = chunk.turns * chunk.lanes > chunk.size ? `if (position < ${chunk.size}u)` : "";
   scope.block(guard, {}, (inner) => {
     inner.line(...locate(job.stage, chunk));
@@ -128,7 +162,12 @@ function mine(scope: Scope, chunk: Chunk, job: Job, body: (inner: Scope) => void
 function eachColumn({ stage, columns }: Job, _chunk: Chunk, body: (k: number, place: string) => void): void {
   for (let k = 0; k < columns; k++) {
     if (columns === blockOf(stage)) body(k, `${legOffset(stage, k)}u`);
-    else body(k, `(part * ${columns}u + ${k}u) / ${stage.piece}u * ${stage.stride * stage.piece}u + (part * ${columns}u + ${k}u) % ${stage.piece}u`);
+    else {body(
+        k,
+        `(part * ${columns}u + ${k}u) / ${stage.piece}u * ${
+          stage.stride * stage.piece
+        }u + (part * ${columns}u + ${k}u) % ${stage.piece}u`,
+      );}
   }
 }
 

@@ -29,7 +29,9 @@ export function chooseTile(rows: number, cols: number, batch: number, limits: Wg
     const count = batch * Math.ceil(rows / t.rows) * Math.ceil(cols / t.cols);
     return Math.max(1, count / limits.busyWorkgroups) * t.rows * t.cols / t.speed;
   };
-  const fits = tiles.filter((t) => bytesOf(t) <= limits.maxWorkgroupBytes && lanesOf(t) <= limits.maxInvocations);
+  const fits = tiles.filter((t) =>
+    bytesOf(t) <= limits.maxWorkgroupBytes && lanesOf(t) <= limits.maxInvocations
+  );
   return fits.reduce((best, t) => (cost(t) < cost(best) ? t : best));
 }
 
@@ -38,14 +40,15 @@ export function lanesOf(t: Tile): number {
   return t.split * (t.rows / t.high) * (t.cols / t.wide);
 }
 
-/** Words of four between the starts of two depths in the left tile: one more than needed, against bank conflicts. */
-export function leftPitch(t: Tile): number {
-  return t.rows / 4 + 1;
+/** Vectors of four between two depths of an operand in workgroup memory: one more than needed, against bank conflicts. */
+export function pitchOf(size: number): number {
+  return size / 4 + 1;
 }
 
 /** Vectors of four numbers of workgroup memory: both operands, and later the partial sums of the groups. */
 export function vectorsOf(t: Tile): number {
-  return Math.max(t.depth * (leftPitch(t) + t.cols / 4), t.split > 1 ? t.split * t.rows * t.cols / 4 : 0);
+  const operands = t.depth * (pitchOf(t.rows) + pitchOf(t.cols));
+  return Math.max(operands, t.split > 1 ? t.split * t.rows * t.cols / 4 : 0);
 }
 
 function bytesOf(t: Tile): number {

@@ -1,0 +1,45 @@
+/**
+ * Fine-tune a language model: `deno run -A train.ts`. Without flags it trains a small bundled model on a bundled task;
+ * `--help` lists what it can do. Exit codes: 0 done, 2 something given to it is wrong, 130 interrupted. @module
+ */
+import * as Effect from "effect/Effect";
+import { fineTune, helpText, parseOptions, standardError, UserError } from "./train/mod.ts";
+
+const say = (line: string): void => standardError.write(`${line}\n`);
+
+async function main(args: readonly string[]): Promise<number> {
+  const root = decodeURIComponent(new URL(".", import.meta.url).pathname).replace(/\/$/, "");
+  const options = parseOptions(args, { root, now: new Date() });
+  if (options.help) {
+    console.log(helpText());
+    return 0;
+  }
+  let stopped = false;
+  const stop = (): void => {
+    if (!stopped) say("\ninterrupted: finishing this step, then saving the adapter");
+    stopped = true;
+  };
+  Deno.addSignalListener("SIGINT", stop);
+  try {
+    const run = fineTune(options, { say, stopped: () => stopped });
+    const result = await Effect.runPromise(Effect.match(run, { onFailure: (error) => error, onSuccess: (value) => value }));
+    if (result instanceof UserError) {
+      say(result.message);
+      return 2;
+    }
+    if (options.json) console.log(JSON.stringify(result));
+    return stopped ? 130 : 0;
+  } finally {
+    Deno.removeSignalListener("SIGINT", stop);
+  }
+}
+
+if (import.meta.main) {
+  try {
+    Deno.exit(await main(Deno.args));
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    say(error.message);
+    Deno.exit(2);
+  }
+}

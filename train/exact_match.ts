@@ -1,0 +1,67 @@
+/** Exact match: whether a generated answer is the one in the data. @module */
+import type { Example } from "./data.ts";
+import type { Session } from "./session.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** A held-out question with the model's answer. */
+export interface Sample {
+  readonly prompt: string;
+  readonly generated: string;
+  /** The answer in the data, where there is one. */
+  readonly expected: string | null;
+  readonly correct: boolean;
+}
+
+/** What stands after the last `####` of a text, commas and spaces left out; null without `####`. */
+export function finalAnswer(text: string): string | null {
+  const parts = text.split("####");
+  return parts.length < 2 ? null : normalise(parts.at(-1)!.split("\n").find((line) => line.trim() !== "") ?? "");
+}
+
+function normalise(answer: string): string {
+  return answer.replace(/[,\s$]/g, "").replace(/\.0*$/, "");
+}
+
+/** Options of {@linkcode answerAll}. */
+export interface AnswerOptions {
+  /** Longest sequence, prompt and answer together. */
+  readonly maxLength: number;
+  /** Rows generated at once. */
+  readonly rows?: number;
+}
+
+/** Answer every example greedily. Answers stop at the end token or the length limit. */
+export async function answerAll(
+  session: Session,
+  tokenizer: Tokenizer,
+  examples: readonly Example[],
+  { maxLength, rows = 64 }: AnswerOptions,
+): Promise<Sample[]> {
+  const samples: Sample[] = [];
+  for (let at = 0; at < examples.length; at += rows) {
+    const group = examples.slice(at, at + rows);
+    const prompts = group.map((e) => e.ids.slice(0, e.promptLength));
+    // Groups of one size share a plan: the last one is filled up with its own first prompt.
+    const filled = Array.from({ length: Math.min(rows, examples.length) }, (_, i) => prompts[i] ?? prompts[0]!);
+    const longest = Math.max(...filled.map((p) => p.length));
+    const generated = await session.generate(filled, maxLength - longest, tokenizer.eosId);
+    group.forEach((example, i) => {
+      const text = tokenizer.decode(generated[i]!);
+      const expected = example.answer ?? null;
+      const found = finalAnswer(text);
+      samples.push({
+        prompt: example.prompt,
+        generated: text,
+        expected,
+        correct: expected !== null && found !== null && found === normalise(expected),
+      });
+    });
+  }
+  return samples;
+}
+
+/** Share of correct answers among samples with an expected one; null without any. */
+export function exactMatch(samples: readonly Sample[]): number | null {
+  const asked = samples.filter((s) => s.expected !== null);
+  return asked.length === 0 ? null : asked.filter((s) => s.correct).length / asked.length;
+}

@@ -1,0 +1,23 @@
+/** Fine-tuning: models, data, optimisers, runs. @module */
+export * from "./adapter_file.ts";
+export * from "./arena.ts";
+export * from "./batches.ts";
+export * from "./checkpoint.ts";
+export * from "./data.ts";
+export * from "./decode.ts";
+export * from "./devices.ts";
+export * from "./errors.ts";
+export * from "./exact_match.ts";
+export * from "./llama.ts";
+export { METHODS, methodClasses, type MethodOptions } from "./methods.ts";
+export * from "./optimiser.ts";
+export * from "./options.ts";
+export * from "./report.ts";
+export * from "./run.ts";
+export * from "./run_files.ts";
+export * from "./runner.ts";
+export * from "./safetensors.ts";
+export * from "./schedule.ts";
+export * from "./session.ts";
+export * from "./step.ts";
+export * from "./tokenizer.ts";

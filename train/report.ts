@@ -1,0 +1,134 @@
+/** What a run tells people while it goes and at its end: progress and tables, to standard error. @module */
+
+/** Numbers of one optimiser step. */
+export interface StepReport {
+  /** Counted from 1. */
+  readonly step: number;
+  readonly loss: number;
+  /** Learning rate of this step. */
+  readonly lr: number;
+  readonly gradNorm: number;
+  readonly tokensPerSecond: number;
+  /** Shares of the branches of mixed adapters, by the path of the adapted map, where they were read. */
+  readonly lambda?: Readonly<Record<string, readonly number[]>>;
+}
+
+/** Where lines for people go. */
+export interface Terminal {
+  readonly write: (text: string) => void;
+  /** Columns of a terminal; null where output is not a terminal. */
+  readonly columns: () => number | null;
+  /** Milliseconds, rising. */
+  readonly now: () => number;
+}
+
+/** Standard error. */
+export const standardError: Terminal = {
+  write: (text) => {
+    const bytes = new TextEncoder().encode(text);
+    for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
+  },
+  columns: () => Deno.stderr.isTerminal() ? Deno.consoleSize().columns : null,
+  now: () => performance.now(),
+};
+
+/** Progress of a run: a bar that is drawn anew on a terminal, plain lines elsewhere. */
+export interface Progress {
+  readonly step: (report: StepReport) => void;
+  /** A line of its own, above the bar. */
+  readonly note: (line: string) => void;
+  /** Leave the bar as it is and go to the next line. */
+  readonly done: () => void;
+}
+
+/** Plain lines are written for the first and last step and every this many. */
+const PLAIN_EVERY = 10;
+/** Milliseconds between drawings of the bar. */
+const DRAW_EVERY = 100;
+
+/** Show the progress of `total` steps. */
+export function openProgress(total: number, { write, columns, now }: Terminal = standardError): Progress {
+  let start: number | null = null, first = 0, drawn = -Infinity, bar = "";
+  const erase = (): void => {
+    if (bar !== "") write("\r\x1b[K");
+  };
+  return {
+    step: (report) => {
+      // The first step compiles: the time left is judged from its end on.
+      start ??= (first = report.step, now());
+      const perStep = report.step > first ? (now() - start) / (report.step - first) : null;
+      const left = perStep === null ? null : perStep * (total - report.step) / 1000;
+      const width = columns(), last = report.step >= total;
+      if (width === null) {
+        if (report.step === 1 || last || report.step % PLAIN_EVERY === 0) {
+          write(`${plainLine(report, total, left)}\n`);
+        }
+        return;
+      }
+      if (!last && now() - drawn < DRAW_EVERY) return;
+      drawn = now();
+      erase();
+      write(bar = barLine(report, total, left, width));
+    },
+    note: (line) => {
+      erase();
+      write(`${line}\n${bar}`);
+    },
+    done: () => {
+      if (bar !== "") write("\n");
+      bar = "";
+    },
+  };
+}
+
+/** `step 10/100  loss 1.2345  lr 2.00e-3  grad 0.51  1234 tokens/s  2m03s left`. */
+export function plainLine(report: StepReport, total: number, secondsLeft: number | null): string {
+  const { step, loss, lr, gradNorm, tokensPerSecond } = report;
+  const parts = [
+    `step ${step}/${total}`,
+    `loss ${loss.toFixed(4)}`,
+    `lr ${lr.toExponential(2)}`,
+    `grad ${gradNorm.toPrecision(3)}`,
+    `${Math.round(tokensPerSecond)} tokens/s`,
+  ];
+  if (secondsLeft !== null && step < total) parts.push(`${showDuration(secondsLeft)} left`);
+  return parts.join("  ");
+}
+
+/** {@linkcode plainLine} behind a bar, cut to `width` columns. */
+export function barLine(
+  report: StepReport,
+  total: number,
+  secondsLeft: number | null,
+  width: number,
+): string {
+  const text = plainLine(report, total, secondsLeft);
+  const room = Math.min(24, width - text.length - 3);
+  if (room < 4) return text.slice(0, Math.max(0, width - 1));
+  const filled = Math.round(Math.min(1, report.step / total) * room);
+  return `${"█".repeat(filled)}${"░".repeat(room - filled)}  ${text}`;
+}
+
+/** Seconds as `45s`, `2m03s` or `1h02m`. */
+export function showDuration(seconds: number): string {
+  const s = Math.max(0, Math.round(seconds)), two = (n: number): string => String(n).padStart(2, "0");
+  if (s < 60) return `${s}s`;
+  if (s < 3600) return `${Math.floor(s / 60)}m${two(s % 60)}s`;
+  return `${Math.floor(s / 3600)}h${two(Math.floor(s / 60) % 60)}m`;
+}
+
+/** Rows of cells as aligned columns; the first is the head, with a line below. Numbers stand at the right. */
+export function showTable(rows: readonly (readonly string[])[]): string {
+  const columns = Math.max(0, ...rows.map((r) => r.length));
+  const widths = Array.from({ length: columns }, (_, c) => Math.max(...rows.map((r) => (r[c] ?? "").length)));
+  const isNumber = (c: number): boolean =>
+    rows.length > 1 &&
+    rows.slice(1).every((r) => /^[-+]?[\d.,]+(e[-+]?\d+)?( ?[^\d\s]{1,4})?$/.test(r[c] ?? ""));
+  const right = widths.map((_, c) => isNumber(c));
+  const line = (cells: readonly string[]): string =>
+    widths.map((w, c) => right[c] ? (cells[c] ?? "").padStart(w) : (cells[c] ?? "").padEnd(w)).join("  ")
+      .trimEnd();
+  const [head, ...body] = rows;
+  if (!head) return "";
+  return [line(head), widths.map((w) => "─".repeat(w)).join("  "), ...body.map(line)].join("\n");
+}

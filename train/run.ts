@@ -1,0 +1,306 @@
+/** A whole run: load, evaluate, train, evaluate again, save. The edge of the program: every effect is here or below. @module */
+import * as Effect from "effect/Effect";
+import { countTrainable } from "./arena.ts";
+import { drawLambdas, namedParams } from "./adapter_file.ts";
+import { batches, batchesPerEpoch, type TokenBatch } from "./batches.ts";
+import { loadCheckpoint } from "./checkpoint.ts";
+import { type Dataset, type Example, loadDataset } from "./data.ts";
+import { openDevice } from "./devices.ts";
+import { DataError, UserError } from "./errors.ts";
+import { answerAll, exactMatch, type Sample } from "./exact_match.ts";
+import { weightShapes } from "./llama.ts";
+import { methodClasses } from "./methods.ts";
+import { adamW } from "./optimiser.ts";
+import type { TrainOptions } from "./options.ts";
+import { openProgress, type Progress } from "./report.ts";
+import { type MetricsFile, openMetrics, writeSettings } from "./run_files.ts";
+import { writeSafetensors } from "./safetensors.ts";
+import { schedule, warmupSteps } from "./schedule.ts";
+import { openSession, type Session, type StepMetrics } from "./session.ts";
+import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
+import { PlanError, ShapeError, showBytes } from "../core/mod.ts";
+import { writeTextAtomically } from "./atomic_file.ts";
+
+/** What a run reports; the keys are those of `--json`. Null where something was not measured. */
+export interface RunResult {
+  readonly method: string;
+  readonly device: "cpu" | "gpu";
+  readonly adapter_name: string;
+  readonly steps: number;
+  /** Training loss of the first step and mean of the last tenth (at least one step). */
+  readonly loss_before: number | null;
+  readonly loss_after: number | null;
+  /** Held-out loss, mean per trained token. */
+  readonly eval_before: number | null;
+  readonly eval_after: number | null;
+  /** Held-out exact match, as a share of 1. */
+  readonly exact_before: number | null;
+  readonly exact_after: number | null;
+  /** Positions of the batches, padding left out, by the time of the steps after the first. */
+  readonly tokens_per_s: number | null;
+  readonly peak_bytes: number;
+  readonly trainable: number;
+  readonly out: string;
+}
+
+/** How the caller watches and stops a run. */
+export interface RunHooks {
+  /** A line for people. */
+  readonly say: (line: string) => void;
+  /** Whether to stop after the current step. */
+  readonly stopped: () => boolean;
+}
+
+/** Held-out rows that are answered in full. */
+const ANSWERED = 128;
+/** Samples shown before and after. */
+const SHOWN = 3;
+/** Steps whose numbers may still be on their way back while the next ones are queued. */
+const IN_FLIGHT = 4;
+/** Steps with gradients that are not finite after which a run gives up. */
+const TOO_MANY_SKIPPED = 20;
+
+/** Fine-tune as asked. Fails with UserError for what the user can mend; sizes that do not fit become one as well. */
+export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<RunResult, UserError> {
+  return Effect.scoped(Effect.gen(function* () {
+    const { tokenizer, checkpoint, train, held } = yield* attempt(() => Promise.resolve(load(options, hooks)));
+    const device = yield* openDevice(options.device);
+    const { kind, adapterName } = device.capabilities;
+    hooks.say(`device: ${kind} (${adapterName})`);
+    return yield* attempt(async () => {
+      const { config } = checkpoint;
+      const classes = methodClasses(options, config);
+      const trainable = countTrainable(classes);
+      hooks.say(`method: ${options.method}, ${trainable.toLocaleString("en")} trainable parameters`);
+      const session = await openSession({
+        device,
+        subject: { config, classes },
+        weights: checkpoint.weights,
+        optimiser: adamW({ clip: options.clip }),
+        accumulate: options.accumulate,
+        seed: options.seed,
+        maxLength: Math.min(config.maxPositions, longestOf(options, held)),
+      });
+      const before = await measure(session, tokenizer, held, options);
+      writeSettings(options.out, { ...options, device: kind, adapter_name: adapterName });
+      using metrics = openMetrics(options.out);
+      const done = await trainAll(session, train, options, hooks, metrics);
+      await save(session, options, classes);
+      if (done.interrupted) hooks.say(`interrupted after step ${done.steps}: the adapter is saved in ${options.out}/adapter`);
+      const after = done.interrupted ? null : await measure(session, tokenizer, held, options);
+      await conclude(session, options, hooks, before, after);
+      return {
+        method: options.method,
+        device: kind,
+        adapter_name: adapterName,
+        steps: done.steps,
+        loss_before: done.first,
+        loss_after: done.last,
+        eval_before: before?.loss ?? null,
+        eval_after: after?.loss ?? null,
+        exact_before: before?.exact ?? null,
+        exact_after: after?.exact ?? null,
+        tokens_per_s: done.tokensPerSecond,
+        peak_bytes: device.memory().peakBytes,
+        trainable,
+        out: options.out,
+      };
+    });
+  }));
+}
+
+/** Run a promise; errors that the user can mend fail, all others are defects. */
+function attempt<T>(run: () => Promise<T>): Effect.Effect<T, UserError> {
+  return Effect.catchDefect(Effect.promise(() => Promise.resolve().then(run)), (error: unknown) => {
+    if (error instanceof UserError) return Effect.fail(error);
+    if (error instanceof ShapeError || error instanceof PlanError) {
+      return Effect.fail(new UserError(error.message.replace(/\n\s*/g, "; ")));
+    }
+    return Effect.die(error);
+  });
+}
+
+/** Rows, model and tokenizer, checked against each other. */
+function load(options: TrainOptions, { say }: RunHooks) {
+  const tokenizer = loadTokenizer(options.model);
+  const checkpoint = loadCheckpoint(options.model, { dtype: options.dtype, shapes: weightShapes });
+  const { config, overflow } = checkpoint;
+  if (tokenizer.vocabSize > config.vocabSize) {
+    throw new DataError(
+      `${options.model}: tokenizer.json has ${tokenizer.vocabSize} tokens and the model's vocab_size is ${config.vocabSize}; use the tokenizer that belongs to the model.`,
+    );
+  }
+  if (options.seq > config.maxPositions) {
+    throw new UserError(`--seq ${options.seq}: the model has ${config.maxPositions} positions; use at most that many.`);
+  }
+  for (const [name, count] of overflow) say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
+  const read = (file: string): Dataset => {
+    const data = loadDataset(file, tokenizer, options.seq);
+    say(`${file}: ${data.examples.length} rows` + (data.truncated ? `, ${data.truncated} cut to ${options.seq} tokens` : "") +
+      (data.dropped ? `, ${data.dropped} left out (nothing to learn within ${options.seq} tokens)` : ""));
+    return data;
+  };
+  say(`model: ${options.model}, ${config.layers} layers of ${config.hiddenSize}`);
+  return { tokenizer, checkpoint, train: read(options.data).examples, held: options.eval ? read(options.eval).examples : null };
+}
+
+/** Longest sequence that training or answering may reach. */
+function longestOf({ seq }: TrainOptions, held: readonly Example[] | null): number {
+  const asked = (held ?? []).filter((e) => e.answer !== undefined).map((e) => e.promptLength + seq);
+  return Math.max(seq, Math.min(2 * seq, ...(asked.length > 0 ? [Math.max(...asked)] : [seq])));
+}
+
+interface Measured {
+  readonly loss: number;
+  readonly exact: number | null;
+  readonly samples: readonly Sample[];
+}
+
+async function measure(session: Session, tokenizer: Tokenizer, held: readonly Example[] | null, options: TrainOptions): Promise<Measured | null> {
+  if (!held) return null;
+  const all = batches(held, { batch: options.batch, seq: options.seq, seed: 0, epochs: 1, shuffle: false });
+  const { loss } = await session.evaluate(all);
+  const asked = held.filter((e) => e.answer !== undefined);
+  const chosen = (asked.length > 0 ? asked : held.slice(0, SHOWN)).slice(0, ANSWERED);
+  const samples = await answerAll(session, tokenizer, chosen, { maxLength: options.seq });
+  return { loss, exact: exactMatch(samples), samples };
+}
+
+interface Trained {
+  readonly steps: number;
+  readonly first: number | null;
+  readonly last: number | null;
+  readonly tokensPerSecond: number | null;
+  readonly interrupted: boolean;
+}
+
+async function trainAll(
+  session: Session,
+  examples: readonly Example[],
+  options: TrainOptions,
+  hooks: RunHooks,
+  metrics: MetricsFile,
+): Promise<Trained> {
+  const { batch, seq, seed, accumulate } = options;
+  const total = options.steps ?? Math.max(1, Math.round(options.epochs * batchesPerEpoch(examples, { batch, seq })));
+  if (batch % accumulate !== 0) {
+    throw new UserError(`--accumulate ${accumulate}: a batch of ${batch} rows has no ${accumulate} equal parts; use a divisor of ${batch}.`);
+  }
+  const rate = schedule(options.schedule, { warmup: warmupSteps(options.warmup, total), total });
+  const progress = openProgress(total);
+  const losses: number[] = [];
+  const clock = new StepClock();
+  let skipped = 0, steps = 0;
+  const settle = async (pending: Pending): Promise<void> => {
+    const { loss, gradNorm } = await pending.metrics;
+    clock.tick(pending.tokens);
+    if (!Number.isFinite(gradNorm)) skipped = reportSkip(pending.step, skipped, progress);
+    losses.push(loss);
+    const lambda = await pending.lambda;
+    const report = { step: pending.step, loss, lr: pending.lr, gradNorm, tokensPerSecond: clock.rate() ?? 0 };
+    progress.step(report);
+    metrics.append(Object.keys(lambda).length > 0 ? { ...report, lambda } : report);
+  };
+  const queue: Pending[] = [];
+  try {
+    for (const rows of batches(examples, { batch, seq, seed, epochs: Infinity })) {
+      if (steps === total || hooks.stopped()) break;
+      const multiplier = rate(steps);
+      const lr = options.lr * multiplier;
+      const result = session.step(rows, { plain: lr, orthogonal: options.orthogonalLr * multiplier });
+      queue.push({ step: ++steps, lr, tokens: realTokens(rows), metrics: result, lambda: result.then(() => session.lambdas()) });
+      // The first step compiles; signals are seen between steps.
+      if (steps === 1 || queue.length >= IN_FLIGHT) await settle(queue.shift()!);
+    }
+    for (const pending of queue) await settle(pending);
+  } finally {
+    progress.done();
+  }
+  const tail = losses.slice(-Math.max(1, Math.floor(losses.length / 10)));
+  return {
+    steps,
+    first: losses[0] ?? null,
+    last: tail.length > 0 ? tail.reduce((a, b) => a + b) / tail.length : null,
+    tokensPerSecond: clock.rate(),
+    interrupted: hooks.stopped(),
+  };
+}
+
+interface Pending {
+  readonly step: number;
+  readonly lr: number;
+  readonly tokens: number;
+  readonly metrics: Promise<StepMetrics>;
+  readonly lambda: Promise<Readonly<Record<string, readonly number[]>>>;
+}
+
+function reportSkip(step: number, before: number, progress: Progress): number {
+  progress.note(`step ${step}: the gradients are not finite; the step was left out`);
+  if (before + 1 >= TOO_MANY_SKIPPED) {
+    throw new UserError(`${TOO_MANY_SKIPPED} steps had gradients that are not finite; try a lower --lr.`);
+  }
+  return before + 1;
+}
+
+/** Positions with a token: the last one of a row is where padding begins. */
+function realTokens({ ids, labels, rows, length }: TokenBatch): number {
+  let count = 0;
+  for (let r = 0; r < rows; r++) {
+    let end = length;
+    while (end > 0 && ids[r * length + end - 1] === 0 && labels[r * length + end - 1]! < 0) end--;
+    count += end;
+  }
+  return count;
+}
+
+/** Tokens by time, from the end of the first step on. */
+class StepClock {
+  #start: number | null = null;
+  #tokens = 0;
+
+  tick(tokens: number): void {
+    if (this.#start === null) this.#start = performance.now();
+    else this.#tokens += tokens;
+  }
+
+  rate(): number | null {
+    if (this.#start === null || this.#tokens === 0) return null;
+    return this.#tokens / ((performance.now() - this.#start) / 1000);
+  }
+}
+
+async function save(session: Session, options: TrainOptions, classes: ReturnType<typeof methodClasses>): Promise<void> {
+  const named = namedParams(classes, await session.trained());
+  Deno.mkdirSync(`${options.out}/adapter`, { recursive: true });
+  const { method, rank, alpha, block, factors, target, model } = options;
+  writeSettings(`${options.out}/adapter`, { method, rank, alpha, block, factors, target, base_model: model }, "adapter.json");
+  writeSafetensors(`${options.out}/adapter/adapter.safetensors`, named);
+}
+
+async function conclude(
+  session: Session,
+  options: TrainOptions,
+  { say }: RunHooks,
+  before: Measured | null,
+  after: Measured | null,
+): Promise<void> {
+  const picture = drawLambdas(await session.lambdas(), ["low rank", "rotation"]);
+  if (picture) say(`how each layer shared its steps (λ):\n${picture}`);
+  if (before && after) {
+    const pairs = before.samples.slice(0, SHOWN).map((sample, i) => ({ before: sample, after: after.samples[i]! }));
+    writeTextAtomically(`${options.out}/samples.json`, `${JSON.stringify({ before: before.samples, after: after.samples }, null, 1)}\n`);
+    for (const pair of pairs) {
+      say(`\n> ${pair.before.prompt.trim()}\n  before: ${oneLine(pair.before.generated)}\n  after:  ${oneLine(pair.after.generated)}` +
+        (pair.after.expected === null ? "" : `   (expected ${pair.after.expected})`));
+    }
+    const percent = (x: number | null): string => x === null ? "–" : `${(100 * x).toFixed(1)} %`;
+    say(`\nheld-out loss ${before.loss.toFixed(4)} → ${after.loss.toFixed(4)}, exact match ${percent(before.exact)} → ${percent(after.exact)}`);
+  }
+  const { compileSeconds, temporaryBytes } = session.stats();
+  say(`compiled in ${compileSeconds.toFixed(1)} s, ${showBytes(temporaryBytes)} of intermediates; results in ${options.out}`);
+}
+
+function oneLine(text: string): string {
+  const line = text.trim().replace(/\s*\n\s*/g, " ⏎ ");
+  return line.length > 160 ? `${line.slice(0, 157)}...` : line;
+}

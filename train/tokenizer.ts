@@ -1,0 +1,168 @@
+/** Text to token ids and back, as a model's `tokenizer.json` says; chats through its template. @module */
+import { Template } from "@huggingface/jinja";
+import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
+import { TokenizerError } from "./errors.ts";
+import { readJson } from "./json_file.ts";
+
+/** A message of a chat. */
+export interface Message {
+  /** `system`, `user`, `assistant`, or what else the template knows. */
+  readonly role: string;
+  readonly content: string;
+}
+
+/** A model's tokenizer. */
+export interface Tokenizer {
+  /** Token ids. With `special` (the default) the tokenizer adds its own, usually the token that begins a text. */
+  readonly encode: (text: string, options?: { readonly special?: boolean }) => number[];
+  /** Text of token ids, special tokens left out. */
+  readonly decode: (ids: readonly number[]) => string;
+  readonly bosId: number | null;
+  /** The token that ends an answer. */
+  readonly eosId: number;
+  readonly vocabSize: number;
+  /** Token ids of {@linkcode renderChat}'s text. */
+  readonly encodeChat: (text: string) => number[];
+  /**
+   * Text of a chat in the model's own form; with `prompt`, up to where the assistant's next message begins. Throws
+   * TokenizerError when the template refuses the messages.
+   */
+  readonly renderChat: (messages: readonly Message[], prompt?: boolean) => string;
+}
+
+/** Chats of models without a template: `role: content` lines, the assistant's ended by the model's end token. */
+export const PLAIN_TEMPLATE = [
+  "{% for message in messages %}{% if not loop.first %}{{ '\\n' }}{% endif %}",
+  "{{ message['role'] + ': ' + message['content'] }}{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}",
+  "{% endfor %}{% if add_generation_prompt %}{{ '\\nassistant:' }}{% endif %}",
+].join("");
+
+/** What {@linkcode tokenizerOf} reads. */
+export interface TokenizerFiles {
+  /** `tokenizer.json`. */
+  readonly tokenizer: unknown;
+  /** `tokenizer_config.json`: `bos_token`, `eos_token`, `chat_template`. */
+  readonly config: unknown;
+  /** `chat_template.jinja`, where there is one; it wins over the configuration's. */
+  readonly template?: string;
+}
+
+/** Build a tokenizer from its files' contents; `source` names them in errors. Throws TokenizerError. */
+export function tokenizerOf({ tokenizer, config, template }: TokenizerFiles, source: string): Tokenizer {
+  const fields = asRecord(config);
+  if (!asRecord(tokenizer)?.["model"] || !fields) {
+    throw new TokenizerError(
+      `${source}: tokenizer.json must hold a "model", tokenizer_config.json an object.`,
+      { source },
+    );
+  }
+  const inner = build(tokenizer as object, fields, source);
+  const special = (field: string): string | null => {
+    const value = fields[field];
+    const text = asRecord(value)?.["content"] ?? value;
+    return typeof text === "string" ? text : null;
+  };
+  const idOf = (field: string): number | null => {
+    const text = special(field);
+    if (text === null) return null;
+    const id = inner.token_to_id(text);
+    if (id !== undefined) return id;
+    throw new TokenizerError(
+      `${source}: ${field} is ${JSON.stringify(text)}, which is no token of tokenizer.json.`,
+      {
+        source,
+        field,
+      },
+    );
+  };
+  const eosId = idOf("eos_token");
+  if (eosId === null) {
+    throw new TokenizerError(
+      `${source}: tokenizer_config.json names no eos_token; answers need a token to end with.`,
+      {
+        source,
+        field: "eos_token",
+      },
+    );
+  }
+  const chat = template ?? templateIn(fields["chat_template"]);
+  const render = compile(chat ?? PLAIN_TEMPLATE, source);
+  return {
+    encode: (text, options) => inner.encode(text, { add_special_tokens: options?.special ?? true }).ids,
+    decode: (ids) => ids.length === 0 ? "" : inner.decode([...ids], { skip_special_tokens: true }),
+    bosId: idOf("bos_token"),
+    eosId,
+    vocabSize: inner.get_vocab(true).size,
+    // A model's own template writes the token that begins a text itself.
+    encodeChat: (text) => inner.encode(text, { add_special_tokens: chat === null }).ids,
+    renderChat: (messages, prompt = false) =>
+      render({
+        messages,
+        add_generation_prompt: prompt,
+        bos_token: special("bos_token") ?? "",
+        eos_token: special("eos_token") ?? "",
+      }),
+  };
+}
+
+/** Read the tokenizer of a model directory. Throws TokenizerError. */
+export function loadTokenizer(dir: string): Tokenizer {
+  const missing = "a model directory needs it, copy it from where the model came from";
+  const template = textIfThere(`${dir}/chat_template.jinja`);
+  return tokenizerOf({
+    tokenizer: readJson(`${dir}/tokenizer.json`, TokenizerError, missing),
+    config: readJson(`${dir}/tokenizer_config.json`, TokenizerError, missing),
+    ...(template === null ? {} : { template }),
+  }, dir);
+}
+
+function asRecord(x: unknown): Readonly<Record<string, unknown>> | null {
+  return typeof x === "object" && x !== null && !Array.isArray(x) ? x as Record<string, unknown> : null;
+}
+
+function build(tokenizer: object, config: object, source: string): HuggingFaceTokenizer {
+  try {
+    return new HuggingFaceTokenizer(tokenizer, config);
+  } catch (error) {
+    throw new TokenizerError(`${source}: tokenizer.json cannot be used (${oneLine(error)}).`, { source });
+  }
+}
+
+/** A template, or the one named "default" in a list of templates. */
+function templateIn(value: unknown): string | null {
+  if (typeof value === "string") return value;
+  if (!Array.isArray(value)) return null;
+  const named = value.map(asRecord).find((entry) => entry?.["name"] === "default");
+  return typeof named?.["template"] === "string" ? named["template"] : null;
+}
+
+function compile(text: string, source: string): (values: Record<string, unknown>) => string {
+  let template: Template;
+  try {
+    template = new Template(text);
+  } catch (error) {
+    throw new TokenizerError(`${source}: the chat template cannot be read (${oneLine(error)}).`, { source });
+  }
+  return (values) => {
+    try {
+      return template.render(values);
+    } catch (error) {
+      throw new TokenizerError(`${source}: the chat template refuses these messages (${oneLine(error)}).`, {
+        source,
+      });
+    }
+  };
+}
+
+function oneLine(error: unknown): string {
+  return String(error instanceof Error ? error.message : error).split("\n")[0]!;
+}
+
+function textIfThere(path: string): string | null {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
