@@ -38,7 +38,7 @@ export function butterfly({ block, factors }: ButterflyOptions): Adapter<Butterf
       if (inDim % group !== 0) {
         throw new ShapeError(
           `Cannot rotate ${inDim} features by ${factors} butterfly factors of ${block}×${block} blocks: ` +
-            `${inDim} is not divisible by block·2^(factors−1) = ${group}. ${suggest(inDim)}`,
+            `${inDim} is not divisible by block·2^(factors−1) = ${group}. ${suggest(inDim, factors)}`,
         );
       }
       return { skew: fill(0, [factors, inDim / block, (block * (block - 1)) / 2]) };
@@ -56,13 +56,19 @@ export function butterflyStages(block: number, factors: number): Stage[] {
     throw new ShapeError(`Cannot make ${factors} butterfly factors of ${block}×${block} blocks: use a block of at least 2 and at least 1 factor.`);
   }
   if (factors === 1) return [{ radix: 1, stride: 1, piece: block }];
-  if (block % 2 !== 0) throw new ShapeError(`Cannot halve blocks of ${block}: with ${factors} factors the block must be even.`);
+  if (block % 2 !== 0) throw new ShapeError(`Cannot halve blocks of ${block}: with ${factors} factors the block must be even. Use ${block - 1} or ${block + 1}, or 1 factor.`);
   return Array.from({ length: factors }, (_, i) => ({ radix: 2, stride: 2 ** i, piece: block / 2 }));
 }
 
-function suggest(inDim: number): string {
-  const groups = [2, 4, 8, 16, 32].filter((g) => inDim % g === 0);
-  return groups.length > 0
-    ? `Use --block and --factors whose product block·2^(factors−1) is one of ${groups.join(", ")}.`
-    : `${inDim} is odd: leave this layer out of --target.`;
+/** Largest block that is suggested. */
+const MAX_SUGGESTED = 64;
+
+/** A way out for a map of `inDim` features: blocks that fit with these factors, or with fewer. */
+function suggest(inDim: number, factors: number): string {
+  for (let m = factors; m >= 1; m--) {
+    const blocks = Array.from({ length: MAX_SUGGESTED - 1 }, (_, i) => i + 2)
+      .filter((b) => (m === 1 || b % 2 === 0) && inDim % (b * 2 ** (m - 1)) === 0);
+    if (blocks.length > 0) return `With ${m} ${m === 1 ? "factor" : "factors"} a block of ${blocks.join(", ")} fits.`;
+  }
+  return `No block up to ${MAX_SUGGESTED} fits: leave this map out of the adapter's pattern.`;
 }

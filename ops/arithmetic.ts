@@ -2,7 +2,7 @@
 import { addCotangents } from "../core/diff/cotangent.ts";
 import { call, type Tensor } from "../core/ir/mod.ts";
 import { le, lt } from "./compare.ts";
-import { binary, broadcastPair, type Operand, unary } from "./elementwise.ts";
+import { binary, broadcastPair, number, type Operand, real, unary } from "./elementwise.ts";
 import { where } from "./where.ts";
 
 /** x + y. */
@@ -12,6 +12,7 @@ export function add(x: Operand, y: Operand): Tensor {
 
 /** −x. */
 export const neg: (x: Tensor) => Tensor = unary("neg", {
+  takes: number,
   reference: (x) => -x,
   expr: (x) => call("neg", x),
   vjp: (ct) => neg(ct),
@@ -19,6 +20,7 @@ export const neg: (x: Tensor) => Tensor = unary("neg", {
 
 /** x − y. */
 export const sub: (x: Operand, y: Operand) => Tensor = binary("sub", {
+  takes: number,
   fn: "sub",
   reference: (x, y) => x - y,
   vjp: (ct) => [ct, neg(ct)],
@@ -26,6 +28,7 @@ export const sub: (x: Operand, y: Operand) => Tensor = binary("sub", {
 
 /** x · y. */
 export const mul: (x: Operand, y: Operand) => Tensor = binary("mul", {
+  takes: number,
   fn: "mul",
   reference: (x, y) => x * y,
   vjp: (ct, x, y) => [mul(ct, y), mul(ct, x)],
@@ -33,6 +36,7 @@ export const mul: (x: Operand, y: Operand) => Tensor = binary("mul", {
 
 /** x / y. */
 export const div: (x: Operand, y: Operand) => Tensor = binary("div", {
+  takes: real,
   fn: "div",
   reference: (x, y) => x / y,
   vjp: (ct, _x, y, z) => {
@@ -43,6 +47,7 @@ export const div: (x: Operand, y: Operand) => Tensor = binary("div", {
 
 /** The larger of x and y; at a tie the cotangent goes to x. */
 export const maximum: (x: Operand, y: Operand) => Tensor = binary("maximum", {
+  takes: number,
   fn: "max",
   reference: Math.max,
   vjp: (ct, x, y) => [where(le(y, x), ct, 0), where(le(y, x), 0, ct)],
@@ -50,6 +55,7 @@ export const maximum: (x: Operand, y: Operand) => Tensor = binary("maximum", {
 
 /** The smaller of x and y; at a tie the cotangent goes to x. */
 export const minimum: (x: Operand, y: Operand) => Tensor = binary("minimum", {
+  takes: number,
   fn: "min",
   reference: Math.min,
   vjp: (ct, x, y) => [where(le(x, y), ct, 0), where(le(x, y), 0, ct)],
@@ -57,6 +63,7 @@ export const minimum: (x: Operand, y: Operand) => Tensor = binary("minimum", {
 
 /** |x|; derivative sign(x), 0 at 0. */
 export const abs: (x: Tensor) => Tensor = unary("abs", {
+  takes: number,
   reference: Math.abs,
   expr: (x) => call("abs", x),
   vjp: (ct, x) => mul(ct, sign(x)),

@@ -1,9 +1,10 @@
 /** u32 arithmetic modulo 2³² and bit operations. No derivative. @module */
 import { aval, call, constant, type Expr, primitive, type Tensor } from "../core/ir/mod.ts";
-import { binary, type Operand } from "./elementwise.ts";
+import { binary, bits, type Operand } from "./elementwise.ts";
 
 /** (x + y) mod 2³². */
 export const uadd: (x: Operand, y: Operand) => Tensor = binary("uadd", {
+  takes: bits,
   fn: "uadd",
   reference: (x, y) => (x + y) >>> 0,
   vjp: () => [null, null],
@@ -11,6 +12,7 @@ export const uadd: (x: Operand, y: Operand) => Tensor = binary("uadd", {
 
 /** Bitwise exclusive or. */
 export const xor: (x: Operand, y: Operand) => Tensor = binary("xor", {
+  takes: bits,
   fn: "xor",
   reference: (x, y) => (x ^ y) >>> 0,
   vjp: () => [null, null],
@@ -18,6 +20,7 @@ export const xor: (x: Operand, y: Operand) => Tensor = binary("xor", {
 
 /** x shifted right by y bits, zeros in front. */
 export const shiftRight: (x: Operand, y: Operand) => Tensor = binary("shiftRight", {
+  takes: bits,
   fn: "shr",
   reference: (x, y) => x >>> y,
   vjp: () => [null, null],

@@ -1,7 +1,8 @@
-/** Broadcasting: repeat along new axes. @module */
+/** Repeating along new axes and adding up along axes: each is the other's transpose. @module */
 import { aval, primitive, sameShape, type Shape, ShapeError, showAval, stridesOf, type Tensor } from "../core/ir/mod.ts";
+import { widen } from "./cast.ts";
+import { type ReduceParams, reduceRules } from "./fold.ts";
 import { reshape, viewReference } from "./views.ts";
-import { sum } from "./reduce.ts";
 
 /** Parameters of {@linkcode broadcastIn}: the result's shape, and which of its axes are new. */
 export interface BroadcastParams {
@@ -45,4 +46,14 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   });
   if (lead < 0) throw new ShapeError(`Cannot broadcast ${showAval(x.aval)} to [${shape.join(",")}]: it has fewer axes.`);
   return broadcastIn(reshape(x, kept), { shape, axes });
+}
+
+const summed = primitive<[x: Tensor], ReduceParams>("sum", ({ axes }) => ({
+  ...reduceRules("add", 0, (a, b) => a + b, axes),
+  vjp: (ct, [x]) => [broadcastIn(ct, { shape: x.shape, axes })],
+}));
+
+/** Add up x along `axes`: x [...kept, ...axes] → f32[...kept]. Linear: the pullback broadcasts `ct` back. */
+export function sum(x: Tensor, { axes }: ReduceParams): Tensor {
+  return axes.length === 0 ? widen(x) : summed({ axes: [...axes] })(widen(x));
 }

@@ -26,6 +26,11 @@ function convert(x: Expr, dtype: DType): Expr {
   return call(to === "f32" ? "toF32" : to === "i32" ? "toI32" : "toU32", x);
 }
 
+/** x in the type that arithmetic is done in: f32 for the storage types f16 and bf16, others as they are. Costs nothing. */
+export function widen(x: Tensor): Tensor {
+  return cast(x, scalarType(x.dtype));
+}
+
 /** x as another type: towards integers it truncates, bool becomes 0 or 1. Linear between floating types. */
 export function cast(x: Tensor, dtype: DType): Tensor {
   return x.dtype === dtype ? x : converted({ dtype })(x);

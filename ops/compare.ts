@@ -1,9 +1,10 @@
 /** Comparisons and logic: results are bool. No derivative. @module */
 import { call, type Tensor } from "../core/ir/mod.ts";
-import { binary, type Operand, unary } from "./elementwise.ts";
+import { binary, number, type Operand, truth, unary } from "./elementwise.ts";
 
 /** x < y. */
 export const lt: (x: Operand, y: Operand) => Tensor = binary("lt", {
+  takes: number,
   fn: "lt",
   reference: (x, y) => (x < y ? 1 : 0),
   vjp: () => [null, null],
@@ -12,6 +13,7 @@ export const lt: (x: Operand, y: Operand) => Tensor = binary("lt", {
 
 /** x ≤ y. */
 export const le: (x: Operand, y: Operand) => Tensor = binary("le", {
+  takes: number,
   fn: "le",
   reference: (x, y) => (x <= y ? 1 : 0),
   vjp: () => [null, null],
@@ -20,6 +22,7 @@ export const le: (x: Operand, y: Operand) => Tensor = binary("le", {
 
 /** x = y. */
 export const eq: (x: Operand, y: Operand) => Tensor = binary("eq", {
+  takes: number,
   fn: "eq",
   reference: (x, y) => (x === y ? 1 : 0),
   vjp: () => [null, null],
@@ -28,6 +31,7 @@ export const eq: (x: Operand, y: Operand) => Tensor = binary("eq", {
 
 /** x and y, both bool. */
 export const logicalAnd: (x: Operand, y: Operand) => Tensor = binary("logicalAnd", {
+  takes: truth,
   fn: "and",
   reference: (x, y) => (x && y ? 1 : 0),
   vjp: () => [null, null],
@@ -35,6 +39,7 @@ export const logicalAnd: (x: Operand, y: Operand) => Tensor = binary("logicalAnd
 
 /** x or y, both bool. */
 export const logicalOr: (x: Operand, y: Operand) => Tensor = binary("logicalOr", {
+  takes: truth,
   fn: "or",
   reference: (x, y) => (x || y ? 1 : 0),
   vjp: () => [null, null],
@@ -42,6 +47,7 @@ export const logicalOr: (x: Operand, y: Operand) => Tensor = binary("logicalOr",
 
 /** Not x, bool. */
 export const logicalNot: (x: Tensor) => Tensor = unary("logicalNot", {
+  takes: truth,
   reference: (x) => (x ? 0 : 1),
   expr: (x) => call("not", x),
   vjp: () => null,

@@ -1,5 +1,6 @@
 /** Sums of products: matrix multiplication and its general form. @module */
 import { type Aval, aval, primitive, type Shape, ShapeError, showAval, sizeOf, stridesOf, type Tensor } from "../core/ir/mod.ts";
+import { cast } from "./cast.ts";
 import { permute } from "./views.ts";
 
 /** Axes of left and right that run together (`batch`, kept) and that are summed over (`inner`). */
@@ -26,8 +27,8 @@ const contract = primitive<[x: Tensor, y: Tensor], ContractParams>("dotGeneral",
     },
     reference: ([x, y], [xAval, yAval], out) => contractReference(params, x, y, xAval, yAval, out),
     vjp: (ct, [x, y]) => [
-      pullback(ct, y, params, x.shape.length, y.shape.length, 0),
-      pullback(ct, x, params, x.shape.length, y.shape.length, 1),
+      cast(pullback(ct, y, params, x.shape.length, y.shape.length, 0), x.dtype),
+      cast(pullback(ct, x, params, x.shape.length, y.shape.length, 1), y.dtype),
     ],
     lower: { kind: "contract", batch, inner },
   };

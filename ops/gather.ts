@@ -1,9 +1,9 @@
 /** Rows of a table by index, and the transpose: adding rows by index. @module */
 import { aval, primitive, sameShape, ShapeError, showAval, sizeOf, type Tensor } from "../core/ir/mod.ts";
-import { broadcastTo } from "./broadcast.ts";
+import { broadcastTo, sum } from "./broadcast.ts";
+import { cast } from "./cast.ts";
 import { eq } from "./compare.ts";
 import { iota } from "./iota.ts";
-import { sum } from "./reduce.ts";
 import { reshape } from "./views.ts";
 import { where } from "./where.ts";
 
@@ -23,7 +23,7 @@ const gathered = primitive<[table: Tensor, indices: Tensor]>("gather", () => ({
     });
     return out;
   },
-  vjp: (ct, [table, indices]) => [scatter(indices, ct, { rows: table.shape[0]! }), null],
+  vjp: (ct, [table, indices]) => [cast(scatter(indices, ct, { rows: table.shape[0]! }), table.dtype), null],
   lower: { kind: "gather" },
 }))(undefined);
 

@@ -1,11 +1,11 @@
 /** Cross-entropy over a vocabulary. @module */
 import type { Tensor } from "../core/ir/mod.ts";
 import { div, maximum, sub } from "./arithmetic.ts";
+import { sum } from "./broadcast.ts";
 import { cast } from "./cast.ts";
 import { le } from "./compare.ts";
 import { pick } from "./gather.ts";
 import { logSumExp } from "./normalise.ts";
-import { sum } from "./reduce.ts";
 import { where } from "./where.ts";
 
 /** Number of labels that count (those not negative), as f32[]. */

@@ -2,8 +2,8 @@
 import { customVjp } from "../core/diff/vjp.ts";
 import type { Tensor } from "../core/ir/mod.ts";
 import { add, div, mul, square, sub } from "./arithmetic.ts";
-import { broadcastIn } from "./broadcast.ts";
-import { max, mean, sum } from "./reduce.ts";
+import { broadcastIn, sum } from "./broadcast.ts";
+import { max, mean } from "./reduce.ts";
 import { exp, log, rsqrt } from "./transcendental.ts";
 
 /** A value per row, repeated along the last axis of x. */

@@ -108,12 +108,21 @@ const grads = primitive<[x: Tensor, coefficients: Tensor, ct: Tensor], { stages:
     return out;
   },
   vjp: (ct, [x, c, dy]) => {
-    const decomposed = stagesGradDecomposed(x, c, dy, list);
-    const [dx, dc, ddy] = gradients([decomposed], [ct], [x, c, dy]);
+    // One of the three may depend on another; by way of their own nodes each is differentiated on its own.
+    const own = [x, c, dy].map(itself) as [Tensor, Tensor, Tensor];
+    const [dx, dc, ddy] = gradients([stagesGradDecomposed(...own, list)], [ct], own);
     return [dx!, dc!, ddy!];
   },
   lower: { kind: "stagesGrad", stages: list },
 }));
+
+/** The same value under a node of its own. */
+const itself: (x: Tensor) => Tensor = primitive<[x: Tensor]>("itself", () => ({
+  shape: ([x]) => x,
+  reference: ([x]) => x,
+  vjp: (ct) => [ct],
+  lower: { kind: "view", map: (index) => ({ index }) },
+}))(undefined);
 
 /** Cotangent of the coefficients of (untransposed) {@linkcode stages}: x, ct f32[..., d] → f32[Σ d·block], one kernel. */
 export function stagesGrad(x: Tensor, coefficients: Tensor, ct: Tensor, { stages }: { readonly stages: readonly Stage[] }): Tensor {

@@ -1,7 +1,7 @@
 /** Choice by a condition. @module */
-import { call, fill, primitive, requireSame, ShapeError, showAval, type Tensor } from "../core/ir/mod.ts";
+import { call, primitive, requireSame, ShapeError, showAval, type Tensor } from "../core/ir/mod.ts";
 import { broadcastTo } from "./broadcast.ts";
-import { broadcastShape, type Operand } from "./elementwise.ts";
+import { broadcastPair, broadcastShape, type Operand } from "./elementwise.ts";
 
 const select = primitive<[condition: Tensor, x: Tensor, y: Tensor]>("where", () => ({
   shape: ([condition, x, y]) => {
@@ -16,10 +16,7 @@ const select = primitive<[condition: Tensor, x: Tensor, y: Tensor]>("where", () 
 
 /** x where the condition holds, else y; broadcasts. The cotangent goes to whichever was chosen. */
 export function where(condition: Tensor, x: Operand, y: Operand): Tensor {
-  const dtype = typeof x !== "number" ? x.dtype : typeof y !== "number" ? y.dtype : "f32";
-  const a = typeof x === "number" ? fill(x, [], dtype) : x;
-  const b = typeof y === "number" ? fill(y, [], dtype) : y;
-  const pair = broadcastTo(a, broadcastShape("choose between", a, b));
-  const shape = broadcastShape("choose by", condition, pair);
+  const [a, b] = broadcastPair("choose between", x, y);
+  const shape = broadcastShape("choose by", condition, a);
   return select(broadcastTo(condition, shape), broadcastTo(a, shape), broadcastTo(b, shape));
 }

@@ -1,7 +1,7 @@
 /** The GPU target against the kernel interpreter, on any adapter, lavapipe included. @module */
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { openAdapter } from "../core/gpu/adapter.ts";
-import { Gpu, isSoftware, openGpu } from "../core/gpu/mod.ts";
+import { Gpu, isSoftware, openGpu, profile } from "../core/gpu/mod.ts";
 import { aval, bytesOf, type DType } from "../core/ir/aval.ts";
 import { call, constant, type Expr, indexValue } from "../core/ir/expr.ts";
 import { ixVar } from "../core/ir/ix.ts";
@@ -104,6 +104,11 @@ async function requireSame(device: Gpu, sample: Sample): Promise<void> {
 }
 
 for (const sample of samples) {
+  Deno.test({ name: `gpu: ${sample.name}`, ...options, fn: () => requireSame(gpu!, sample) });
+}
+
+for (const n of [65536, 65540, 2051]) {
+  const sample: Sample = { name: `line of ${n}`, kernel: line(n), sizes: [n, n] };
   Deno.test({ name: `gpu: ${sample.name}`, ...options, fn: () => requireSame(gpu!, sample) });
 }
 
@@ -251,6 +256,21 @@ Deno.test({
 });
 
 Deno.test({
+  name: "gpu: a profile names every step and computes the same",
+  ...options,
+  fn: async () => {
+    const executable = await gpu!.compile(planOf(line(8), [8, 8]));
+    const [x, y] = [1, 2].map((v) => gpu!.upload(new Float32Array(8).fill(v), aval([8])));
+    const times = await profile(executable, [x!, y!]);
+    assertEquals(times.map((t) => t.kernel), ["line"]);
+    assert(times[0]!.seconds >= 0 && times[0]!.seconds < 10);
+    assertEquals((await gpu!.download(y!))[0], 3);
+    executable.dispose();
+    [x!, y!].forEach((a) => gpu!.free(a));
+  },
+});
+
+Deno.test({
   name: "gpu: more workgroups than one dimension takes",
   ...options,
   fn: async () => {
@@ -303,13 +323,13 @@ Deno.test({
       "needs a Float32Array of 8 elements",
     );
     assertThrows(() => gpu!.upload(new Int32Array(8), aval([8])), TypeError, "was given a Int32Array of 8");
-    const kernel = line(8), many = gpu!.capabilities.maxSlots + 1;
-    const crowded: Kernel = {
-      ...kernel,
-      name: "crowded",
-      slots: Array.from({ length: many }, (_, i) => kernel.slots[i] ?? kernel.slots[0]!),
-    };
-    const error = await assertRejects(() => gpu!.compile(planOf(crowded, crowded.slots.map(() => 8))), Error);
+    const kernel = line(8),
+      slots = Array.from(
+        { length: gpu!.capabilities.maxSlots + 1 },
+        (_, i) => kernel.slots[i] ?? kernel.slots[0]!,
+      );
+    const crowded: Kernel = { ...kernel, name: "crowded", slots };
+    const error = await assertRejects(() => gpu!.compile(planOf(crowded, slots.map(() => 8))), Error);
     assertStringIncludes(String(error), "does not accept kernel crowded");
     executable.dispose();
     [x, long].forEach((a) => gpu!.free(a));

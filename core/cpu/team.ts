@@ -98,13 +98,14 @@ export class Team {
   /** Send a message and wake the workers to read it; one message at a time. */
   #tell(message: ThreadMessage): Promise<void> {
     this.#last = this.#last.then(async () => {
+      // Announced before it is sent: a worker that found more messages than announcements would go to sleep too late.
+      this.#call(MESSAGES);
       const answers = this.#workers.map((w) => {
         w.ref();
         const answered = answer(w);
         w.postMessage(message);
         return answered;
       });
-      this.#call(MESSAGES);
       await Promise.all(answers);
       for (const w of this.#workers) w.unref();
     });

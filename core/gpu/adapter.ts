@@ -14,11 +14,16 @@ export interface Opened {
 const RAISED = [
   "maxBufferSize",
   "maxStorageBufferBindingSize",
-  "maxStorageBuffersPerShaderStage",
   "maxComputeWorkgroupStorageSize",
   "maxComputeInvocationsPerWorkgroup",
   "maxComputeWorkgroupSizeX",
 ] as const;
+
+/** Buffers of one kernel; some drivers allow a million. */
+const MAX_SLOTS = 32;
+
+/** WebGPU does not tell how many processors a GPU has; an H100 has 132. */
+const PROCESSORS = 132;
 
 /** Whether an adapter computes on the processor: lavapipe (llvmpipe), SwiftShader, or a fallback by its own word. */
 export function isSoftware(info: GPUAdapterInfo): boolean {
@@ -34,7 +39,10 @@ export async function openAdapter(software: boolean): Promise<Opened | null> {
   const wanted: readonly GPUFeatureName[] = ["shader-f16", "timestamp-query"];
   const gpu = await adapter.requestDevice({
     requiredFeatures: wanted.filter((f) => adapter.features.has(f)),
-    requiredLimits: Object.fromEntries(RAISED.map((name) => [name, adapter.limits[name]])),
+    requiredLimits: {
+      ...Object.fromEntries(RAISED.map((name) => [name, adapter.limits[name]])),
+      maxStorageBuffersPerShaderStage: Math.min(adapter.limits.maxStorageBuffersPerShaderStage, MAX_SLOTS),
+    },
   });
   const { limits } = gpu, f16 = gpu.features.has("shader-f16"), slow = isSoftware(adapter.info);
   return {
@@ -53,7 +61,7 @@ export async function openAdapter(software: boolean): Promise<Opened | null> {
       f16,
       maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
       maxInvocations: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
-      busyWorkgroups: slow ? navigator.hardwareConcurrency : 128,
+      busyWorkgroups: slow ? navigator.hardwareConcurrency : PROCESSORS,
     },
   };
 }

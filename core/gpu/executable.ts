@@ -9,6 +9,9 @@ import type { Pipelines, Ready } from "./pipelines.ts";
 /** Sets of inputs whose bind groups are kept. */
 const KEPT = 16;
 
+/** Steps of one submission: the GPU works on them while the next are recorded. */
+const TOGETHER = 128;
+
 /** Make a plan ready: compile its kernels side by side and allocate its buffers. */
 export async function makeExecutable(
   plan: Plan,
@@ -74,25 +77,36 @@ export class GpuExecutable implements Executable {
 
   /** Record all steps and submit them. Throws a TypeError when the inputs are not those of the plan. */
   run(inputs: readonly DeviceArray[]): readonly DeviceArray[] {
-    return this.record(inputs, (encoder, groups) => {
-      const pass = encoder.beginComputePass();
-      this.steps.forEach((step, i) => dispatch(pass, step, groups[i]!));
-      pass.end();
+    return this.record(inputs, (groups, submit) => {
+      for (let first = 0; first < this.steps.length; first += TOGETHER) {
+        submit((encoder) => {
+          const pass = encoder.beginComputePass();
+          this.steps.slice(first, first + TOGETHER).forEach((step, i) =>
+            dispatch(pass, step, groups[first + i]!)
+          );
+          pass.end();
+        });
+      }
     });
   }
 
-  /** Run with the passes that `encode` records; {@linkcode dispatch} records a step. */
+  /** Run with what `encode` submits; {@linkcode dispatch} records a step. */
   record(
     inputs: readonly DeviceArray[],
-    encode: (encoder: GPUCommandEncoder, groups: readonly GPUBindGroup[]) => void,
+    encode: (
+      groups: readonly GPUBindGroup[],
+      submit: (record: (encoder: GPUCommandEncoder) => void) => void,
+    ) => void,
   ): readonly DeviceArray[] {
     if (this.#disposed) throw new Error("The executable was disposed: compile the plan again.");
     const arrays = inputs.map(gpuArray);
     const groups = this.#bind(arrays);
     const { gpu } = this.memory;
-    const encoder = gpu.createCommandEncoder();
-    encode(encoder, groups);
-    gpu.queue.submit([encoder.finish()]);
+    encode(groups, (record) => {
+      const encoder = gpu.createCommandEncoder();
+      record(encoder);
+      gpu.queue.submit([encoder.finish()]);
+    });
     return this.#outputs.map((own, i) => {
       if (own) return own;
       const { aval, place } = this.plan.outputs[i]!;

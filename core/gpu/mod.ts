@@ -1,3 +1,5 @@
 /** The GPU target. @module */
 export { isSoftware } from "./adapter.ts";
+export { GpuExecutable } from "./executable.ts";
 export { Gpu, type GpuOptions, openGpu } from "./open_gpu.ts";
+export { profile, type StepTime } from "./profile.ts";

@@ -197,7 +197,7 @@ function printStores(
     laneLoop(values, c, (lanes) => {
       const at = laneAddress(values, row, c, 4, lanes);
       const code = lanes ? fn.keep("v128", `(v128.load ${at})`) : fn.keep("f32", `(f32.load ${at})`);
-      values.accumulators.set(0, { code, vars: [r.name, c.name] });
+      values.setAccumulator(0, code, [r.name, c.name]);
       values.store(stores, lanes);
     }, cols);
   });

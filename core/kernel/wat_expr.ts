@@ -16,18 +16,17 @@ export interface Lane {
   readonly base: Ix;
 }
 
-/** Text of an accumulator (lanes, where it depends on the lanes' variable) and the loop variables it depends on. */
-export interface Accumulator {
+interface Accumulator {
   readonly code: string;
   readonly vars: readonly string[];
+  readonly level: number;
 }
 
 type Load = Extract<Expr, { kind: "load" }>;
 
 /** Prints values into `fn`; loop variables are those that `fn` has open. */
 export class Values {
-  /** Accumulators by their id. */
-  readonly accumulators: Map<number, Accumulator> = new Map();
+  readonly #accumulators = new Map<number, Accumulator>();
   #lane: Lane | null = null;
   readonly #ids = new Map<string, number>();
   readonly #idOf = new Map<Expr, number>();
@@ -41,6 +40,14 @@ export class Values {
     this.#lane = lane;
     body();
     this.#lane = outer;
+  }
+
+  /**
+   * From here on accumulator `id` is `code`: lanes, where the variable of the lanes is among the loop variables `vars`
+   * that it depends on. It is known from `level` on, which is the current one unless said.
+   */
+  setAccumulator(id: number, code: string, vars: readonly string[], level: number = this.fn.level): void {
+    this.#accumulators.set(id, { code, vars, level });
   }
 
   /** Text of an index, which must not depend on the lanes' variable. */
@@ -172,7 +179,7 @@ export class Values {
   }
 
   #accumulator(id: number): Accumulator {
-    const found = this.accumulators.get(id);
+    const found = this.#accumulators.get(id);
     if (!found) throw new Error(`Accumulator ${id} is used before it is computed.`);
     return found;
   }
@@ -274,7 +281,7 @@ export class Values {
       for (const name of more) names.add(name);
     };
     if (e.kind === "call") e.args.forEach((a) => add(this.#vars(a)));
-    else if (e.kind === "acc") add(this.#accumulator(e.id).vars);
+    else if (e.kind === "acc") add([...this.#accumulator(e.id).vars, `acc ${e.id}`]);
     else if (e.kind === "index") add(this.#ixVars(e.ix));
     else if (e.kind === "load") [e.ix, ...e.valid.map((c) => c.ix)].forEach((ix) => add(this.#ixVars(ix)));
     this.#varsOf.set(e, names);
@@ -294,7 +301,8 @@ export class Values {
     let level = 0;
     for (const name of vars) {
       const lane = this.#lane?.name === name ? this.#ixVars(this.#lane.base) : [name];
-      for (const n of lane) level = Math.max(level, this.fn.levelOf(n));
+      const accumulator = name.startsWith("acc ") ? this.#accumulator(Number(name.slice(4))).level : 0;
+      level = Math.max(level, accumulator, ...lane.map((n) => this.fn.levelOf(n)));
     }
     return level;
   }

@@ -70,9 +70,12 @@ function divisionsIn(ix: Ix): number {
   );
 }
 
-/** Number of loads in the values whose index grows by `stride` with `name`. */
-export function loadsWithStride(values: readonly Expr[], name: string, stride: number): number {
-  return loadsOf(values).filter((l) => ixStride(l.ix, name, namesInside) === stride).length;
+/** Number of loads in the values that four lanes along `name` would have to gather one by one. */
+export function gathersAlong(values: readonly Expr[], name: string): number {
+  return loadsOf(values).filter((l) => {
+    const stride = strideOf(l.ix, name);
+    return stride !== 0 && stride !== 1;
+  }).length;
 }
 
 function namesInside(of: Expr): Set<string> {
@@ -137,8 +140,8 @@ export function smaller(a: string, b: string): string {
 /** Text of the address of lane 0 of `v` (lanes) or of `v`, `bytes` a step, from `base`. */
 export function laneAddress(values: Values, base: string, v: Var, bytes: number, lanes: boolean): string {
   const { fn } = values;
-  if (v.extent === 1) return base;
-  const index = lanes ? (v.extent < 8 ? i32(0) : fn.variable(`${v.name}/4`)) : fn.variable(v.name);
+  if (v.extent === 1 || (lanes && v.extent < 8)) return base;
+  const index = fn.variable(lanes ? `${v.name}/4` : v.name);
   return `(i32.add ${base} (i32.mul ${index} ${i32(lanes ? 4 * bytes : bytes)}))`;
 }
 

@@ -3,7 +3,7 @@ import type { Expr } from "../ir/expr.ts";
 import { ixConst, ixScale, ixVar, type Var } from "../ir/ix.ts";
 import { get, i32 } from "./wat_code.ts";
 import type { Values } from "./wat_expr.ts";
-import { laneAddress, laneLoop, loadsWithStride, type Range, Renaming, smaller } from "./wat_loops.ts";
+import { laneAddress, laneLoop, gathersAlong, type Range, Renaming, smaller } from "./wat_loops.ts";
 import { TILE_COLS } from "./wat_tile.ts";
 
 /** A variable and the part of its range in question. */
@@ -14,6 +14,7 @@ export interface Part {
 
 /** `code - from · bytes`: where the variable's 0 would be if `code` is where `from` is. */
 function origin(values: Values, code: string, from: string, bytes: number): string {
+  if (from === i32(0)) return code;
   return values.fn.keep("i32", `(i32.sub ${code} (i32.mul ${from} ${i32(bytes)}))`);
 }
 
@@ -42,7 +43,7 @@ export function packPanels(
   to: string,
   panelBytes: number,
 ): void {
-  const sideBySide = loadsWithStride([value], across.v.name, 1) >= loadsWithStride([value], along.v.name, 1);
+  const sideBySide = gathersAlong([value], across.v.name) <= gathersAlong([value], along.v.name);
   const start = origin(values, to, along.range.from, 4 * TILE_COLS);
   (sideBySide ? packAcross : packTransposed)(values, value, across, along, start, panelBytes);
 }

@@ -12,9 +12,9 @@ import {
   costOf,
   type Cut,
   flatten,
+  gathersAlong,
   indicesOf,
   laneLoop,
-  loadsWithStride,
   merge,
   nest,
   Renaming,
@@ -102,12 +102,11 @@ function printRows(original: RowForm, values: Values): Cut {
 /** Whether four rows side by side are better than four elements of one row. */
 function lanesAcross({ r, reduces, inner, stores }: RowForm & { readonly r: Var }): boolean {
   if (r.extent < 4) return false;
-  const score = (name: (loop: readonly Var[]) => string): number =>
-    reduces.reduce((n, red) => n + loadsWithStride([red.value], name(red.inner), 1), 0) +
-    loadsWithStride(stores.map((s) => s.value), name(inner), 1);
-  const along = score((loop) => loop.at(-1)?.name ?? "");
+  const gathers = (name: (loop: readonly Var[]) => string): number =>
+    reduces.reduce((n, red) => n + gathersAlong([red.value], name(red.inner)), 0) +
+    gathersAlong(stores.map((s) => s.value), name(inner));
   const shortest = Math.min(...reduces.map((red) => red.inner.at(-1)?.extent ?? 1));
-  return score(() => r.name) > along || shortest < 4;
+  return shortest < 4 || gathers(() => r.name) < gathers((loop) => loop.at(-1)?.name ?? "");
 }
 
 /** One row, lanes along its elements. */
@@ -135,7 +134,7 @@ function printRowAlong(form: RowForm, values: Values): void {
     const code = kept.length >= 4
       ? [both(both(kept[0]!, kept[2]!), both(kept[1]!, kept[3]!)), ...kept.slice(4)].reduce(both)
       : kept.reduce(both);
-    values.accumulators.set(reduce.id, { code, vars: ["row'"] });
+    values.setAccumulator(reduce.id, code, ["row'"]);
   }
   values.store(form.rowStores, false);
   if (form.stores.length === 0) return;
@@ -155,10 +154,11 @@ function printRowsAcross(form: RowForm & { readonly r: Var }, values: Values): n
   const bases = [...Array(groups).keys()].map((g) => ixAdd(ixScale(ixVar(whole), 4 * groups), ixConst(4 * g)));
   const to = fn.keep("i32", smaller(units.to, i32(whole.extent)));
   fn.loop("unit'", units.from, to, () => {
+    const { level } = fn;
     const totals = bases.map(() => new Map<number, string>());
     const each = (body: (group: number) => void): void =>
       bases.forEach((base, g) => {
-        for (const [id, code] of totals[g]!) values.accumulators.set(id, { code, vars: ["row'"] });
+        for (const [id, code] of totals[g]!) values.setAccumulator(id, code, ["row'"], level);
         values.withLane({ name: "row'", base }, () => body(g));
       });
     for (const reduce of form.reduces) {

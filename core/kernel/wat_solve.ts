@@ -24,7 +24,7 @@ export function printSolve(form: SolveForm, values: Values): Cut {
       laneLoop(values, col, (lanes) => {
         const at = laneAddress(values, start, col, 4, lanes);
         const code = lanes ? fn.keep("v128", `(v128.load ${at})`) : fn.keep("f32", `(f32.load ${at})`);
-        values.accumulators.set(0, { code, vars: [batch.v.name, row.name, col.name] });
+        values.setAccumulator(0, code, [batch.v.name, row.name, col.name]);
         values.store(stores, lanes);
       });
     });

@@ -8,7 +8,7 @@ import { blockOf, type Stage, stageOffsets } from "../ir/lowering.ts";
 import type { StagesForm, StagesGradForm } from "./kernel.ts";
 import { get, i32, times } from "./wat_code.ts";
 import type { Values } from "./wat_expr.ts";
-import { costOf, type Cut, flatten, laneLoop, type Range, Renaming, smaller, units } from "./wat_loops.ts";
+import { costOf, type Cut, flatten, laneAddress, laneLoop, type Range, Renaming, smaller, units } from "./wat_loops.ts";
 import { packMatrix, packPanels } from "./wat_pack.ts";
 import { TILE_COLS } from "./wat_tile.ts";
 
@@ -127,16 +127,14 @@ export function printStages(form: StagesForm, values: Values): Cut {
     fn.loop(row.v.name, rows.from, rows.to, () => {
       const column = fn.keep("i32", `(i32.add ${origin} (i32.shl (i32.sub ${fn.variable(row.v.name)} ${rows.from}) ${i32(2)}))`);
       laneLoop(values, form.feature, (lanes) => {
-        const name = lanes ? `${form.feature.name}/4` : form.feature.name;
-        const index = form.feature.extent < 8 && lanes || form.feature.extent === 1 ? i32(0) : fn.variable(name);
-        const place = fn.keep("i32", `(i32.add ${column} (i32.mul ${index} ${i32(lanes ? 4 * POSITION : POSITION)}))`);
+        const place = fn.keep("i32", laneAddress(values, column, form.feature, POSITION, lanes));
         const code = lanes
           ? fn.keep("v128", [1, 2, 3].reduce(
             (v, l) => `(v128.load32_lane offset=${l * POSITION} ${l} ${place} ${v})`,
             `(v128.load32_zero ${place})`,
           ))
           : fn.keep("f32", `(f32.load ${place})`);
-        values.accumulators.set(0, { code, vars: [row.v.name, form.feature.name] });
+        values.setAccumulator(0, code, [row.v.name, form.feature.name]);
         values.store(stores, lanes);
       }, features);
     });

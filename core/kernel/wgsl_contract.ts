@@ -117,8 +117,7 @@ function declareFinish(
   const sums = isWide ? PARTS.map((part) => `sum.${part}`) : "sum";
   const inside = new Scope(scope.module, { vars: names, accs: new Map([[0, sums]]) });
   inside.line(...guard);
-  if (isWide) inside.wideStores(results);
-  else inside.stores(results[0]!);
+  inside.line(...inside.storing(results));
   const lines = inside.lines.map((l) => `  ${l}`);
   if (isWide) return void globals.push("fn finish(b: u32, m: u32, n4: u32, sum: vec4f) {", ...lines, "}");
   globals.push("fn finish1(b: u32, m: u32, n: u32, sum: f32) {", ...lines, "}");

@@ -57,6 +57,11 @@ export class Module {
     return loadText(this.view(slot), at, type);
   }
 
+  /** Elements `4 · at` to `4 · at + 3` of a wide slot, a vector. */
+  wideLoad(slot: number, at: string): string {
+    return wideLoadText(this.view(slot), at);
+  }
+
   store(slot: number, at: string, value: string, type: ScalarType): string {
     return storeText(this.view(slot), at, value, type);
   }
@@ -148,14 +153,14 @@ export class Scope {
     return roots.map((of, lane) => this.#inLane(lane, () => this.values(of)));
   }
 
-  /** The same stores for four neighbours: whole vectors where the slot is wide. */
-  wideStores(lanes: readonly (readonly Store[])[]): void {
+  /** Statements that store, by neighbour; all values come first, as they may read what a store overwrites. */
+  storing(lanes: readonly (readonly Store[])[]): string[] {
     const values = this.lanes(lanes.map((stores) => stores.map((s) => s.value)));
     const indices = lanes.map((of, lane) => this.#inLane(lane, () => of.map((s) => this.#place(s))));
-    lanes[0]!.forEach(({ slot, value: { type } }, i) => {
+    return lanes[0]!.flatMap(({ slot, value: { type } }, i) => {
       const view = this.module.view(slot);
-      if (view.wide) return this.line(wideStoreText(view, indices[0]![i]!, values.map((v) => v[i]!), type));
-      values.forEach((v, lane) => this.line(storeText(view, indices[lane]![i]!, v[i]!, type)));
+      if (view.wide) return [wideStoreText(view, indices[0]![i]!, values.map((v) => v[i]!), type)];
+      return values.map((v, lane) => storeText(view, indices[lane]![i]!, v[i]!, type));
     });
   }
 
@@ -171,11 +176,9 @@ export class Scope {
     return this.ix(this.module.wide.has(slot) ? quarter(ixAdd(ix, ixConst(-this.#lane))) : ix);
   }
 
-  /** All values first, then the stores: a value may read what a store overwrites. */
+  /** Append the stores. */
   stores(stores: readonly Store[]): void {
-    const values = this.values(stores.map((s) => s.value));
-    const indices = stores.map((s) => this.ix(s.ix));
-    stores.forEach((s, i) => this.line(this.module.store(s.slot, indices[i]!, values[i]!, s.value.type)));
+    this.line(...this.storing([stores]));
   }
 
   /** The text of a value; loads and shared subexpressions become locals. */

@@ -20,7 +20,7 @@ export const defaultLimits: WgslLimits = {
   f16: false,
   maxWorkgroupBytes: 16384,
   maxInvocations: 256,
-  busyWorkgroups: 128,
+  busyWorkgroups: 132,
 };
 
 /** A slot as a printer uses it. */

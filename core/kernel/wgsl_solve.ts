@@ -58,9 +58,7 @@ export function solve(scope: Scope, body: SolveForm): Grid {
     `for (var pivot = 0u; pivot < ${n}u; pivot++) {`,
     "  if (own > pivot) {",
     `    let factor = ${at("pivot", "own")} / ${at("pivot", "pivot")};`,
-    `    for (var i = 0u; i < ${n}u; i++) {`,
-    `      ${at("i", "own")} -= select(${at("i", "pivot")} * factor, 0.0f, i == pivot);`,
-    "    }",
+    ...eliminate(n, at),
     "  }",
     "  workgroupBarrier();",
     "}",
@@ -80,4 +78,15 @@ export function solve(scope: Scope, body: SolveForm): Grid {
     });
   });
   return { units: Math.ceil(batch / systems) * cuts, lanes: systems * columns };
+}
+
+/** Systems up to this size are unrolled. */
+const UNROLL = 64;
+
+/** Subtract the pivot's row from all others, in the invocation's own column. */
+function eliminate(n: number, at: (row: string, column: string) => string): string[] {
+  const row = (i: string): string =>
+    `${at(i, "own")} -= select(${at(i, "pivot")} * factor, 0.0f, ${i} == pivot);`;
+  if (n <= UNROLL) return Array.from({ length: n }, (_, i) => `    ${row(`${i}u`)}`);
+  return [`    for (var i = 0u; i < ${n}u; i++) { ${row("i")} }`];
 }

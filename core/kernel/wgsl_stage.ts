@@ -1,6 +1,6 @@
 /** One stage over features in workgroup memory: what the kernels of `stages` and of its cotangent share. @module */
 import { blockOf, type Stage, stageOffsets } from "../ir/lowering.ts";
-import type { Module, Scope } from "./wgsl_expr.ts";
+import { type Module, PARTS, type Scope } from "./wgsl_expr.ts";
 import type { WgslLimits } from "./wgsl_memory.ts";
 
 /**
@@ -128,6 +128,11 @@ export function legOffset({ stride, piece }: Stage, k: number): number {
 /** Blocks up to this size are unrolled. */
 const UNROLL = 16;
 
+/** Whether a block's coefficients can be read four at a time: they are contiguous along the input, not transposed. */
+export function readsInFours(stages: readonly Stage[], transposed: boolean): boolean {
+  return !transposed && stages.every((s) => (blockOf(s) <= UNROLL ? blockOf(s) : s.piece) % 4 === 0);
+}
+
 /** Apply stage `number` to the features in `tile`, in place. All invocations must take part. */
 export function mix(
   scope: Scope,
@@ -139,39 +144,50 @@ export function mix(
   tile: string,
   transposed: boolean,
 ): void {
-  const stage = stages[number]!;
+  const { module } = scope, stage = stages[number]!, { piece, radix, stride } = stage;
   const block = blockOf(stage), offset = stageOffsets(stages, d)[number]!;
   const type = vectorType(chunk);
-  const product = (k: string, leg: string, y: string): string => {
-    const at = `${offset}u + ${
-      transposed ? `(n * ${block}u + ${k}) * ${block}u + j` : `(n * ${block}u + j) * ${block}u + ${k}`
-    }`;
-    const c = scope.module.load(coefficients, at, "f32");
-    return `${y} = fma(${type}(${c}), ${tile}[own * ${chunk.size}u + first + ${leg}], ${y});`;
+  const step = module.wide.has(coefficients) ? 4 : 1;
+  /** Adds products with elements k, k + 1, … of the block, which lie at `legs`. */
+  const add = (into: Scope, y: string, k: string, legs: readonly string[]): void => {
+    let at = `${offset}u + (n * ${block}u + j) * ${block}u + ${k}`;
+    if (transposed) at = `${offset}u + (n * ${block}u + ${k}) * ${block}u + j`;
+    const c = module.fresh("c");
+    into.line(
+      `let ${c} = ${
+        step === 4 ? module.wideLoad(coefficients, `(${at}) / 4u`) : module.load(coefficients, at, "f32")
+      };`,
+    );
+    legs.forEach((leg, i) => {
+      const x = `${tile}[own * ${chunk.size}u + first + ${leg}]`;
+      into.line(`${y} = fma(${type}(${step === 4 ? `${c}.${PARTS[i]}` : c}), ${x}, ${y});`);
+    });
   };
+  const some = Array.from({ length: step }, (_, i) => i);
   scope.block("", {}, (outer) => {
     for (let turn = 0; turn < chunk.turns; turn++) outer.line(`var y${turn} = ${type}();`);
     eachTurn(outer, chunk, (inner, turn) => {
       inner.line(...locate(stage, chunk));
       if (block <= UNROLL) {
-        for (let k = 0; k < block; k++) inner.line(product(`${k}u`, `${legOffset(stage, k)}u`, `y${turn}`));
+        for (let k = 0; k < block; k += step) {
+          add(
+            inner,
+            `y${turn}`,
+            `${k}u`,
+            some.map((i) => `${legOffset(stage, k + i)}u`),
+          );
+        }
         return;
       }
-      inner.block(`for (var leg = 0u; leg < ${stage.radix}u; leg++)`, {}, (legs) => {
-        const unroll = [8, 4, 3, 2, 1].find((u) => stage.piece % u === 0)!;
-        legs.block(`for (var q = 0u; q < ${stage.piece}u; q += ${unroll}u)`, {}, (loop) => {
-          for (let i = 0; i < unroll; i++) {
-            const q = i === 0 ? "q" : `q + ${i}u`;
-            loop.line(
-              product(
-                `(leg * ${stage.piece}u + ${q})`,
-                `leg * ${stage.stride * stage.piece}u + ${q}`,
-                `y${turn}`,
-              ),
-            );
-          }
-        });
+      const unroll = [8, 4, 3, 2, 1].find((u) => piece % u === 0)!;
+      inner.line(`for (var leg = 0u; leg < ${radix}u; leg++) {`);
+      inner.block(`for (var q = 0u; q < ${piece}u; q += ${unroll}u)`, {}, (loop) => {
+        for (let k = 0; k < unroll; k += step) {
+          const legs = some.map((i) => `leg * ${stride * piece}u + q + ${k + i}u`);
+          add(loop, `y${turn}`, `(leg * ${piece}u + q + ${k}u)`, legs);
+        }
       });
+      inner.line("}");
     });
     outer.line("workgroupBarrier();");
     eachTurn(

@@ -1,5 +1,6 @@
 /** `stages` in WGSL: a group of features of some rows stays in workgroup memory through all stages. @module */
-import { extentOf, type StagesForm } from "./kernel.ts";
+import { loadsOf } from "../ir/expr.ts";
+import { extentOf, type StagesForm, valuesOf } from "./kernel.ts";
 import type { Grid } from "./wgsl.ts";
 import { Scope } from "./wgsl_expr.ts";
 import { Flat } from "./wgsl_flat.ts";
@@ -9,6 +10,7 @@ import {
   eachTurn,
   gatherRows,
   mix,
+  readsInFours,
   rowFunction,
   tileOf,
   vectorType,
@@ -28,6 +30,10 @@ export function stages(scope: Scope, body: StagesForm): Grid {
   );
   const step = chunk.width * chunk.vectors;
   tileOf(module, chunk, "tile");
+  const others = [...loadsOf(valuesOf(body)), ...body.stores].map((access) => access.slot);
+  if (readsInFours(body.stages, body.transposed) && !others.includes(body.coefficients)) {
+    module.wide = new Set([body.coefficients]);
+  }
   const flat = new Flat({ row: body.outer, f: [body.feature] });
   const names = { vars: { row: "row", f: "f" } };
   const x = new Scope(module, names);

@@ -23,9 +23,9 @@ import {
 } from "./wgsl_stage.ts";
 
 /** Features that one workgroup takes when their groups are smaller. */
-const FEATURES = 32;
+const FEATURES = 16;
 /** Sums that an invocation keeps. */
-const SUMS = 32;
+const SUMS = 64;
 
 /** Workgroups for a stage and a chunk: each takes some of the invocation's positions and some columns of the blocks. */
 interface Job {
@@ -35,6 +35,9 @@ interface Job {
   readonly start: number;
   /** Columns of a block that one job takes; a divisor of the block. */
   readonly columns: number;
+  /** Positions of an invocation that one job takes, and jobs that it takes for all of them. */
+  readonly turns: number;
+  readonly parts: number;
 }
 
 /** Print a `stagesGrad` kernel into the scope of its entry point. */
@@ -57,7 +60,8 @@ export function stagesGrad(scope: Scope, body: StagesGradForm): Grid {
   }
   const jobs = jobsOf(body.stages, chunk);
   const last = jobs.at(-1)!;
-  const total = last.start + chunk.turns * (blockOf(last.stage) / last.columns);
+  const total = last.start + last.parts * (blockOf(last.stage) / last.columns);
+  const sums = jobs.flatMap((job) => eachSum(job, (name) => name));
 
   scope.line(
     `let p = lane % ${chunk.lanes}u;`,
@@ -69,7 +73,7 @@ export function stagesGrad(scope: Scope, body: StagesGradForm): Grid {
     ...jobs.slice(1).map((j) =>
       `if (job >= ${j.start}u) { chosen = ${j.number}u; local = job - ${j.start}u; }`
     ),
-    ...Array.from({ length: Math.max(...jobs.map((j) => j.columns)) }, (_, k) => `var a${k} = 0.0f;`),
+    ...[...new Set(sums)].map((name) => `var ${name} = 0.0f;`),
   );
   scope.block(`for (var start = 0u; start < ${rows}u; start += ${step}u)`, {}, (loop) => {
     overRows(loop, body, chunk, jobs, rows, step);
@@ -86,8 +90,9 @@ function jobsOf(stages: readonly Stage[], chunk: Chunk): Job[] {
     const block = blockOf(stage);
     let columns = Math.min(block, SUMS);
     while (block % columns !== 0) columns--;
-    const job = { stage, number, start, columns };
-    start += chunk.turns * (block / columns);
+    const turns = Math.min(chunk.turns, Math.floor(SUMS / columns)), parts = Math.ceil(chunk.turns / turns);
+    const job = { stage, number, start, columns, turns, parts };
+    start += parts * (block / columns);
     return job;
   });
 }
@@ -133,56 +138,59 @@ function overRows(
   }
   for (const job of jobs) {
     scope.block(`if (chosen == ${job.number}u)`, {}, (inner) => {
-      mine(inner, chunk, job, (at) => {
+      mine(inner, chunk, job, (at, turn) => {
         at.line(`let y: ${vectorType(chunk)} = cts[own * ${chunk.size}u + position];`);
-        eachColumn(job, chunk, (k, place) => {
-          const x = `xs[own * ${chunk.size}u + first + ${place}]`;
-          at.line(`a${k} ${chunk.width === 1 ? `= fma(y, ${x}, a${k})` : `+= dot(y, ${x})`};`);
-        });
+        for (let k = 0; k < job.columns; k++) {
+          const x = `xs[own * ${chunk.size}u + first + ${columnOffset(job, k)}]`, sum = `a${turn}_${k}`;
+          at.line(`${sum} ${chunk.width === 1 ? `= fma(y, ${x}, ${sum})` : `+= dot(y, ${x})`};`);
+        }
       });
     });
   }
   scope.line("workgroupBarrier();");
 }
 
-/** Where the invocation's position of this job is inside the chunk. */
-function mine(scope: Scope, chunk: Chunk, job: Job, body: (inner: Scope) => void): void {
-  scope.line(
-    `let position = p + local % ${chunk.turns}u * ${chunk.lanes}u;`,
-    `let part = local / ${chunk.turns}u;`,
-  );
-  const guard = chunk.turns * chunk.lanes > chunk.size ? `if (position < ${chunk.size}u)` : "";
-  scope.block(guard, {}, (inner) => {
-    inner.line(...locate(job.stage, chunk));
-    body(inner);
-  });
-}
-
-/** For each column that a job takes: its number there, and its distance from the block's first element. */
-function eachColumn({ stage, columns }: Job, _chunk: Chunk, body: (k: number, place: string) => void): void {
-  for (let k = 0; k < columns; k++) {
-    if (columns === blockOf(stage)) body(k, `${legOffset(stage, k)}u`);
-    else {body(
-        k,
-        `(part * ${columns}u + ${k}u) / ${stage.piece}u * ${
-          stage.stride * stage.piece
-        }u + (part * ${columns}u + ${k}u) % ${stage.piece}u`,
-      );}
+/** For each position of the invocation that this job takes: where it is inside the chunk. */
+function mine(scope: Scope, chunk: Chunk, job: Job, body: (inner: Scope, turn: number) => void): void {
+  scope.line(`let part = local / ${job.parts}u;`);
+  for (let turn = 0; turn < job.turns; turn++) {
+    const guard = job.parts * job.turns * chunk.lanes > chunk.size;
+    const start = `p + (local % ${job.parts}u * ${job.turns}u + ${turn}u) * ${chunk.lanes}u`;
+    scope.block(guard ? `if (${start} < ${chunk.size}u)` : "", {}, (inner) => {
+      inner.line(`let position = ${start};`, ...locate(job.stage, chunk));
+      body(inner, turn);
+    });
   }
 }
 
-/** Add up the rows' shares, and write them. */
+/** Names of a job's sums: `a0_3` belongs to its first position and to its fourth column. */
+function eachSum<T>({ turns, columns }: Job, of: (name: string) => T): T[] {
+  return Array.from({ length: turns * columns }, (_, i) => of(`a${Math.floor(i / columns)}_${i % columns}`));
+}
+
+/** Distance of a job's column `k` from the block's first element. */
+function columnOffset({ stage, columns }: Job, k: number): string {
+  if (columns === blockOf(stage)) return `${legOffset(stage, k)}u`;
+  const column = `(part * ${columns}u + ${k}u)`;
+  return `${column} / ${stage.piece}u * ${stage.stride * stage.piece}u + ${column} % ${stage.piece}u`;
+}
+
+/** Add up the shares of the invocations that took different rows, and write the sums. */
 function write(scope: Scope, body: StagesGradForm, chunk: Chunk, job: Job, d: number): void {
   const block = blockOf(job.stage), offset = stageOffsets(body.stages, d)[job.number]!;
-  for (let k = 0; k < job.columns; k++) {
-    scope.line(`sums[lane] = a${k};`, "workgroupBarrier();");
-    const shares = Array.from({ length: chunk.vectors }, (_, v) => `sums[p + ${v * chunk.lanes}u]`);
-    scope.block("if (own == 0u)", {}, (inner) => {
-      mine(inner, chunk, job, (at) => {
-        const place = `${offset}u + (n * ${block}u + j) * ${block}u + part * ${job.columns}u + ${k}u`;
-        at.line(scope.module.store(body.out, place, shares.join(" + "), "f32"));
-      });
-    });
+  const store = (at: Scope, k: number, value: string): void => {
+    const place = `${offset}u + (n * ${block}u + j) * ${block}u + part * ${job.columns}u + ${k}u`;
+    at.line(scope.module.store(body.out, place, value, "f32"));
+  };
+  const columns = Array.from({ length: job.columns }, (_, k) => k);
+  if (chunk.vectors === 1) {
+    mine(scope, chunk, job, (at, turn) => columns.forEach((k) => store(at, k, `a${turn}_${k}`)));
+    return;
+  }
+  const shares = Array.from({ length: chunk.vectors }, (_, v) => `sums[p + ${v * chunk.lanes}u]`).join(" + ");
+  for (const k of columns) {
+    scope.line(`sums[lane] = a0_${k};`, "workgroupBarrier();");
+    scope.block("if (own == 0u)", {}, (inner) => mine(inner, chunk, job, (at) => store(at, k, shares)));
     scope.line("workgroupBarrier();");
   }
 }

@@ -11,23 +11,24 @@ export interface Tile {
   readonly wide: number;
   /** Groups of invocations that share a tile, each taking its part of every `depth`. */
   readonly split: number;
-  /** Share of a processor's speed that it reaches: loads and barriers weigh more in small tiles. */
+  /** Speed against the largest tile's, measured on an H100: loads and barriers weigh more in small tiles. */
   readonly speed: number;
 }
 
 const tiles: readonly Tile[] = [
   { rows: 128, cols: 128, depth: 16, high: 8, wide: 8, split: 1, speed: 1 },
   { rows: 128, cols: 128, depth: 8, high: 8, wide: 8, split: 1, speed: 0.95 },
-  { rows: 64, cols: 64, depth: 16, high: 4, wide: 4, split: 1, speed: 0.6 },
-  { rows: 32, cols: 32, depth: 16, high: 4, wide: 4, split: 2, speed: 0.35 },
-  { rows: 16, cols: 16, depth: 32, high: 4, wide: 4, split: 8, speed: 0.2 },
+  { rows: 64, cols: 128, depth: 16, high: 8, wide: 8, split: 1, speed: 0.97 },
+  { rows: 64, cols: 64, depth: 16, high: 4, wide: 4, split: 1, speed: 0.79 },
+  { rows: 32, cols: 32, depth: 16, high: 4, wide: 4, split: 2, speed: 0.58 },
+  { rows: 16, cols: 16, depth: 32, high: 4, wide: 4, split: 8, speed: 0.4 },
 ];
 
 /** The tile with which the busiest processor is done first. */
 export function chooseTile(rows: number, cols: number, batch: number, limits: WgslLimits): Tile {
   const cost = (t: Tile): number => {
     const count = batch * Math.ceil(rows / t.rows) * Math.ceil(cols / t.cols);
-    return Math.max(1, count / limits.busyWorkgroups) * t.rows * t.cols / t.speed;
+    return Math.ceil(count / limits.busyWorkgroups) * t.rows * t.cols / t.speed;
   };
   const fits = tiles.filter((t) =>
     bytesOf(t) <= limits.maxWorkgroupBytes && lanesOf(t) <= limits.maxInvocations

@@ -25,9 +25,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   for (var pivot = 0u; pivot < 8u; pivot++) {
     if (own > pivot) {
       let factor = matrix[base + pivot * 16u + own] / matrix[base + pivot * 16u + pivot];
-      for (var i = 0u; i < 8u; i++) {
-        matrix[base + i * 16u + own] -= select(matrix[base + i * 16u + pivot] * factor, 0.0f, i == pivot);
-      }
+      matrix[base + 0u * 16u + own] -= select(matrix[base + 0u * 16u + pivot] * factor, 0.0f, 0u == pivot);
+      matrix[base + 1u * 16u + own] -= select(matrix[base + 1u * 16u + pivot] * factor, 0.0f, 1u == pivot);
+      matrix[base + 2u * 16u + own] -= select(matrix[base + 2u * 16u + pivot] * factor, 0.0f, 2u == pivot);
+      matrix[base + 3u * 16u + own] -= select(matrix[base + 3u * 16u + pivot] * factor, 0.0f, 3u == pivot);
+      matrix[base + 4u * 16u + own] -= select(matrix[base + 4u * 16u + pivot] * factor, 0.0f, 4u == pivot);
+      matrix[base + 5u * 16u + own] -= select(matrix[base + 5u * 16u + pivot] * factor, 0.0f, 5u == pivot);
+      matrix[base + 6u * 16u + own] -= select(matrix[base + 6u * 16u + pivot] * factor, 0.0f, 6u == pivot);
+      matrix[base + 7u * 16u + own] -= select(matrix[base + 7u * 16u + pivot] * factor, 0.0f, 7u == pivot);
     }
     workgroupBarrier();
   }

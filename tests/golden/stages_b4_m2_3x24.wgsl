@@ -1,6 +1,6 @@
 // stages_b4_m2_3x24
 @group(0) @binding(0) var<storage, read> s0: array<f32>;
-@group(0) @binding(1) var<storage, read> s1: array<f32>;
+@group(0) @binding(1) var<storage, read> s1: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> s2: array<f32>;
 var<workgroup> tile: array<vec4f, 24>;
 fn load(row: u32, f: u32) -> f32 {
@@ -32,10 +32,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       let n = chunk * 6u + position / 4u * 1u + inside;
       let j = position / 1u % 4u * 1u + position % 1u;
       let first = position / 4u * 4u + inside * 1u;
-      y0 = fma(vec4f(s1[0u + (n * 4u + j) * 4u + 0u]), tile[own * 24u + first + 0u], y0);
-      y0 = fma(vec4f(s1[0u + (n * 4u + j) * 4u + 1u]), tile[own * 24u + first + 1u], y0);
-      y0 = fma(vec4f(s1[0u + (n * 4u + j) * 4u + 2u]), tile[own * 24u + first + 2u], y0);
-      y0 = fma(vec4f(s1[0u + (n * 4u + j) * 4u + 3u]), tile[own * 24u + first + 3u], y0);
+      let c1 = s1[(0u + (n * 4u + j) * 4u + 0u) / 4u];
+      y0 = fma(vec4f(c1.x), tile[own * 24u + first + 0u], y0);
+      y0 = fma(vec4f(c1.y), tile[own * 24u + first + 1u], y0);
+      y0 = fma(vec4f(c1.z), tile[own * 24u + first + 2u], y0);
+      y0 = fma(vec4f(c1.w), tile[own * 24u + first + 3u], y0);
     }
     workgroupBarrier();
     {
@@ -52,10 +53,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       let n = chunk * 6u + position / 8u * 2u + inside;
       let j = position / 4u % 2u * 2u + position % 2u;
       let first = position / 8u * 8u + inside * 2u;
-      y0 = fma(vec4f(s1[96u + (n * 4u + j) * 4u + 0u]), tile[own * 24u + first + 0u], y0);
-      y0 = fma(vec4f(s1[96u + (n * 4u + j) * 4u + 1u]), tile[own * 24u + first + 1u], y0);
-      y0 = fma(vec4f(s1[96u + (n * 4u + j) * 4u + 2u]), tile[own * 24u + first + 4u], y0);
-      y0 = fma(vec4f(s1[96u + (n * 4u + j) * 4u + 3u]), tile[own * 24u + first + 5u], y0);
+      let c2 = s1[(96u + (n * 4u + j) * 4u + 0u) / 4u];
+      y0 = fma(vec4f(c2.x), tile[own * 24u + first + 0u], y0);
+      y0 = fma(vec4f(c2.y), tile[own * 24u + first + 1u], y0);
+      y0 = fma(vec4f(c2.z), tile[own * 24u + first + 4u], y0);
+      y0 = fma(vec4f(c2.w), tile[own * 24u + first + 5u], y0);
     }
     workgroupBarrier();
     {

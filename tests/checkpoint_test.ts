@@ -1,0 +1,279 @@
+/** Models in the Hugging Face layout: what is read, and what is refused with which words. @module */
+import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { aval, sizeOf } from "../core/mod.ts";
+import { type Checkpoint, type LlamaConfig, loadCheckpoint, loadConfig } from "../train/checkpoint.ts";
+import { CheckpointError, SafetensorsError, UserError } from "../train/errors.ts";
+import { f16ToF32, f32ToBf16, f32ToF16 } from "../train/floats.ts";
+import { weightShapes } from "../train/llama.ts";
+import { parseLlamaConfig } from "../train/llama_config.ts";
+import { type StoredTensor, writeSafetensors } from "../train/safetensors.ts";
+
+const CONFIG = {
+  architectures: ["LlamaForCausalLM"],
+  model_type: "llama",
+  hidden_size: 8,
+  intermediate_size: 12,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  vocab_size: 10,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-5,
+  rope_theta: 50000,
+  hidden_act: "silu",
+  attention_bias: false,
+  rope_scaling: null,
+  tie_word_embeddings: true,
+  bos_token_id: 1,
+  eos_token_id: [2, 3],
+};
+
+function parse(change: Readonly<Record<string, unknown>>): LlamaConfig {
+  return parseLlamaConfig({ ...CONFIG, ...change }, "m/config.json");
+}
+
+Deno.test("config: every size is read", () => {
+  assertEquals(parse({}), {
+    vocabSize: 10,
+    hiddenSize: 8,
+    intermediateSize: 12,
+    layers: 2,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 2,
+    rmsNormEps: 1e-5,
+    ropeTheta: 50000,
+    tiedEmbeddings: true,
+    maxPositions: 64,
+    bosId: 1,
+    eosIds: [2, 3],
+  });
+});
+
+Deno.test("config: absent fields mean what they mean to Hugging Face", () => {
+  const { hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, vocab_size } = CONFIG;
+  const least = { hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, vocab_size };
+  const { kvHeads, headDim, rmsNormEps, ropeTheta, tiedEmbeddings, maxPositions, bosId, eosIds } =
+    parseLlamaConfig(least, "m");
+  assertEquals([kvHeads, headDim, rmsNormEps, ropeTheta, tiedEmbeddings, maxPositions, bosId, eosIds], [
+    4,
+    2,
+    1e-6,
+    10000,
+    false,
+    2048,
+    null,
+    [],
+  ]);
+  assertEquals(parse({ head_dim: 6 }).headDim, 6);
+  assertEquals(parse({ rope_scaling: { rope_type: "default" } }).ropeTheta, 50000);
+  const newer = parse({ rope_theta: undefined, rope_parameters: { rope_type: "default", rope_theta: 7 } });
+  assertEquals(newer.ropeTheta, 7);
+});
+
+const REFUSED: readonly (readonly [change: Readonly<Record<string, unknown>>, says: string])[] = [
+  [
+    { architectures: ["Qwen2ForCausalLM"] },
+    `architectures is ["Qwen2ForCausalLM"]; Gyre trains LlamaForCausalLM`,
+  ],
+  [{ model_type: "mistral" }, `model_type is "mistral"; expected "llama"`],
+  [{ hidden_act: "gelu" }, `hidden_act is "gelu"; expected "silu" or "swish"`],
+  [{ attention_bias: true }, "attention_bias is true; expected false"],
+  [{ mlp_bias: true }, "mlp_bias is true; expected false"],
+  [{ attention_dropout: 0.1 }, "attention_dropout is 0.1; expected 0"],
+  [{ quantization_config: { bits: 4 } }, `quantization_config is {"bits":4}; expected it to be absent`],
+  [{ rope_scaling: { rope_type: "llama3", factor: 8 } }, "scaled rotary positions are not supported"],
+  [{ rope_scaling: { type: "linear", factor: 2 } }, `rope_scaling is {"type":"linear","factor":2}`],
+  [{ rope_parameters: { rope_type: "yarn" } }, `rope_parameters is {"rope_type":"yarn"}`],
+  [{ hidden_size: undefined }, "hidden_size is null; expected a whole number from 1 on"],
+  [{ num_hidden_layers: "2" }, `num_hidden_layers is "2"; expected a whole number`],
+  [{ vocab_size: 0 }, "vocab_size is 0"],
+  [{ num_key_value_heads: 3 }, "num_key_value_heads is 3; expected a divisor of num_attention_heads, 4"],
+  [{ hidden_size: 10 }, "hidden_size is 10; expected a multiple of num_attention_heads, 4, or head_dim"],
+  [{ head_dim: 3 }, "head_dim is 3; expected an even number"],
+  [{ rms_norm_eps: -1 }, "rms_norm_eps is -1; expected a number above 0"],
+  [{ rope_theta: "big" }, `rope_theta is "big"`],
+  [{ tie_word_embeddings: "yes" }, `tie_word_embeddings is "yes"; expected true or false`],
+  [{ eos_token_id: "</s>" }, `eos_token_id is "</s>"; expected a token id`],
+];
+
+for (const [change, says] of REFUSED) {
+  Deno.test(`config: ${JSON.stringify(change)} is refused`, () => {
+    const { message } = assertThrows(() => parse(change), CheckpointError);
+    assertStringIncludes(message, says);
+    assert(
+      message.startsWith("m/config.json: ") && message.endsWith(".") && !message.includes("\n"),
+      message,
+    );
+  });
+}
+
+type Tensors = Map<string, StoredTensor>;
+
+/** Weights of the tiny model: element i of every tensor is (i mod 17) / 8 − 1, exact in all formats. */
+function weights(config = parse({})): Tensors {
+  const value = (i: number): number => (i % 17) / 8 - 1;
+  return new Map([...weightShapes(config)].map(([name, { shape }]) => [
+    name,
+    { aval: aval(shape), data: Float32Array.from({ length: sizeOf(shape) }, (_, i) => value(i)) },
+  ]));
+}
+
+function inModelDir(
+  files: Readonly<Record<string, Tensors | string>>,
+  body: (dir: string) => void,
+  config: unknown = CONFIG,
+): void {
+  const dir = Deno.makeTempDirSync();
+  try {
+    Deno.writeTextFileSync(`${dir}/config.json`, JSON.stringify(config));
+    for (const [name, content] of Object.entries(files)) {
+      if (typeof content === "string") Deno.writeTextFileSync(`${dir}/${name}`, content);
+      else writeSafetensors(`${dir}/${name}`, content);
+    }
+    body(dir);
+  } finally {
+    Deno.removeSync(dir, { recursive: true });
+  }
+}
+
+function load(dir: string, dtype: "f32" | "f16" = "f32"): Checkpoint {
+  return loadCheckpoint(dir, { dtype, shapes: weightShapes });
+}
+
+Deno.test("checkpoint: all weights under their names, from f32, f16 and bf16", () => {
+  const expected = weights();
+  const stored = (dtype: "f16" | "bf16", convert: (x: Float32Array) => Uint16Array): Tensors =>
+    new Map(
+      [...expected].map((
+        [n, t],
+      ) => [n, { aval: aval(t.aval.shape, dtype), data: convert(t.data as Float32Array) }]),
+    );
+  for (const source of [expected, stored("f16", f32ToF16), stored("bf16", f32ToBf16)]) {
+    inModelDir({ "model.safetensors": source }, (dir) => {
+      const { config, weights: read, overflow, unused } = load(dir);
+      assertEquals(config, loadConfig(dir));
+      assertEquals([...read], [...expected]);
+      assertEquals([overflow.size, unused], [0, []]);
+    });
+  }
+});
+
+Deno.test("checkpoint: with f16 matrices are halved, vectors stay f32, lost values are counted", () => {
+  const source = weights(), embedding = source.get("model.embed_tokens.weight")!.data as Float32Array;
+  embedding.set([70000, -1e6, Infinity, 0.1]);
+  inModelDir({ "model.safetensors": source }, (dir) => {
+    const { weights: read, overflow } = load(dir, "f16");
+    const { aval: at, data } = read.get("model.embed_tokens.weight")!;
+    assertEquals([at.dtype, at.shape, data instanceof Uint16Array], ["f16", [10, 8], true]);
+    assertAlmostEquals(f16ToF32(data as Uint16Array)[3]!, 0.1, 1e-4);
+    assertEquals([...overflow], [["model.embed_tokens.weight", 2]]);
+    assertEquals(read.get("model.norm.weight"), source.get("model.norm.weight"));
+  });
+});
+
+Deno.test("checkpoint: shards are found through their index", () => {
+  const all = weights(), entries = [...all];
+  const parts = {
+    "a-1.safetensors": new Map(entries.slice(0, 7)),
+    "a-2.safetensors": new Map(entries.slice(7)),
+  };
+  const weight_map = Object.fromEntries(
+    Object.entries(parts).flatMap(([f, t]) => [...t.keys()].map((n) => [n, f])),
+  );
+  const index = JSON.stringify({ metadata: {}, weight_map });
+  inModelDir({ ...parts, "model.safetensors.index.json": index }, (dir) => {
+    assertEquals([...load(dir).weights], entries);
+    Deno.removeSync(`${dir}/a-2.safetensors`);
+    const { message } = assertThrows(
+      () => load(dir),
+      CheckpointError,
+      "a shard named in model.safetensors.index.json is missing",
+    );
+    assertStringIncludes(message, "a-2.safetensors");
+  });
+  inModelDir({
+    ...parts,
+    "model.safetensors.index.json": JSON.stringify({ weight_map: { x: "../x.safetensors" } }),
+  }, (dir) => {
+    assertThrows(() => load(dir), CheckpointError, `expected {"weight_map"`);
+  });
+  const doubled = {
+    "a-1.safetensors": all,
+    "a-2.safetensors": new Map(entries.slice(7)),
+    "model.safetensors.index.json": index,
+  };
+  inModelDir(doubled, (dir) => {
+    assertThrows(() => load(dir), CheckpointError, `tensor "${entries[7]![0]}" is in`);
+  });
+});
+
+Deno.test("checkpoint: a tensor that is missing, of another shape, or unknown is named with what was expected", () => {
+  const at = "model.layers.1.mlp.up_proj.weight";
+  const missing = weights();
+  missing.delete(at);
+  inModelDir({ "model.safetensors": missing }, (dir) => {
+    const error = assertThrows(() => load(dir), CheckpointError, `has no tensor "${at}", expected f32[12,8]`);
+    assertEquals(error.data["tensor"], at);
+  });
+  const turned = weights().set(at, { aval: aval([8, 12]), data: new Float32Array(96) });
+  inModelDir({ "model.safetensors": turned }, (dir) => {
+    assertThrows(
+      () => load(dir),
+      CheckpointError,
+      `tensor "${at}" has shape [8,12]; config.json asks for [12,8]`,
+    );
+  });
+  const biased = weights().set("model.layers.0.self_attn.q_proj.bias", {
+    aval: aval([8]),
+    data: new Float32Array(8),
+  });
+  inModelDir({ "model.safetensors": biased }, (dir) => {
+    assertThrows(
+      () => load(dir),
+      CheckpointError,
+      `tensor "model.layers.0.self_attn.q_proj.bias" is no part of a Llama model`,
+    );
+  });
+  const integers = weights().set(at, { aval: aval([12, 8], "i32"), data: new Int32Array(96) });
+  inModelDir({ "model.safetensors": integers }, (dir) => {
+    assertThrows(
+      () => load(dir),
+      SafetensorsError,
+      `tensor "${at}" is I32; expected one of F32, F16, BF16, F64`,
+    );
+  });
+});
+
+Deno.test("checkpoint: tied models need no head and leave a stored one unused; untied ones need it", () => {
+  const head = { aval: aval([10, 8]), data: new Float32Array(80).fill(0.5) };
+  inModelDir({ "model.safetensors": weights().set("lm_head.weight", head) }, (dir) => {
+    const { weights: read, unused } = load(dir);
+    assertEquals([read.has("lm_head.weight"), unused], [false, ["lm_head.weight"]]);
+  });
+  const untied = { ...CONFIG, tie_word_embeddings: false };
+  inModelDir({ "model.safetensors": weights() }, (dir) => {
+    assertThrows(() => load(dir), CheckpointError, "set tie_word_embeddings to true");
+  }, untied);
+  inModelDir({ "model.safetensors": weights().set("lm_head.weight", head) }, (dir) => {
+    assertEquals(load(dir).weights.get("lm_head.weight"), head);
+  }, untied);
+});
+
+Deno.test("checkpoint: a directory without a model, or with a broken file, says which file", () => {
+  assertThrows(() => load("/nowhere"), CheckpointError, "/nowhere/config.json: not found");
+  inModelDir({}, (dir) => {
+    assertThrows(
+      () => load(dir),
+      CheckpointError,
+      `model.safetensors.index.json: not found; ${dir} has no model.safetensors either`,
+    );
+  });
+  inModelDir({ "model.safetensors": "hello", "config.json": "{" }, (dir) => {
+    assertThrows(() => load(dir), CheckpointError, `${dir}/config.json: not JSON`);
+  });
+  inModelDir({ "model.safetensors": "hello" }, (dir) => {
+    const error = assertThrows(() => load(dir), SafetensorsError, "model.safetensors: 5 bytes are too few");
+    assert(error instanceof UserError);
+  });
+});

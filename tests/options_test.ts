@@ -1,0 +1,205 @@
+/** The command line: defaults, every flag, and messages that say what to do. @module */
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { parseArgs } from "@std/cli/parse-args";
+import * as fc from "fast-check";
+import { OptionError, UserError } from "../train/errors.ts";
+import { FLAGS } from "../train/flags.ts";
+import { editDistance, nearest } from "../train/nearest.ts";
+import { helpText, parseOptions, type TrainOptions } from "../train/options.ts";
+
+const SITE = { root: "/gyre", now: new Date("2025-03-04T05:06:07Z") };
+
+function parse(...argv: string[]): TrainOptions {
+  return parseOptions(argv, SITE);
+}
+
+Deno.test("options: without flags the bundled example is trained with the hybrid", () => {
+  const { epochs, batch, seq, lr, orthogonalLr, warmup, ...rest } = parse();
+  assertEquals(rest, {
+    model: "/gyre/examples/base",
+    data: "/gyre/examples/data/train.jsonl",
+    eval: "/gyre/examples/data/eval.jsonl",
+    out: "runs/2025-03-04-050607-hybrid",
+    method: "hybrid",
+    target: "all-linear",
+    rank: 8,
+    alpha: 16,
+    block: 8,
+    factors: 2,
+    steps: null,
+    accumulate: 1,
+    schedule: "cosine",
+    clip: 1,
+    seed: 0,
+    device: "auto",
+    dtype: "f32",
+    json: false,
+    help: false,
+  });
+  // What is tuned must be usable, whatever it is.
+  const tuned = [`--epochs=${epochs}`, `--batch=${batch}`, `--seq=${seq}`, `--warmup=${warmup}`];
+  assertEquals(parse(...tuned, `--lr=${lr}`, `--orthogonal-lr=${orthogonalLr}`), parse());
+});
+
+Deno.test("options: defaults follow the flags that they depend on, wherever these stand", () => {
+  const o = parse("--lr=3e-4", "--rank", "4", "--method", "lora", "--data", "mine.jsonl");
+  assertEquals([o.alpha, o.out, o.eval, o.lr], [8, "runs/2025-03-04-050607-lora", null, 3e-4]);
+  assertEquals(parse("--eval", "none").eval, null);
+  assertEquals(parse("--data", "mine.jsonl", "--eval", "e.jsonl").eval, "e.jsonl");
+});
+
+Deno.test("options: every flag reaches its option", () => {
+  const given: Readonly<Record<keyof TrainOptions, readonly [string, unknown]>> = {
+    model: ["m", "m"],
+    data: ["d", "d"],
+    eval: ["e", "e"],
+    out: ["o", "o"],
+    method: ["oft", "oft"],
+    target: ["q_proj,v_proj", "q_proj,v_proj"],
+    rank: ["3", 3],
+    alpha: ["1.5", 1.5],
+    block: ["4", 4],
+    factors: ["3", 3],
+    steps: ["77", 77],
+    epochs: ["2.5", 2.5],
+    batch: ["12", 12],
+    accumulate: ["3", 3],
+    seq: ["64", 64],
+    lr: ["1e-5", 1e-5],
+    orthogonalLr: ["2e-5", 2e-5],
+    schedule: ["linear", "linear"],
+    warmup: ["10", 10],
+    clip: ["0", 0],
+    seed: ["4294967295", 4294967295],
+    device: ["cpu", "cpu"],
+    dtype: ["f16", "f16"],
+    json: ["", true],
+    help: ["", true],
+  };
+  const name = (key: string): string => `--${key.replace("L", "-l")}`;
+  const entries = Object.entries(given);
+  const expected = Object.fromEntries(entries.map(([key, [, value]]) => [key, value]));
+  assertEquals({
+    ...parse(...entries.flatMap(([key, [text]]) => text === "" ? [name(key)] : [name(key), text])),
+  }, expected);
+  const joined = entries.map(([key, [text]]) => text === "" ? name(key) : `${name(key)}=${text}`);
+  assertEquals({ ...parse(...joined.reverse()) }, expected);
+  assertEquals(parse("-h").help, true);
+});
+
+const WRONG: readonly (readonly [argv: readonly string[], message: string])[] = [
+  [["--rnak", "4"], "There is no flag --rnak: did you mean --rank?"],
+  [["--orthogonal_lr=1"], "There is no flag --orthogonal_lr: did you mean --orthogonal-lr?"],
+  [["--quantisation"], "There is no flag --quantisation: see --help."],
+  [["-q"], "There is no flag -q: see --help."],
+  [["train.jsonl"], `"train.jsonl" is not a flag: values follow their flag, see --help.`],
+  [["--", "--rank", "4"], `"--rank" is not a flag: values follow their flag, see --help.`],
+  [["--rank", "-4"], `--rank is "-4": give a whole number from 1 on.`],
+  [["--rank=2.5"], `--rank is "2.5": give a whole number from 1 on.`],
+  [["--rank"], "--rank needs a value: --rank N."],
+  [["--rank", "--json"], "--rank needs a value: --rank N."],
+  [["--rank="], "--rank needs a value: --rank N."],
+  [
+    ["--method", "botf"],
+    `--method is "botf": give one of full, lora, rslora, oft, boft, hybrid; did you mean boft?`,
+  ],
+  [["--method", "galore"], `--method is "galore": give one of full, lora, rslora, oft, boft, hybrid.`],
+  [["--lr", "fast"], `--lr is "fast": give a number above 0.`],
+  [["--lr", "0"], `--lr is "0": give a number above 0.`],
+  [["--lr", "Infinity"], `--lr is "Infinity": give a number above 0.`],
+  [["--clip", "-1"], `--clip is "-1": give a number from 0 on.`],
+  [["--seed", "4294967296"], `--seed is "4294967296": give a whole number from 0 to 4294967295.`],
+  [
+    ["--batch", "10", "--accumulate", "4"],
+    "--batch 10 cannot be cut into --accumulate 4 equal parts: give a multiple of 4.",
+  ],
+];
+
+for (const [argv, message] of WRONG) {
+  Deno.test(`options: ${argv.join(" ")} is refused`, () => {
+    const error = assertThrows(() => parse(...argv), OptionError);
+    assertEquals(error.message, message);
+    assert(error instanceof UserError);
+  });
+}
+
+Deno.test("options: whatever the arguments, the outcome is options or one line", () => {
+  const names = Object.keys(FLAGS).map((key) => `--${key}`);
+  const argument = fc.oneof(
+    fc.constantFrom(...names, "--orthogonal-lr", "-h"),
+    fc.string(),
+    fc.double().map(String),
+    fc.integer().map(String),
+  );
+  fc.assert(fc.property(fc.array(argument, { maxLength: 6 }), (argv) => {
+    try {
+      const o = parse(...argv);
+      assert(o.rank >= 1 && Number.isSafeInteger(o.rank) && o.lr > 0 && o.batch % o.accumulate === 0);
+    } catch (error) {
+      assert(error instanceof OptionError, String(error));
+      assertMatch(error.message, /^[^]{10,}[.?]$/);
+    }
+  }));
+});
+
+Deno.test("options: the help names every flag, its value and its default", () => {
+  const help = helpText();
+  for (const [key, { value, help: text, shown }] of Object.entries(FLAGS)) {
+    const name = key === "orthogonalLr" ? "orthogonal-lr" : key;
+    const line = help.split("\n").find((l) => l.startsWith(`  --${name} `));
+    assert(line !== undefined, `no line for --${name}`);
+    assertStringIncludes(line, text);
+    if (value !== null) {
+      assertStringIncludes(line, `--${name} ${value}`);
+      assertStringIncludes(line, `[${shown}]`);
+    }
+  }
+  assertStringIncludes(help, "deno run -A train.ts");
+});
+
+Deno.test("nearest: one slip is forgiven, a stranger is not", () => {
+  assertEquals(nearest("stepps", ["steps", "seq", "seed"]), "steps");
+  assertEquals(nearest("xyzzy", ["steps", "seq", "seed"]), null);
+  assertEquals(nearest("x", ["lr"]), null);
+  fc.assert(fc.property(fc.string(), fc.string(), fc.string(), (a, b, c) => {
+    assertEquals(editDistance(a, b), editDistance(b, a));
+    assertEquals(editDistance(a, a), 0);
+    assert(editDistance(a, c) <= editDistance(a, b) + editDistance(b, c));
+  }));
+});
+
+Deno.test("parse-args: strings, booleans, lists, aliases and the rest", () => {
+  const parsed = parseArgs([
+    "--n",
+    "4",
+    "--v",
+    "in.txt",
+    "--tag=a",
+    "--tag",
+    "b",
+    "--no-color",
+    "-o",
+    "x",
+    "--",
+    "--n",
+    "12",
+  ], {
+    string: ["n", "tag", "out"],
+    boolean: ["v", "color", "quiet"],
+    negatable: ["color"],
+    collect: ["tag"],
+    alias: { out: "o" },
+    default: { color: true, m: "dflt" },
+  });
+  assertEquals({ ...parsed }, {
+    n: "4",
+    v: true,
+    tag: ["a", "b"],
+    color: false,
+    out: "x",
+    o: "x",
+    quiet: false,
+    m: "dflt",
+    _: ["in.txt", "--n", 12],
+  });
+});
