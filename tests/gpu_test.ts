@@ -189,13 +189,10 @@ for (
   });
 }
 
-const read = (slot: number, name: string, extent: number): Expr => ({
-  kind: "load",
-  type: "f32",
-  slot,
-  ix: ixVar({ name, extent }),
-  valid: [],
-});
+/** Element `name` of a slot. */
+function read(slot: number, name: string, extent: number): Expr {
+  return { kind: "load", type: "f32", slot, ix: ixVar({ name, extent }), valid: [] };
+}
 
 /** `slot 1 = 2 · slot 0 + 1`, over n elements. */
 function line(n: number): Kernel {
