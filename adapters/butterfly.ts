@@ -53,10 +53,16 @@ export function butterfly({ block, factors }: ButterflyOptions): Adapter<Butterf
 /** The stages of a butterfly: factor i mixes pairs of pieces of block/2 at distance 2^i; a single factor whole blocks. */
 export function butterflyStages(block: number, factors: number): Stage[] {
   if (!Number.isInteger(block) || block < 2 || !Number.isInteger(factors) || factors < 1) {
-    throw new ShapeError(`Cannot make ${factors} butterfly factors of ${block}×${block} blocks: use a block of at least 2 and at least 1 factor.`);
+    throw new ShapeError(
+      `Cannot make ${factors} butterfly factors of ${block}×${block} blocks: use a block of at least 2 and at least 1 factor.`,
+    );
   }
   if (factors === 1) return [{ radix: 1, stride: 1, piece: block }];
-  if (block % 2 !== 0) throw new ShapeError(`Cannot halve blocks of ${block}: with ${factors} factors the block must be even. Use ${block - 1} or ${block + 1}, or 1 factor.`);
+  if (block % 2 !== 0) {
+    throw new ShapeError(
+      `Cannot halve blocks of ${block}: with ${factors} factors the block must be even. Use an even block, or 1 factor.`,
+    );
+  }
   return Array.from({ length: factors }, (_, i) => ({ radix: 2, stride: 2 ** i, piece: block / 2 }));
 }
 
@@ -68,7 +74,9 @@ function suggest(inDim: number, factors: number): string {
   for (let m = factors; m >= 1; m--) {
     const blocks = Array.from({ length: MAX_SUGGESTED - 1 }, (_, i) => i + 2)
       .filter((b) => (m === 1 || b % 2 === 0) && inDim % (b * 2 ** (m - 1)) === 0);
-    if (blocks.length > 0) return `With ${m} ${m === 1 ? "factor" : "factors"} a block of ${blocks.join(", ")} fits.`;
+    if (blocks.length > 0) {
+      return `With ${m} ${m === 1 ? "factor" : "factors"} a block of ${blocks.join(", ")} fits.`;
+    }
   }
   return `No block up to ${MAX_SUGGESTED} fits: leave this map out of the adapter's pattern.`;
 }

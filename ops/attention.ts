@@ -31,7 +31,11 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, visible?: Tensor): Te
   const [b, heads, t, d] = q.shape as [number, number, number, number];
   const [, kvHeads, s] = k.shape as [number, number, number];
   if (heads % kvHeads !== 0) {
-    throw new ShapeError(`Cannot share keys ${showAval(k.aval)} among queries ${showAval(q.aval)}: ${heads} heads are not a multiple of ${kvHeads}.`);
+    throw new ShapeError(
+      `Cannot share keys ${showAval(k.aval)} among queries ${
+        showAval(q.aval)
+      }: ${heads} heads are not a multiple of ${kvHeads}.`,
+    );
   }
   const batch: [number[], number[]] = [[0, 1], [0, 1]];
   const groups = reshape(q, [b, kvHeads, heads / kvHeads, t, d]);

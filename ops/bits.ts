@@ -37,7 +37,11 @@ interface Arithmetic<T> {
 }
 
 /** Threefry-2x32 with 20 rounds, over any arithmetic. Salmon et al., SC 2011, §4. */
-function threefry<T>({ add, xor, rotate, literal }: Arithmetic<T>, key: readonly [T, T], counter: readonly [T, T]): readonly [T, T] {
+function threefry<T>(
+  { add, xor, rotate, literal }: Arithmetic<T>,
+  key: readonly [T, T],
+  counter: readonly [T, T],
+): readonly [T, T] {
   const keys = [key[0], key[1], xor(xor(key[0], key[1]), literal(PARITY))] as const;
   let [a, b] = [add(counter[0], keys[0]), add(counter[1], keys[1])];
   for (let group = 0; group < 5; group++) {
@@ -61,14 +65,22 @@ const onNumbers: Arithmetic<number> = {
 const onExprs: Arithmetic<Expr> = {
   add: (a, b) => call("uadd", a, b),
   xor: (a, b) => call("xor", a, b),
-  rotate: (a, by) => call("or32", call("shl", a, constant(by, "u32")), call("shr", a, constant(32 - by, "u32"))),
+  rotate: (a, by) =>
+    call("or32", call("shl", a, constant(by, "u32")), call("shr", a, constant(32 - by, "u32"))),
   literal: (n) => constant(n, "u32"),
 };
 
 /** One word of a Threefry-2x32 block: key words and counter words u32[...] of one shape → u32[...]; `word` is 0 or 1. */
-export const threefryWord = primitive<[k0: Tensor, k1: Tensor, c0: Tensor, c1: Tensor], { word: 0 | 1 }>("threefry", ({ word }) => ({
-  shape: ([k0]) => aval(k0.shape, "u32"),
-  reference: ([k0, k1, c0, c1]) => k0.map((_, i) => threefry(onNumbers, [k0[i]!, k1[i]!], [c0[i]!, c1[i]!])[word]),
-  vjp: () => [null, null, null, null],
-  lower: { kind: "elementwise", expr: ([k0, k1, c0, c1]) => threefry(onExprs, [k0!, k1!], [c0!, c1!])[word] },
-}));
+export const threefryWord = primitive<[k0: Tensor, k1: Tensor, c0: Tensor, c1: Tensor], { word: 0 | 1 }>(
+  "threefry",
+  ({ word }) => ({
+    shape: ([k0]) => aval(k0.shape, "u32"),
+    reference: ([k0, k1, c0, c1]) =>
+      k0.map((_, i) => threefry(onNumbers, [k0[i]!, k1[i]!], [c0[i]!, c1[i]!])[word]),
+    vjp: () => [null, null, null, null],
+    lower: {
+      kind: "elementwise",
+      expr: ([k0, k1, c0, c1]) => threefry(onExprs, [k0!, k1!], [c0!, c1!])[word],
+    },
+  }),
+);

@@ -1,8 +1,18 @@
 /** Repeating along new axes and adding up along axes: each is the other's transpose. @module */
-import { aval, primitive, sameShape, type Shape, ShapeError, showAval, stridesOf, type Tensor } from "../core/ir/mod.ts";
+import {
+  aval,
+  primitive,
+  sameShape,
+  type Shape,
+  ShapeError,
+  showAval,
+  stridesOf,
+  type Tensor,
+} from "../core/ir/mod.ts";
 import { widen } from "./cast.ts";
 import { type ReduceParams, reduceRules } from "./fold.ts";
-import { reshape, viewReference } from "./views.ts";
+import { viewReference } from "./view_reference.ts";
+import { reshape } from "./views.ts";
 
 /** Parameters of {@linkcode broadcastIn}: the result's shape, and which of its axes are new. */
 export interface BroadcastParams {
@@ -15,13 +25,19 @@ const broadcast = primitive<[x: Tensor], BroadcastParams>("broadcast", ({ shape,
   return {
     shape: ([x]) => {
       if (!sameShape(x.shape, kept.map((i) => shape[i]!))) {
-        throw new ShapeError(`Cannot broadcast ${showAval(x)} to [${shape.join(",")}] along new axes [${axes.join(",")}].`);
+        throw new ShapeError(
+          `Cannot broadcast ${showAval(x)} to [${shape.join(",")}] along new axes [${axes.join(",")}].`,
+        );
       }
       return aval(shape, x.dtype);
     },
     reference: ([x], [at], out) => {
       const strides = stridesOf(at.shape);
-      return viewReference(x, out.shape, (index) => kept.reduce((n, axis, i) => n + index[axis]! * strides[i]!, 0));
+      return viewReference(
+        x,
+        out.shape,
+        (index) => kept.reduce((n, axis, i) => n + index[axis]! * strides[i]!, 0),
+      );
     },
     vjp: (ct) => [sum(ct, { axes })],
     lower: { kind: "view", map: (index) => ({ index: kept.map((i) => index[i]!) }) },
@@ -42,9 +58,13 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
     const from = x.shape[i - lead] ?? 1;
     if (i < lead || (from === 1 && d !== 1)) axes.push(i);
     else if (from === d) kept.push(d);
-    else throw new ShapeError(`Cannot broadcast ${showAval(x.aval)} to [${shape.join(",")}]: axis ${i} is ${from} and ${d}.`);
+    else {throw new ShapeError(
+        `Cannot broadcast ${showAval(x.aval)} to [${shape.join(",")}]: axis ${i} is ${from} and ${d}.`,
+      );}
   });
-  if (lead < 0) throw new ShapeError(`Cannot broadcast ${showAval(x.aval)} to [${shape.join(",")}]: it has fewer axes.`);
+  if (lead < 0) {
+    throw new ShapeError(`Cannot broadcast ${showAval(x.aval)} to [${shape.join(",")}]: it has fewer axes.`);
+  }
   return broadcastIn(reshape(x, kept), { shape, axes });
 }
 

@@ -1,5 +1,14 @@
 /** Conversion between element types. @module */
-import { aval, call, constant, type DType, type Expr, primitive, scalarType, type Tensor } from "../core/ir/mod.ts";
+import {
+  aval,
+  call,
+  constant,
+  type DType,
+  type Expr,
+  primitive,
+  scalarType,
+  type Tensor,
+} from "../core/ir/mod.ts";
 
 const converted = primitive<[x: Tensor], { dtype: DType }>("cast", ({ dtype }) => ({
   shape: ([x]) => aval(x.shape, dtype),

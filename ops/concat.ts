@@ -1,5 +1,5 @@
 /** Joining tensors. @module */
-import { primitive, aval, ShapeError, type Tensor } from "../core/ir/mod.ts";
+import { aval, primitive, ShapeError, type Tensor } from "../core/ir/mod.ts";
 import { add } from "./arithmetic.ts";
 import { pad, reshape, slice } from "./views.ts";
 
@@ -19,7 +19,11 @@ const packed = primitive<readonly Tensor[], { slot: number }>("pack", ({ slot })
   shape: (xs) => {
     const sizes = xs.map((x) => x.shape.reduce((n, d) => n * d, 1));
     if (slot % 64 !== 0 || sizes.some((n) => n > slot) || xs.some((x) => x.dtype !== "f32")) {
-      throw new ShapeError(`Cannot pack tensors of ${sizes.join(", ")} elements into slots of ${slot}: use f32 and a multiple of 64 that holds each.`);
+      throw new ShapeError(
+        `Cannot pack tensors of ${
+          sizes.join(", ")
+        } elements into slots of ${slot}: use f32 and a multiple of 64 that holds each.`,
+      );
     }
     return aval([xs.length, slot]);
   },

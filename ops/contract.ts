@@ -1,5 +1,15 @@
 /** Sums of products: matrix multiplication and its general form. @module */
-import { type Aval, aval, primitive, type Shape, ShapeError, showAval, sizeOf, stridesOf, type Tensor } from "../core/ir/mod.ts";
+import {
+  type Aval,
+  aval,
+  primitive,
+  type Shape,
+  ShapeError,
+  showAval,
+  sizeOf,
+  stridesOf,
+  type Tensor,
+} from "../core/ir/mod.ts";
 import { cast } from "./cast.ts";
 import { permute } from "./views.ts";
 
@@ -10,7 +20,9 @@ export interface ContractParams {
 }
 
 function freeAxes({ batch, inner }: ContractParams, side: 0 | 1, rank: number): number[] {
-  return Array.from({ length: rank }, (_, i) => i).filter((i) => !batch[side].includes(i) && !inner[side].includes(i));
+  return Array.from({ length: rank }, (_, i) => i).filter((i) =>
+    !batch[side].includes(i) && !inner[side].includes(i)
+  );
 }
 
 const contract = primitive<[x: Tensor, y: Tensor], ContractParams>("dotGeneral", (params) => {
@@ -34,16 +46,30 @@ const contract = primitive<[x: Tensor, y: Tensor], ContractParams>("dotGeneral",
   };
 });
 
-function requireFit(what: "batch" | "inner", [p, q]: readonly [readonly number[], readonly number[]], x: Aval, y: Aval): void {
+function requireFit(
+  what: "batch" | "inner",
+  [p, q]: readonly [readonly number[], readonly number[]],
+  x: Aval,
+  y: Aval,
+): void {
   const xs = p.map((a) => x.shape[a]), ys = q.map((a) => y.shape[a]);
   if (xs.length !== ys.length || xs.some((d, i) => d === undefined || d !== ys[i])) {
     const list = (ds: readonly (number | undefined)[]): string => ds.map((d) => d ?? "none").join("×");
-    throw new ShapeError(`Cannot contract ${showAval(x)} with ${showAval(y)}: ${what} axes are ${list(xs)} and ${list(ys)}.`);
+    throw new ShapeError(
+      `Cannot contract ${showAval(x)} with ${showAval(y)}: ${what} axes are ${list(xs)} and ${list(ys)}.`,
+    );
   }
 }
 
 /** Cotangent of one side: contract `ct` with the other side over that one's free axes, then put the axes in order. */
-function pullback(ct: Tensor, other: Tensor, params: ContractParams, xRank: number, yRank: number, side: 0 | 1): Tensor {
+function pullback(
+  ct: Tensor,
+  other: Tensor,
+  params: ContractParams,
+  xRank: number,
+  yRank: number,
+  side: 0 | 1,
+): Tensor {
   const { batch, inner } = params, far = side === 0 ? 1 : 0;
   const nBatch = batch[0].length;
   const xFree = freeAxes(params, 0, xRank), yFree = freeAxes(params, 1, yRank);
@@ -54,7 +80,9 @@ function pullback(ct: Tensor, other: Tensor, params: ContractParams, xRank: numb
     inner: side === 0 ? [ctCol, yFree] : [ctRow, xFree],
   });
   // Axes of the result: batch, this side's free axes, then the inner ones in the order in which they lie in `other`.
-  const innerHere = inner[far].map((a, i) => ({ a, here: inner[side][i]! })).sort((p, q) => p.a - q.a).map((p) => p.here);
+  const innerHere = inner[far].map((a, i) => ({ a, here: inner[side][i]! })).sort((p, q) => p.a - q.a).map((
+    p,
+  ) => p.here);
   const order = [...batch[side], ...(side === 0 ? xFree : yFree), ...innerHere];
   return permute(result, order.map((_, axis) => order.indexOf(axis)));
 }
@@ -68,9 +96,11 @@ function contractReference(
   out: Aval,
 ): Float64Array {
   const { batch, inner } = params;
-  const offsets = (axes: readonly number[], { shape }: Aval): number[] => positions(axes.map((a) => shape[a]!), axes.map((a) => stridesOf(shape)[a]!));
+  const offsets = (axes: readonly number[], { shape }: Aval): number[] =>
+    positions(axes.map((a) => shape[a]!), axes.map((a) => stridesOf(shape)[a]!));
   const xBatch = offsets(batch[0], xAval), yBatch = offsets(batch[1], yAval);
-  const xRow = offsets(freeAxes(params, 0, xAval.shape.length), xAval), yCol = offsets(freeAxes(params, 1, yAval.shape.length), yAval);
+  const xRow = offsets(freeAxes(params, 0, xAval.shape.length), xAval),
+    yCol = offsets(freeAxes(params, 1, yAval.shape.length), yAval);
   const xIn = offsets(inner[0], xAval), yIn = offsets(inner[1], yAval);
   const z = new Float64Array(sizeOf(out.shape));
   let at = 0;
@@ -78,7 +108,9 @@ function contractReference(
     for (const row of xRow) {
       for (const col of yCol) {
         let total = 0;
-        for (let k = 0; k < xIn.length; k++) total += x[xBatch[b]! + row + xIn[k]!]! * y[yBatch[b]! + col + yIn[k]!]!;
+        for (let k = 0; k < xIn.length; k++) {
+          total += x[xBatch[b]! + row + xIn[k]!]! * y[yBatch[b]! + col + yIn[k]!]!;
+        }
         z[at++] = total;
       }
     }
@@ -88,7 +120,10 @@ function contractReference(
 
 /** Offsets of all multi-indices of `shape` under these strides, last axis fastest. */
 function positions(shape: Shape, strides: readonly number[]): number[] {
-  return shape.reduce<number[]>((all, d, i) => all.flatMap((o) => Array.from({ length: d }, (_, v) => o + v * strides[i]!)), [0]);
+  return shape.reduce<number[]>(
+    (all, d, i) => all.flatMap((o) => Array.from({ length: d }, (_, v) => o + v * strides[i]!)),
+    [0],
+  );
 }
 
 /**

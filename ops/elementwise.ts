@@ -1,5 +1,14 @@
 /** How elementwise primitives are made: a scalar rule for the kernel, one for float64, and a pullback. @module */
-import { aval, call, type DType, type Expr, type FnName, primitive, requireSame, type Tensor } from "../core/ir/mod.ts";
+import {
+  aval,
+  call,
+  type DType,
+  type Expr,
+  type FnName,
+  primitive,
+  requireSame,
+  type Tensor,
+} from "../core/ir/mod.ts";
 import { fill, ShapeError, showAval } from "../core/ir/mod.ts";
 import { broadcastTo } from "./broadcast.ts";
 import { widen } from "./cast.ts";
@@ -65,7 +74,9 @@ export function binary(name: string, rules: BinaryRules): (x: Operand, y: Operan
 function accept(what: string, takes: Takes, x: Tensor): Tensor {
   const wide = widen(x);
   if (!takes.includes(wide.dtype)) {
-    throw new ShapeError(`Cannot apply ${what} to ${showAval(x.aval)}: it takes ${takes.join(" or ")}; cast it.`);
+    throw new ShapeError(
+      `Cannot apply ${what} to ${showAval(x.aval)}: it takes ${takes.join(" or ")}; cast it.`,
+    );
   }
   return wide;
 }
@@ -81,7 +92,9 @@ export function broadcastPair(what: string, x: Operand, y: Operand): [Tensor, Te
 function asTensor(what: string, x: Operand, dtype: DType): Tensor {
   if (typeof x !== "number") return widen(x);
   if (dtype !== "f32" && !Number.isInteger(x)) {
-    throw new ShapeError(`Cannot ${what} the number ${x} and a tensor of ${dtype}: use a whole number, or cast the tensor to f32.`);
+    throw new ShapeError(
+      `Cannot ${what} the number ${x} and a tensor of ${dtype}: use a whole number, or cast the tensor to f32.`,
+    );
   }
   return fill(x, [], dtype);
 }
@@ -92,7 +105,9 @@ export function broadcastShape(what: string, x: Tensor, y: Tensor): number[] {
   return Array.from({ length: rank }, (_, i) => {
     const p = x.shape[x.shape.length - rank + i] ?? 1, q = y.shape[y.shape.length - rank + i] ?? 1;
     if (p !== q && p !== 1 && q !== 1) {
-      throw new ShapeError(`Cannot ${what} ${showAval(x.aval)} and ${showAval(y.aval)}: axis ${i - rank} is ${p} and ${q}.`);
+      throw new ShapeError(
+        `Cannot ${what} ${showAval(x.aval)} and ${showAval(y.aval)}: axis ${i - rank} is ${p} and ${q}.`,
+      );
     }
     return p === 1 ? q : p;
   });

@@ -1,5 +1,15 @@
 /** What all reductions share. @module */
-import { type Aval, aval, type Combine, type Rules, ShapeError, showAval, sizeOf, stridesOf, type Tensor } from "../core/ir/mod.ts";
+import {
+  type Aval,
+  aval,
+  type Combine,
+  type Rules,
+  ShapeError,
+  showAval,
+  sizeOf,
+  stridesOf,
+  type Tensor,
+} from "../core/ir/mod.ts";
 
 /** Axes to reduce: distinct, in `0 ≤ axis < rank`. */
 export interface ReduceParams {
@@ -15,10 +25,18 @@ export function reduceRules(
 ): Omit<Rules<[x: Tensor]>, "vjp"> {
   return {
     shape: ([x]) => {
-      if (axes.some((a, i) => !Number.isInteger(a) || a < 0 || a >= x.shape.length || axes.indexOf(a) !== i)) {
-        throw new ShapeError(`Cannot reduce ${showAval(x)} along [${axes.join(",")}]: give distinct axes from 0 to ${x.shape.length - 1}.`);
+      if (
+        axes.some((a, i) => !Number.isInteger(a) || a < 0 || a >= x.shape.length || axes.indexOf(a) !== i)
+      ) {
+        throw new ShapeError(
+          `Cannot reduce ${showAval(x)} along [${axes.join(",")}]: give distinct axes from 0 to ${
+            x.shape.length - 1
+          }.`,
+        );
       }
-      if (x.dtype !== "f32") throw new ShapeError(`Cannot reduce ${showAval(x)}: reductions are over f32; cast it.`);
+      if (x.dtype !== "f32") {
+        throw new ShapeError(`Cannot reduce ${showAval(x)}: reductions are over f32; cast it.`);
+      }
       return aval(x.shape.filter((_, i) => !axes.includes(i)));
     },
     reference: ([x], [at], out) => foldAxes(x, at, out, axes, start, fold),
@@ -39,7 +57,10 @@ function foldAxes(
   const outStrides = stridesOf(out.shape);
   const kept = at.shape.map((_, i) => i).filter((i) => !axes.includes(i));
   for (let i = 0; i < x.length; i++) {
-    const to = kept.reduce((n, axis, k) => n + (Math.floor(i / strides[axis]!) % at.shape[axis]!) * outStrides[k]!, 0);
+    const to = kept.reduce(
+      (n, axis, k) => n + (Math.floor(i / strides[axis]!) % at.shape[axis]!) * outStrides[k]!,
+      0,
+    );
     y[to] = fold(y[to]!, x[i]!);
   }
   return y;

@@ -10,15 +10,22 @@ import { where } from "./where.ts";
 const gathered = primitive<[table: Tensor, indices: Tensor]>("gather", () => ({
   shape: ([table, indices]) => {
     if (table.shape.length === 0 || (indices.dtype !== "i32" && indices.dtype !== "u32")) {
-      throw new ShapeError(`Cannot gather rows of ${showAval(table)} by ${showAval(indices)}: indices must be i32 or u32.`);
+      throw new ShapeError(
+        `Cannot gather rows of ${showAval(table)} by ${showAval(indices)}: indices must be i32 or u32.`,
+      );
     }
-    return aval([...indices.shape, ...table.shape.slice(1)], table.dtype === "f16" || table.dtype === "bf16" ? "f32" : table.dtype);
+    return aval(
+      [...indices.shape, ...table.shape.slice(1)],
+      table.dtype === "f16" || table.dtype === "bf16" ? "f32" : table.dtype,
+    );
   },
   reference: ([table, indices], [at]) => {
     const size = sizeOf(at.shape.slice(1));
     const out = new Float64Array(indices.length * size);
     indices.forEach((row, i) => {
-      if (!(row >= 0 && row < at.shape[0]!)) throw new RangeError(`Row ${row} is not in a table of ${at.shape[0]} rows.`);
+      if (!(row >= 0 && row < at.shape[0]!)) {
+        throw new RangeError(`Row ${row} is not in a table of ${at.shape[0]} rows.`);
+      }
       out.set(table.subarray(row * size, (row + 1) * size), i * size);
     });
     return out;
@@ -36,7 +43,9 @@ const scattered = primitive<[indices: Tensor, values: Tensor], { rows: number }>
   shape: ([indices, values]) => {
     const lead = indices.shape.length;
     if (!sameShape(indices.shape, values.shape.slice(0, lead))) {
-      throw new ShapeError(`Cannot scatter ${showAval(values)} by ${showAval(indices)}: their leading axes must be the same.`);
+      throw new ShapeError(
+        `Cannot scatter ${showAval(values)} by ${showAval(indices)}: their leading axes must be the same.`,
+      );
     }
     return aval([rows, ...values.shape.slice(lead)]);
   },

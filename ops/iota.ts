@@ -1,11 +1,13 @@
 /** Indices as values. @module */
 import { aval, primitive, type Shape, ShapeError, type Tensor } from "../core/ir/mod.ts";
-import { viewReference } from "./views.ts";
+import { viewReference } from "./view_reference.ts";
 import { cast } from "./cast.ts";
 
 const indices = primitive<[], { shape: Shape; axis: number }>("iota", ({ shape, axis }) => ({
   shape: () => {
-    if (shape[axis] === undefined) throw new ShapeError(`Cannot count along axis ${axis} of [${shape.join(",")}].`);
+    if (shape[axis] === undefined) {
+      throw new ShapeError(`Cannot count along axis ${axis} of [${shape.join(",")}].`);
+    }
     return aval(shape, "i32");
   },
   reference: (_xs, _avals, out) => {

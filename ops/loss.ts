@@ -17,7 +17,10 @@ export function countTrained(labels: Tensor): Tensor {
  * Sum of −log softmax(logits)[label] and the number of positions in it: logits f32[n, vocab], labels i32[n], negative
  * labels (−100) ignored. Derivative: softmax − one-hot at the positions that count, one row kernel.
  */
-export function crossEntropySum(logits: Tensor, labels: Tensor): { readonly sum: Tensor; readonly count: Tensor } {
+export function crossEntropySum(
+  logits: Tensor,
+  labels: Tensor,
+): { readonly sum: Tensor; readonly count: Tensor } {
   const each = where(le(0, labels), sub(logSumExp(logits), pick(logits, labels)), 0);
   return { sum: sum(each, { axes: [0] }), count: countTrained(labels) };
 }

@@ -35,7 +35,15 @@ function word(k: Key, i: 0 | 1): Tensor {
 function block(k: Key, shape: Shape, lane: number): Tensor {
   const flat = [sizeOf(shape)];
   const wide = (t: Tensor): Tensor => broadcastTo(t, flat);
-  return reshape(threefryWord({ word: 0 })(wide(word(k, 0)), wide(word(k, 1)), iota(flat, 0, "u32"), fill(lane, flat, "u32")), shape);
+  return reshape(
+    threefryWord({ word: 0 })(
+      wide(word(k, 0)),
+      wide(word(k, 1)),
+      iota(flat, 0, "u32"),
+      fill(lane, flat, "u32"),
+    ),
+    shape,
+  );
 }
 
 /** Lanes of the counter's second word: what a key is used for. */
@@ -51,7 +59,12 @@ export function split(k: Key, n = 2): Key[] {
 export function foldIn(k: Key, data: number): Key {
   const place = iota([2], 0, "u32");
   const wide = (t: Tensor): Tensor => broadcastTo(t, [2]);
-  const mixed = threefryWord({ word: 1 })(wide(word(k, 0)), wide(word(k, 1)), fill(data >>> 0, [2], "u32"), add(place, fill(FOLD * 2, [2], "u32")));
+  const mixed = threefryWord({ word: 1 })(
+    wide(word(k, 0)),
+    wide(word(k, 1)),
+    fill(data >>> 0, [2], "u32"),
+    add(place, fill(FOLD * 2, [2], "u32")),
+  );
   return { bits: mixed };
 }
 

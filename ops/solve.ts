@@ -1,17 +1,39 @@
 /** Small dense systems and the Cayley map. @module */
-import { type Aval, aval, ixAdd, ixConst, ixDiv, ixMod, ixScale, type Op, primitive, type Shape, ShapeError, showAval, type Tensor } from "../core/ir/mod.ts";
+import {
+  type Aval,
+  aval,
+  ixAdd,
+  ixConst,
+  ixDiv,
+  ixMod,
+  ixScale,
+  type Op,
+  primitive,
+  type Shape,
+  ShapeError,
+  showAval,
+  type Tensor,
+} from "../core/ir/mod.ts";
 import { add, neg, sub } from "./arithmetic.ts";
 import { cast } from "./cast.ts";
 import { eq } from "./compare.ts";
 import { matmul } from "./contract.ts";
 import { iota } from "./iota.ts";
-import { transpose, viewReference } from "./views.ts";
+import { viewReference } from "./view_reference.ts";
+import { transpose } from "./views.ts";
 
 const solved = primitive<[a: Tensor, b: Tensor]>("solve", () => ({
   shape: ([a, b]) => {
     const n = a.shape.at(-1), rows = b.shape.at(-2);
-    if (n === undefined || a.shape.at(-2) !== n || rows !== n || a.shape.slice(0, -2).join() !== b.shape.slice(0, -2).join()) {
-      throw new ShapeError(`Cannot solve ${showAval(a)} for ${showAval(b)}: give square matrices and right sides of as many rows.`);
+    if (
+      n === undefined || a.shape.at(-2) !== n || rows !== n ||
+      a.shape.slice(0, -2).join() !== b.shape.slice(0, -2).join()
+    ) {
+      throw new ShapeError(
+        `Cannot solve ${showAval(a)} for ${
+          showAval(b)
+        }: give square matrices and right sides of as many rows.`,
+      );
     }
     return aval(b.shape);
   },
@@ -73,7 +95,11 @@ const placed: Op<[u: Tensor], { n: number }> = primitive<[u: Tensor], { n: numbe
   const entry = (i: number, j: number): number => ((j - i + n) % n) * n - n + i;
   return {
     shape: ([u]) => {
-      if (u.shape.at(-1) !== total) throw new ShapeError(`Cannot make skew ${n}×${n} matrices from ${showAval(u)}: the last axis must be ${total}.`);
+      if (u.shape.at(-1) !== total) {
+        throw new ShapeError(
+          `Cannot make skew ${n}×${n} matrices from ${showAval(u)}: the last axis must be ${total}.`,
+        );
+      }
       return aval([...u.shape.slice(0, -1), n, n]);
     },
     reference: ([u], [at], out) =>
@@ -86,7 +112,8 @@ const placed: Op<[u: Tensor], { n: number }> = primitive<[u: Tensor], { n: numbe
       kind: "view",
       map: (index) => {
         const i = index.at(-2)!, j = index.at(-1)!;
-        const distance = ixMod(ixAdd(j, ixScale(i, -1), ixConst(n)), n);
+        // j − i modulo n, from terms that are never negative.
+        const distance = ixMod(ixAdd(j, ixScale(i, n - 1)), n);
         const k = ixAdd(ixScale(distance, n), i, ixConst(-n));
         return { index: [...index.slice(0, -2), k], valid: [{ ix: k, lo: 0, hi: total }] };
       },
@@ -94,25 +121,28 @@ const placed: Op<[u: Tensor], { n: number }> = primitive<[u: Tensor], { n: numbe
   };
 });
 
-const collected: Op<[m: Tensor], { n: number }> = primitive<[m: Tensor], { n: number }>("skewCollect", ({ n }) => {
-  const total = (n * (n - 1)) / 2;
-  return {
-    shape: ([m]) => aval([...m.shape.slice(0, -2), total]),
-    reference: ([m], [at], out) =>
-      viewReference(m, out.shape, (index) => {
-        const k = index.at(-1)!, i = k % n, j = (i + Math.floor(k / n) + 1) % n;
-        return (leading({ ...at, shape: at.shape.slice(0, -1) }, index) * n + i) * n + j;
-      }),
-    vjp: (ct) => [placed({ n })(ct)],
-    lower: {
-      kind: "view",
-      map: (index) => {
-        const k = index.at(-1)!, i = ixMod(k, n);
-        return { index: [...index.slice(0, -1), i, ixMod(ixAdd(i, ixDiv(k, n), ixConst(1)), n)] };
+const collected: Op<[m: Tensor], { n: number }> = primitive<[m: Tensor], { n: number }>(
+  "skewCollect",
+  ({ n }) => {
+    const total = (n * (n - 1)) / 2;
+    return {
+      shape: ([m]) => aval([...m.shape.slice(0, -2), total]),
+      reference: ([m], [at], out) =>
+        viewReference(m, out.shape, (index) => {
+          const k = index.at(-1)!, i = k % n, j = (i + Math.floor(k / n) + 1) % n;
+          return (leading({ ...at, shape: at.shape.slice(0, -1) }, index) * n + i) * n + j;
+        }),
+      vjp: (ct) => [placed({ n })(ct)],
+      lower: {
+        kind: "view",
+        map: (index) => {
+          const k = index.at(-1)!, i = ixMod(k, n);
+          return { index: [...index.slice(0, -1), i, ixMod(ixAdd(i, ixDiv(k, n), ixConst(1)), n)] };
+        },
       },
-    },
-  };
-});
+    };
+  },
+);
 
 /** Row-major position of the leading axes. */
 function leading({ shape }: Aval, index: readonly number[]): number {

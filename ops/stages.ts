@@ -1,7 +1,7 @@
 /** Butterfly stages along an axis: one op for butterflies, Fourier and Hadamard transforms and permutations. @module */
 import {
-  aval,
   type Aval,
+  aval,
   blockOf,
   primitive,
   ShapeError,
@@ -28,17 +28,29 @@ function requireStages(stages: readonly Stage[], x: Aval, coefficients: Aval): v
   for (const stage of stages) {
     const group = blockOf(stage) * stage.stride;
     if (d % group !== 0) {
-      throw new ShapeError(`Cannot apply a stage of radix ${stage.radix}, stride ${stage.stride} and piece ${stage.piece} to ${showAval(x)}: ${d} is not divisible by ${group}.`);
+      throw new ShapeError(
+        `Cannot apply a stage of radix ${stage.radix}, stride ${stage.stride} and piece ${stage.piece} to ${
+          showAval(x)
+        }: ${d} is not divisible by ${group}.`,
+      );
     }
   }
   const total = stageOffsets(stages, d).at(-1)!;
   if (coefficients.shape.length !== 1 || coefficients.shape[0] !== total) {
-    throw new ShapeError(`Cannot apply stages with coefficients ${showAval(coefficients)}: they must be f32[${total}].`);
+    throw new ShapeError(
+      `Cannot apply stages with coefficients ${showAval(coefficients)}: they must be f32[${total}].`,
+    );
   }
 }
 
 /** One stage on one row, in float64; the block of `c` is read transposed where asked. */
-function applyStage(stage: Stage, c: Float64Array, offset: number, x: Float64Array, transposed: boolean): Float64Array {
+function applyStage(
+  stage: Stage,
+  c: Float64Array,
+  offset: number,
+  x: Float64Array,
+  transposed: boolean,
+): Float64Array {
   const block = blockOf(stage), y = new Float64Array(x.length);
   for (let n = 0; n < x.length / block; n++) {
     for (let j = 0; j < block; j++) {
@@ -53,68 +65,82 @@ function applyStage(stage: Stage, c: Float64Array, offset: number, x: Float64Arr
   return y;
 }
 
-const applied = primitive<[x: Tensor, coefficients: Tensor], Required<StagesParams>>("stages", ({ stages: list, transposed }) => ({
-  shape: ([x, c]) => (requireStages(list, x, c), aval(x.shape)),
-  reference: ([x, c], [at]) => {
-    const d = at.shape.at(-1)!, offsets = stageOffsets(list, d);
-    const order = list.map((stage, i) => ({ stage, offset: offsets[i]! }));
-    if (transposed) order.reverse();
-    const y = new Float64Array(x.length);
-    for (let row = 0; row < x.length; row += d) {
-      let v: Float64Array = x.slice(row, row + d);
-      for (const { stage, offset } of order) v = applyStage(stage, c, offset, v, transposed);
-      y.set(v, row);
-    }
-    return y;
-  },
-  vjp: (ct, [x, c]) => {
-    const dx = stages(ct, c, { stages: list, transposed: !transposed });
-    // ⟨ct, Mᵀ·x⟩ = ⟨x, M·ct⟩: transposed, the two change places.
-    return [dx, transposed ? stagesGrad(ct, c, x, { stages: list }) : stagesGrad(x, c, ct, { stages: list })];
-  },
-  lower: { kind: "stages", stages: list, transposed },
-}));
+const applied = primitive<[x: Tensor, coefficients: Tensor], Required<StagesParams>>(
+  "stages",
+  ({ stages: list, transposed }) => ({
+    shape: ([x, c]) => (requireStages(list, x, c), aval(x.shape)),
+    reference: ([x, c], [at]) => {
+      const d = at.shape.at(-1)!, offsets = stageOffsets(list, d);
+      const order = list.map((stage, i) => ({ stage, offset: offsets[i]! }));
+      if (transposed) order.reverse();
+      const y = new Float64Array(x.length);
+      for (let row = 0; row < x.length; row += d) {
+        let v: Float64Array = x.slice(row, row + d);
+        for (const { stage, offset } of order) v = applyStage(stage, c, offset, v, transposed);
+        y.set(v, row);
+      }
+      return y;
+    },
+    vjp: (ct, [x, c]) => {
+      const dx = stages(ct, c, { stages: list, transposed: !transposed });
+      // ⟨ct, Mᵀ·x⟩ = ⟨x, M·ct⟩: transposed, the two change places.
+      return [
+        dx,
+        transposed ? stagesGrad(ct, c, x, { stages: list }) : stagesGrad(x, c, ct, { stages: list }),
+      ];
+    },
+    lower: { kind: "stages", stages: list, transposed },
+  }),
+);
 
 /**
  * Apply stages along the last axis: x f32[..., d], coefficients f32[Σ d·block] → f32[..., d]. Stage i multiplies block
  * n, whose elements sit at {@linkcode stagePosition}, by its dense matrix [out, in]. Linear in x: the pullback is the
  * transposed op. Cost: 2·d·Σ block flops a row. Throws ShapeError where d does not divide.
  */
-export function stages(x: Tensor, coefficients: Tensor, { stages, transposed = false }: StagesParams): Tensor {
+export function stages(
+  x: Tensor,
+  coefficients: Tensor,
+  { stages, transposed = false }: StagesParams,
+): Tensor {
   return applied({ stages, transposed })(x, coefficients);
 }
 
-const grads = primitive<[x: Tensor, coefficients: Tensor, ct: Tensor], { stages: readonly Stage[] }>("stagesGrad", ({ stages: list }) => ({
-  shape: ([x, c]) => (requireStages(list, x, c), aval(c.shape)),
-  reference: ([x, c, ct], [at]) => {
-    const d = at.shape.at(-1)!, offsets = stageOffsets(list, d);
-    const out = new Float64Array(c.length);
-    for (let row = 0; row < x.length; row += d) {
-      const entering: Float64Array[] = [x.slice(row, row + d)];
-      list.forEach((stage, i) => entering.push(applyStage(stage, c, offsets[i]!, entering[i]!, false)));
-      let back: Float64Array = ct.slice(row, row + d);
-      for (let i = list.length - 1; i >= 0; i--) {
-        const stage = list[i]!, block = blockOf(stage);
-        for (let n = 0; n < d / block; n++) {
-          for (let j = 0; j < block; j++) {
-            for (let k = 0; k < block; k++) {
-              out[offsets[i]! + (n * block + j) * block + k]! += back[stagePosition(stage, n, j)]! * entering[i]![stagePosition(stage, n, k)]!;
+const grads = primitive<[x: Tensor, coefficients: Tensor, ct: Tensor], { stages: readonly Stage[] }>(
+  "stagesGrad",
+  ({ stages: list }) => ({
+    shape: ([x, c]) => (requireStages(list, x, c), aval(c.shape)),
+    reference: ([x, c, ct], [at]) => {
+      const d = at.shape.at(-1)!, offsets = stageOffsets(list, d);
+      const out = new Float64Array(c.length);
+      for (let row = 0; row < x.length; row += d) {
+        const entering: Float64Array[] = [x.slice(row, row + d)];
+        list.forEach((stage, i) => entering.push(applyStage(stage, c, offsets[i]!, entering[i]!, false)));
+        let back: Float64Array = ct.slice(row, row + d);
+        for (let i = list.length - 1; i >= 0; i--) {
+          const stage = list[i]!, block = blockOf(stage);
+          for (let n = 0; n < d / block; n++) {
+            for (let j = 0; j < block; j++) {
+              for (let k = 0; k < block; k++) {
+                out[offsets[i]! + (n * block + j) * block + k]! += back[stagePosition(stage, n, j)]! *
+                  entering[i]![stagePosition(stage, n, k)]!;
+              }
             }
           }
+          back = applyStage(stage, c, offsets[i]!, back, true);
         }
-        back = applyStage(stage, c, offsets[i]!, back, true);
       }
-    }
-    return out;
-  },
-  vjp: (ct, [x, c, dy]) => {
-    // One of the three may depend on another; by way of their own nodes each is differentiated on its own.
-    const own = [x, c, dy].map(itself) as [Tensor, Tensor, Tensor];
-    const [dx, dc, ddy] = gradients([stagesGradDecomposed(...own, list)], [ct], own);
-    return [dx!, dc!, ddy!];
-  },
-  lower: { kind: "stagesGrad", stages: list },
-}));
+      return out;
+    },
+    vjp: (ct, [x, c, dy]) => {
+      // One of the three may depend on another; by way of their own nodes each is differentiated on its own.
+      const own = [x, c, dy].map((t) => itself(t)) as [Tensor, Tensor, Tensor];
+      const [dx, dc, ddy] = gradients([stagesGradDecomposed(...own, list)], [ct], own);
+      return [dx!, dc!, ddy!];
+    },
+    lower: { kind: "stagesGrad", stages: list },
+  }),
+);
 
 /** The same value under a node of its own. */
 const itself: (x: Tensor) => Tensor = primitive<[x: Tensor]>("itself", () => ({
@@ -125,7 +151,12 @@ const itself: (x: Tensor) => Tensor = primitive<[x: Tensor]>("itself", () => ({
 }))(undefined);
 
 /** Cotangent of the coefficients of (untransposed) {@linkcode stages}: x, ct f32[..., d] → f32[Σ d·block], one kernel. */
-export function stagesGrad(x: Tensor, coefficients: Tensor, ct: Tensor, { stages }: { readonly stages: readonly Stage[] }): Tensor {
+export function stagesGrad(
+  x: Tensor,
+  coefficients: Tensor,
+  ct: Tensor,
+  { stages }: { readonly stages: readonly Stage[] },
+): Tensor {
   return grads({ stages })(x, coefficients, ct);
 }
 
@@ -139,7 +170,10 @@ function stagesGradDecomposed(x: Tensor, c: Tensor, ct: Tensor, list: readonly S
   let back = ct;
   for (let i = list.length - 1; i >= 0; i--) {
     const stage = list[i]!, block = blockOf(stage);
-    const product = dotGeneral(intoBlocks(back, stage), intoBlocks(entering[i]!, stage), { batch: [[1], [1]], inner: [[0], [0]] });
+    const product = dotGeneral(intoBlocks(back, stage), intoBlocks(entering[i]!, stage), {
+      batch: [[1], [1]],
+      inner: [[0], [0]],
+    });
     parts[i] = reshape(product, [d * block]);
     back = stages(back, part(i), { stages: [stage], transposed: true });
   }

@@ -90,7 +90,11 @@ export const gelu: (x: Tensor) => Tensor = unary("gelu", {
   takes: real,
   reference: (x) => 0.5 * x * (1 + Math.tanh(GELU_SCALE * (x + GELU_CUBIC * x ** 3))),
   expr: (x) => {
-    const inner = call("mul", constant(GELU_SCALE), call("add", x, call("mul", constant(GELU_CUBIC), call("mul", x, call("mul", x, x)))));
+    const inner = call(
+      "mul",
+      constant(GELU_SCALE),
+      call("add", x, call("mul", constant(GELU_CUBIC), call("mul", x, call("mul", x, x)))),
+    );
     return call("mul", call("mul", constant(0.5), x), call("add", constant(1), call("tanh", inner)));
   },
   vjp: (ct, x) => {
@@ -104,7 +108,10 @@ export const gelu: (x: Tensor) => Tensor = unary("gelu", {
 /** x to a constant power: products for whole exponents up to 8, otherwise e^(p · log x), for which x must be positive. */
 export function pow(x: Tensor, p: number): Tensor {
   if (!Number.isInteger(p) || Math.abs(p) > 8) return exp(mul(log(x), p));
-  const product = Array.from({ length: Math.abs(p) }, () => x).reduce<Tensor | null>((y, f) => (y ? mul(y, f) : f), null);
+  const product = Array.from({ length: Math.abs(p) }, () => x).reduce<Tensor | null>(
+    (y, f) => (y ? mul(y, f) : f),
+    null,
+  );
   if (!product) return fill(1, x.shape);
   return p < 0 ? div(1, product) : product;
 }

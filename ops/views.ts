@@ -17,21 +17,7 @@ import {
   stridesOf,
   type Tensor,
 } from "../core/ir/mod.ts";
-
-/** Numbers of a view in float64: `from(index)` gives the position in `x`, or −1 for 0. */
-export function viewReference(x: Float64Array, shape: Shape, from: (index: readonly number[]) => number): Float64Array {
-  const out = new Float64Array(sizeOf(shape));
-  const index = new Array<number>(shape.length).fill(0);
-  for (let i = 0; i < out.length; i++) {
-    const at = from(index);
-    out[i] = at < 0 ? 0 : x[at]!;
-    for (let a = shape.length - 1; a >= 0; a--) {
-      if (++index[a]! < shape[a]!) break;
-      index[a] = 0;
-    }
-  }
-  return out;
-}
+import { viewReference } from "./view_reference.ts";
 
 function linear(index: readonly number[], strides: readonly number[]): number {
   return index.reduce((n, v, i) => n + v * strides[i]!, 0);
@@ -72,7 +58,9 @@ const reshaped = primitive<[x: Tensor], { shape: Shape }>("reshape", ({ shape })
     shape: ([x]) => {
       if (sizeOf(x.shape) !== sizeOf(shape)) {
         throw new ShapeError(
-          `Cannot reshape ${showAval(x)} to [${shape.join(",")}]: they have ${sizeOf(x.shape)} and ${sizeOf(shape)} elements.`,
+          `Cannot reshape ${showAval(x)} to [${shape.join(",")}]: they have ${sizeOf(x.shape)} and ${
+            sizeOf(shape)
+          } elements.`,
         );
       }
       from = x.shape;
@@ -99,7 +87,11 @@ const sliced = primitive<[x: Tensor], SliceRange>("slice", ({ start, stop }) => 
   shape: ([x]) => {
     const fits = start.length === x.shape.length && stop.length === x.shape.length &&
       x.shape.every((d, i) => 0 <= start[i]! && start[i]! < stop[i]! && stop[i]! <= d);
-    if (!fits) throw new ShapeError(`Cannot slice ${showAval(x)} from [${start.join(",")}] to [${stop.join(",")}]: out of range.`);
+    if (!fits) {
+      throw new ShapeError(
+        `Cannot slice ${showAval(x)} from [${start.join(",")}] to [${stop.join(",")}]: out of range.`,
+      );
+    }
     return aval(start.map((s, i) => stop[i]! - s), x.dtype);
   },
   reference: ([x], [at], out) =>
@@ -124,8 +116,15 @@ const padded = primitive<[x: Tensor], Padding>("pad", ({ before, after }) => {
   let from: Shape = [];
   return {
     shape: ([x]) => {
-      if (before.length !== x.shape.length || after.length !== x.shape.length || [...before, ...after].some((n) => n < 0)) {
-        throw new ShapeError(`Cannot pad ${showAval(x)} by [${before.join(",")}] and [${after.join(",")}]: give two counts for each axis.`);
+      if (
+        before.length !== x.shape.length || after.length !== x.shape.length ||
+        [...before, ...after].some((n) => n < 0)
+      ) {
+        throw new ShapeError(
+          `Cannot pad ${showAval(x)} by [${before.join(",")}] and [${
+            after.join(",")
+          }]: give two counts for each axis.`,
+        );
       }
       from = x.shape;
       return aval(x.shape.map((d, i) => d + before[i]! + after[i]!), x.dtype);
@@ -150,7 +149,9 @@ const padded = primitive<[x: Tensor], Padding>("pad", ({ before, after }) => {
 
 /** x with zeros around it. Its pullback slices. */
 export function pad(x: Tensor, { before, after }: Padding): Tensor {
-  return [...before, ...after].every((n) => n === 0) ? x : padded({ before: [...before], after: [...after] })(x);
+  return [...before, ...after].every((n) => n === 0)
+    ? x
+    : padded({ before: [...before], after: [...after] })(x);
 }
 
 const rolled = primitive<[x: Tensor], { axis: number; by: number }>("roll", ({ axis, by }) => {
@@ -159,16 +160,24 @@ const rolled = primitive<[x: Tensor], { axis: number; by: number }>("roll", ({ a
     shape: ([x]) => {
       extent = x.shape[axis] ?? 0;
       if (extent === 0 || by < 0 || by >= extent) {
-        throw new ShapeError(`Cannot roll ${showAval(x)} by ${by} along axis ${axis}: use 0 to the axis' size − 1.`);
+        throw new ShapeError(
+          `Cannot roll ${showAval(x)} by ${by} along axis ${axis}: use 0 to the axis' size − 1.`,
+        );
       }
       return x;
     },
     reference: ([x], [at], out) =>
-      viewReference(x, out.shape, (index) => linear(index.map((v, i) => (i === axis ? (v + by) % extent : v)), stridesOf(at.shape))),
+      viewReference(
+        x,
+        out.shape,
+        (index) => linear(index.map((v, i) => (i === axis ? (v + by) % extent : v)), stridesOf(at.shape)),
+      ),
     vjp: (ct) => [roll(ct, { axis, by: (extent - by) % extent })],
     lower: {
       kind: "view",
-      map: (index) => ({ index: index.map((ix, i) => (i === axis ? ixMod(ixAdd(ix, ixConst(by)), extent) : ix)) }),
+      map: (index) => ({
+        index: index.map((ix, i) => (i === axis ? ixMod(ixAdd(ix, ixConst(by)), extent) : ix)),
+      }),
     },
   };
 });

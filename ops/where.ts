@@ -6,7 +6,9 @@ import { broadcastPair, broadcastShape, type Operand } from "./elementwise.ts";
 const select = primitive<[condition: Tensor, x: Tensor, y: Tensor]>("where", () => ({
   shape: ([condition, x, y]) => {
     requireSame("choose between", x, y);
-    if (condition.dtype !== "bool") throw new ShapeError(`Cannot choose by ${showAval(condition)}: the condition must be bool.`);
+    if (condition.dtype !== "bool") {
+      throw new ShapeError(`Cannot choose by ${showAval(condition)}: the condition must be bool.`);
+    }
     return x;
   },
   reference: ([condition, x, y]) => condition.map((c, i) => (c ? x[i]! : y[i]!)),

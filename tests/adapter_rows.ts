@@ -36,14 +36,22 @@ function row<P>(
   parameters: AdapterRow["parameters"],
   options: { readonly isOrthogonal?: boolean; readonly dims?: LinearDims } = {},
 ): AdapterRow {
-  return { name, fit: on("*", adapter).fit, parameters, dims: options.dims ?? dims, isOrthogonal: options.isOrthogonal ?? false };
+  return {
+    name,
+    fit: on("*", adapter).fit,
+    parameters,
+    dims: options.dims ?? dims,
+    isOrthogonal: options.isOrthogonal ?? false,
+  };
 }
 
 /** rank·(in + out). */
 const lowRankCount = (rank: number) => ({ inDim, outDim }: LinearDims): number => rank * (inDim + outDim);
 /** m·in·(b − 1)/2. */
-const butterflyCount = (block: number, factors: number) => ({ inDim }: LinearDims): number => (factors * inDim * (block - 1)) / 2;
-const sumOf = (...counts: AdapterRow["parameters"][]) => (at: LinearDims): number => counts.reduce((n, count) => n + count(at), 0);
+const butterflyCount = (block: number, factors: number) => ({ inDim }: LinearDims): number =>
+  (factors * inDim * (block - 1)) / 2;
+const sumOf = (...counts: AdapterRow["parameters"][]) => (at: LinearDims): number =>
+  counts.reduce((n, count) => n + count(at), 0);
 
 const lora = lowRank({ rank: 3, alpha: 6 });
 const boft = butterfly({ block: 4, factors: 2 });
@@ -53,15 +61,21 @@ const loraCount = lowRankCount(3), boftCount = butterflyCount(4, 2);
 export const adapterRows: readonly AdapterRow[] = [
   row("identity", identity, () => 0, { isOrthogonal: true }),
   row("lowRank", lora, loraCount),
-  row("lowRank of rank 1 on a square map", lowRank({ rank: 1, alpha: 1 }), lowRankCount(1), { dims: { inDim: 8, outDim: 8 } }),
+  row("lowRank of rank 1 on a square map", lowRank({ rank: 1, alpha: 1 }), lowRankCount(1), {
+    dims: { inDim: 8, outDim: 8 },
+  }),
   row("rsLoRA", lowRank({ rank: 4, alpha: 8, rankStabilised: true }), lowRankCount(4)),
-  row("butterfly, 1 factor", butterfly({ block: 4, factors: 1 }), butterflyCount(4, 1), { isOrthogonal: true }),
+  row("butterfly, 1 factor", butterfly({ block: 4, factors: 1 }), butterflyCount(4, 1), {
+    isOrthogonal: true,
+  }),
   row("butterfly, 1 factor, odd block", butterfly({ block: 5, factors: 1 }), butterflyCount(5, 1), {
     isOrthogonal: true,
     dims: { inDim: 20, outDim: 7 },
   }),
   row("butterfly, 2 factors", boft, boftCount, { isOrthogonal: true }),
-  row("butterfly, 3 factors", butterfly({ block: 4, factors: 3 }), butterflyCount(4, 3), { isOrthogonal: true }),
+  row("butterfly, 3 factors", butterfly({ block: 4, factors: 3 }), butterflyCount(4, 3), {
+    isOrthogonal: true,
+  }),
   row("butterfly, 3 factors of 2×2 in groups", butterfly({ block: 2, factors: 3 }), butterflyCount(2, 3), {
     isOrthogonal: true,
     dims: { inDim: 24, outDim: 10 },
@@ -69,9 +83,14 @@ export const adapterRows: readonly AdapterRow[] = [
   row("hybrid", hybrid({ rank: 3, alpha: 6, block: 4, factors: 2 }), sumOf(loraCount, boftCount)),
   row("lowRank ∘ butterfly", compose(lora, boft), sumOf(loraCount, boftCount)),
   row("butterfly ∘ lowRank", compose(boft, lora), sumOf(boftCount, loraCount)),
-  row("butterfly ∘ butterfly", compose(boft, butterfly({ block: 8, factors: 1 })), sumOf(boftCount, butterflyCount(8, 1)), {
-    isOrthogonal: true,
-  }),
+  row(
+    "butterfly ∘ butterfly",
+    compose(boft, butterfly({ block: 8, factors: 1 })),
+    sumOf(boftCount, butterflyCount(8, 1)),
+    {
+      isOrthogonal: true,
+    },
+  ),
   row("lowRank ∥ lowRank", parallel(lora, lowRank({ rank: 2, alpha: 2 })), sumOf(loraCount, lowRankCount(2))),
   row("butterfly ∥ lowRank", parallel(boft, lora), sumOf(boftCount, loraCount)),
   row("0.5·lowRank", scale(0.5, lora), loraCount),

@@ -36,8 +36,16 @@ export interface Sample {
 export function sampleOf(fitted: Fitted, { inDim, outDim }: LinearDims, seed: number, spread = 0.7): Sample {
   const x = input(aval([TOKENS, inDim]), "x"), w = input(aval([outDim, inDim]), "w");
   const params = fitted.leaves.map((leaf) => input(leaf.aval, leaf.path));
-  const numbers = [x, w, ...params].map((t, i) => numbersOf(sizeOf(t.shape), seed + 101 * i).map((v) => (i < 2 ? v : spread * v)));
-  return { x, w, params, base: (u) => linear(u, w), given: new Map([x, w, ...params].map((t, i) => [t, numbers[i]!])) };
+  const numbers = [x, w, ...params].map((t, i) =>
+    numbersOf(sizeOf(t.shape), seed + 101 * i).map((v) => (i < 2 ? v : spread * v))
+  );
+  return {
+    x,
+    w,
+    params,
+    base: (u) => linear(u, w),
+    given: new Map([x, w, ...params].map((t, i) => [t, numbers[i]!])),
+  };
 }
 
 function requireSmall(what: string, found: number, most: number): void {
@@ -96,7 +104,11 @@ export function checkGradients({ fit, dims }: AdapterRow): void {
       };
       const expected = (value(step) - value(-step)) / (2 * step);
       const found = grads[i]!.reduce((total, g, k) => total + g * direction[k]!, 0);
-      requireSmall(`gradient of ${leaf.params}`, Math.abs(found - expected) / Math.max(1, Math.abs(expected)), 1e-6);
+      requireSmall(
+        `gradient of ${leaf.params}`,
+        Math.abs(found - expected) / Math.max(1, Math.abs(expected)),
+        1e-6,
+      );
     }
   });
 }
@@ -113,13 +125,17 @@ export function checkOrthogonal({ fit, dims, isOrthogonal }: AdapterRow): void {
 
 function compareSingularValues(merged: Float64Array, w: Float64Array, k: number, most: number): void {
   const expected = singularValues(w, k);
-  singularValues(merged, k).forEach((s, i) => requireSmall(`singular value ${i}`, Math.abs(s / expected[i]! - 1), most));
+  singularValues(merged, k).forEach((s, i) =>
+    requireSmall(`singular value ${i}`, Math.abs(s / expected[i]! - 1), most)
+  );
 }
 
 /** Norms of rows agree, relative. */
 export function compareNorms(rotated: Float64Array, x: Float64Array, k: number, most: number): void {
   const expected = rowNorms(x, k);
-  rowNorms(rotated, k).forEach((n, i) => requireSmall(`norm of row ${i}`, Math.abs(n / expected[i]! - 1), most));
+  rowNorms(rotated, k).forEach((n, i) =>
+    requireSmall(`norm of row ${i}`, Math.abs(n / expected[i]! - 1), most)
+  );
 }
 
 /** Neither the adapted map nor its gradients hold anything of the size of a weight, beside the weight itself. */

@@ -34,7 +34,9 @@ export function singularValues(x: Float64Array, k: number): number[] {
     return total;
   };
   for (let sweep = 0, turned = true; turned; sweep++) {
-    if (sweep === 60) throw new Error(`The singular values of a ${m}×${k} matrix were not found in 60 sweeps.`);
+    if (sweep === 60) {
+      throw new Error(`The singular values of a ${m}×${k} matrix were not found in 60 sweeps.`);
+    }
     turned = false;
     for (let p = 0; p < m; p++) {
       for (let q = p + 1; q < m; q++) {

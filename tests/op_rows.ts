@@ -108,6 +108,7 @@ const elementwise: readonly OpRow[] = [
   row("cast, bool to f32", [aval([8], "bool")], on1((x) => ops.cast(x, "f32")), whole),
   row("cast, f16 to f32", [aval([8], "f16")], on1((x) => ops.cast(x, "f32")), whole),
   row("cast, bf16 to f32", [aval([8], "bf16")], on1((x) => ops.cast(x, "f32")), whole),
+  row("widen, bf16", [aval([8], "bf16")], on1(ops.widen), whole),
   row(
     "half operands",
     [aval([2, 4], "f16"), aval([4], "bf16"), [4]],
@@ -358,6 +359,7 @@ const structured: readonly OpRow[] = [
   row("eye", [], () => ops.eye([2, 3, 3]), whole),
   row("skewFromEntries, even", [[2, 6]], on1((u) => ops.square(ops.skewFromEntries(u, 4)))),
   row("skewFromEntries, odd", [[2, 10]], on1((u) => ops.square(ops.skewFromEntries(u, 5)))),
+  row("skewFromEntries, six", [[2, 15]], on1((u) => ops.square(ops.skewFromEntries(u, 6)))),
   row("cayley", [[2, 6]], on1((u) => ops.cayley(ops.skewFromEntries(u, 4)))),
 ];
 

@@ -15,7 +15,9 @@ export async function runOnce(
   const executable = await device.compile(plan);
   const inputs = [...given].map(([leaf, numbers]) => device.upload(new Float32Array(numbers), leaf.aval));
   const results = executable.run(inputs);
-  const numbers = await Promise.all(results.map(async (array) => new Float64Array(await device.download(array))));
+  const numbers = await Promise.all(
+    results.map(async (array) => new Float64Array(await device.download(array))),
+  );
   inputs.forEach((array) => device.free(array));
   executable.dispose();
   return numbers;

@@ -148,7 +148,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
             return { ...lossOf(model, batch) };
           }, { weights: frozen, params, batch: batchAvals(batch) }));
         const out = run.run(withBatch(batch));
-        const [sum, count] = await Promise.all([out.get("sum")!, out.get("count")!].map(device.download));
+        const [sum, count] = await Promise.all(["sum", "count"].map((name) => device.download(out.get(name)!)));
         total += sum![0]!;
         tokens += count![0]!;
       }

@@ -140,7 +140,7 @@ let sites = 0;
 export function checkpoint(f: (...xs: readonly Tensor[]) => Tensor): (...xs: readonly Tensor[]) => Tensor {
   return customVjp(f, (ct, xs) => {
     const again = recompute({ site: sites++ });
-    const copies = xs.map(again);
+    const copies = xs.map((x) => again(x));
     return gradients([f(...copies)], [ct], copies);
   });
 }

@@ -201,9 +201,8 @@ function meet(scope: Scope, r: Reduce, partial: string, { rows, lanes, rowsFirst
   return name;
 }
 
-/** Elements that one turn of a loop handles, in short and in long rows: fewer bound checks, more loads in flight. */
+/** Elements that one turn of a loop handles: fewer bound checks, more loads in flight. */
 const UNROLL = 4;
-const UNROLL_LONG = 8;
 
 /** For `name` from `at` to `count`, each invocation of the row every `lanes`-th. */
 function strided(
@@ -213,8 +212,7 @@ function strided(
   lanes: number,
   body: (inner: Scope) => void,
 ): void {
-  const unroll = count >= 64 * lanes ? UNROLL_LONG : UNROLL;
-  const turn = lanes * unroll;
+  const turn = lanes * UNROLL;
   const whole = Math.floor(count / turn) * turn;
   const once = (into: Scope, start: string, guard: boolean): void => {
     into.block(guard ? `if (${start} < ${count}u)` : "", { vars: { [name]: name } }, (inner) => {
@@ -225,7 +223,7 @@ function strided(
   if (whole > turn) {
     const from = lanes === 1 ? "0u" : "at";
     scope.block(`for (var start = ${from}; start < ${whole}u; start += ${turn}u)`, {}, (loop) => {
-      for (let i = 0; i < unroll; i++) once(loop, i === 0 ? "start" : `start + ${i * lanes}u`, false);
+      for (let i = 0; i < UNROLL; i++) once(loop, i === 0 ? "start" : `start + ${i * lanes}u`, false);
     });
   }
   for (let base = whole > turn ? whole : 0; base < count; base += lanes) {
