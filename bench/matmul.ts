@@ -7,13 +7,18 @@ import type { Plan } from "../core/plan/plan.ts";
 
 /** Plan of `c[m,n] = a[m,k] · b`, with b [k,n], or [n,k] where `transposed`. */
 export function matmulPlan(m: number, n: number, k: number, transposed = false): Plan {
-  const row: Var = { name: "row", extent: m }, col: Var = { name: "col", extent: n }, inner: Var = { name: "inner", extent: k };
+  const row: Var = { name: "row", extent: m },
+    col: Var = { name: "col", extent: n },
+    inner: Var = { name: "inner", extent: k };
   const at = (i: Var, j: Var): Ix => ixLinear([ixVar(i), ixVar(j)], [j.extent, 1]);
   const load = (slot: number, ix: Ix): Expr => ({ kind: "load", type: "f32", slot, ix, valid: [] });
   const right = transposed ? at(col, inner) : at(inner, col);
   const kernel: Kernel = {
     name: "matmul",
-    slots: [{ dtype: "f32", access: "read" }, { dtype: "f32", access: "read" }, { dtype: "f32", access: "write" }],
+    slots: [{ dtype: "f32", access: "read" }, { dtype: "f32", access: "read" }, {
+      dtype: "f32",
+      access: "write",
+    }],
     body: {
       form: "contract",
       batch: [],

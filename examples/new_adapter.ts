@@ -1,67 +1,42 @@
-/** A new adapter from nothing: a ladder of Givens rotations. Run it: `deno run -A examples/new_adapter.ts` @module */
+/** A new adapter from nothing, composed and trained: `deno run -A examples/new_adapter.ts`. @module */
 import { type Adapter, compose, type LinearMap, lowRank } from "../adapters/mod.ts";
 import { openCpu } from "../core/cpu/mod.ts";
-import { evaluate, fill, type Tensor } from "../core/mod.ts";
-import {
-  add,
-  cos,
-  eye,
-  key,
-  linear,
-  mean,
-  mul,
-  normal,
-  reshape,
-  sin,
-  skewFromEntries,
-  square,
-  stages,
-  sub,
-} from "../ops/mod.ts";
+import { evaluate, type Tensor } from "../core/mod.ts";
+import { div, key, linear, mean, mul, normal, square, sub, sum } from "../ops/mod.ts";
 import { minimise } from "../train/minimise.ts";
 
-/** W' = W·R: layer i of R turns features at distance 2^i in pairs, by `angle` f32[log₂ in, in/2, 1, 1]. */
-const givens: Adapter<{ readonly angle: Tensor }> = {
-  name: "givens",
-  init: (_key, { inDim }) => ({ angle: fill(0, [Math.log2(inDim), inDim / 2, 1, 1]) }),
-  apply: ({ angle }, base) => (x) =>
-    base(stages(x, turns(angle), { stages: ladder(angle), transposed: true })),
-  merge: ({ angle }, weight) => stages(weight, turns(angle), { stages: ladder(angle) }),
-};
-const ladder = ({ shape }: Tensor) =>
-  Array.from({ length: shape[0]! }, (_, i) => ({ radix: 2, stride: 2 ** i, piece: 1 }));
-
-/** cos φ·I + sin φ·J for each angle φ, one 2×2 block after the other. */
-function turns(angle: Tensor): Tensor {
-  const [layers, pairs] = angle.shape as [number, number];
-  const i = eye([layers, pairs, 2, 2]), j = skewFromEntries(fill(1, [layers, pairs, 1]), 2);
-  return reshape(add(mul(cos(angle), i), mul(sin(angle), j)), [4 * layers * pairs]);
+/** Rows of x f32[n, in] in the mirror at right angles to v f32[1, in]: x − 2·(x·vᵀ)·v / ‖v‖². */
+function reflect(x: Tensor, v: Tensor): Tensor {
+  return sub(x, mul(mul(linear(x, v), v), div(2, sum(square(v), { axes: [0, 1] }))));
 }
 
-const adapter = compose(givens, lowRank({ rank: 2, alpha: 2 }));
-const x = normal(key(1), [64, 16]), w = normal(key(2), [8, 16]);
-const base: LinearMap = (u) => linear(u, w);
-const start = adapter.init(key(3), { inDim: 16, outDim: 8 });
-const far = [{ angle: normal(key(4), [4, 8, 1, 1]) }, {
-  a: normal(key(5), [2, 16]),
-  b: normal(key(6), [8, 2]),
-}] as const;
-const target = linear(x, adapter.merge(far, w));
-const error = (y: Tensor, z: Tensor): Tensor => mean(square(sub(y, z)), { axes: [0, 1] });
+/** Two mirrors make a rotation: W' = W·H(v)·H(u). They start as one and cancel out. */
+const mirrors: Adapter<{ readonly u: Tensor; readonly v: Tensor }> = {
+  name: "mirrors",
+  init: (k, { inDim }) => ({ u: normal(k, [1, inDim]), v: normal(k, [1, inDim]) }),
+  apply: ({ u, v }, base) => (x) => base(reflect(reflect(x, u), v)),
+  merge: ({ u, v }, weight) => reflect(reflect(weight, v), u),
+};
 
-const loss = (p: typeof start): Tensor => error(adapter.apply(p, base)(x), target);
-const { losses, params, values } = await minimise(await openCpu({ threads: 1 }), loss, start, {
-  steps: 400,
-  rate: 0.03,
-});
-for (let t = 0; t < losses.length; t += 50) console.log(`step ${t}: loss ${losses[t]!.toFixed(5)}`);
+const adapter = compose(mirrors, lowRank({ rank: 2, alpha: 2 }));
+const x = normal(key(1), [64, 16]), w = normal(key(2), [8, 16]);
+const base: LinearMap = (x) => linear(x, w);
+const distance = (y: Tensor, z: Tensor): Tensor => mean(square(sub(y, z)), { axes: [0, 1] });
+
+// To find: the same map after two other mirrors and a change of rank 1.
+const turned = reflect(reflect(w, normal(key(3), [1, 16])), normal(key(4), [1, 16]));
+const target = linear(x, sub(turned, linear(normal(key(5), [8, 1]), normal(key(6), [16, 1]))));
+const start = adapter.init(key(7), { inDim: 16, outDim: 8 });
+const loss = (p: typeof start): Tensor => distance(adapter.apply(p, base)(x), target);
+const found = await minimise(await openCpu({ threads: 1 }), loss, start, { steps: 300, rate: 0.05 });
+found.losses.forEach((loss, t) => t % 50 === 0 && console.log(`step ${t}: loss ${loss}`));
+
+const merged = linear(x, adapter.merge(found.params, w));
 const laws = [
-  error(adapter.apply(start, base)(x), base(x)),
-  error(adapter.apply(params, base)(x), linear(x, adapter.merge(params, w))),
+  distance(adapter.apply(start, base)(x), base(x)),
+  distance(adapter.apply(found.params, base)(x), merged),
 ];
-const [atStart, merged] = evaluate(laws, values);
+const [atStart, mergeLaw] = evaluate(laws, found.values);
 console.log(
-  `${adapter.name}: loss ${
-    losses.at(-1)
-  }, identity at the start within ${atStart}, merge law within ${merged}`,
+  `${adapter.name} at the end: loss ${found.losses.at(-1)}\nidentity ${atStart}\nmerge law ${mergeLaw}`,
 );

@@ -104,7 +104,9 @@ export function ixAdd(...parts: readonly Ix[]): Ix {
 function split(x: Ix, n: number): { q: Ix; g: number; big: Ix; small: Ix } | null {
   const whole = x.terms.filter((t) => t.coef % n === 0);
   const rest = x.terms.filter((t) => t.coef % n !== 0);
-  const carry = Math.floor(x.constant / n);
+  // The constant left is the smallest that keeps the remainder non-negative: targets divide unsigned numbers.
+  const below = Math.min(0, make(0, rest).lo);
+  const carry = Math.floor((x.constant + below) / n);
   const c = x.constant - carry * n;
   const q = make(carry, whole.map(({ coef, atom }) => ({ coef: coef / n, atom })));
   const gs = [...new Set([n, ...rest.map((t) => gcd(n, Math.abs(t.coef)))])].sort((a, b) => b - a);
