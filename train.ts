@@ -22,7 +22,9 @@ async function main(args: readonly string[]): Promise<number> {
   Deno.addSignalListener("SIGINT", stop);
   try {
     const run = fineTune(options, { say, stopped: () => stopped });
-    const result = await Effect.runPromise(Effect.match(run, { onFailure: (error) => error, onSuccess: (value) => value }));
+    const result = await Effect.runPromise(
+      Effect.match(run, { onFailure: (error) => error, onSuccess: (value) => value }),
+    );
     if (result instanceof UserError) {
       say(result.message);
       return 2;

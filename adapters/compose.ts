@@ -20,7 +20,9 @@ export function compose<P, Q>(outer: Adapter<P>, inner: Adapter<Q>): Adapter<rea
 }
 
 /** Learning rates of a tuple of adapters' parameters: the first key of a path is the place in the tuple. */
-export function ratesOf(parts: readonly { readonly rate?: (path: string) => Rate }[]): (path: string) => Rate {
+export function ratesOf(
+  parts: readonly { readonly rate?: (path: string) => Rate }[],
+): (path: string) => Rate {
   return (path) => {
     const [place, ...rest] = path.split(".");
     return parts[Number(place)]?.rate?.(rest.join(".")) ?? "plain";

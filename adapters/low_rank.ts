@@ -31,7 +31,11 @@ export function lowRank({ rank, alpha, rankStabilised = false }: LowRankOptions)
     name: rankStabilised ? "rslora" : "lora",
     init: (key, { inDim, outDim }) => {
       if (!Number.isInteger(rank) || rank < 1 || rank > Math.min(inDim, outDim)) {
-        throw new ShapeError(`Cannot adapt a map from ${inDim} to ${outDim} with rank ${rank}: use 1 to ${Math.min(inDim, outDim)}.`);
+        throw new ShapeError(
+          `Cannot adapt a map from ${inDim} to ${outDim} with rank ${rank}: use 1 to ${
+            Math.min(inDim, outDim)
+          }.`,
+        );
       }
       const bound = 1 / Math.sqrt(inDim);
       return { a: uniform(key, [rank, inDim], -bound, bound), b: fill(0, [outDim, rank]) };

@@ -1,7 +1,7 @@
 /** Placement: which adapter goes on which linear map of a model. @module */
 import { type Aval, leaves, mapTree, ShapeError, type Tensor, within } from "../core/ir/mod.ts";
 import { isTensor } from "../core/compile.ts";
-import { key, type Key } from "../ops/mod.ts";
+import { type Key, key } from "../ops/mod.ts";
 import type { Adapter, LinearDims, LinearMap, Mixing, Rate } from "./adapter.ts";
 
 /** A linear map of a model, by its path, such as `model.layers.0.self_attn.q_proj`. */
@@ -57,7 +57,9 @@ export function fit<P>(adapter: Adapter<P>, dims: LinearDims): Fitted {
   const list = leaves<Tensor>(template as Parameters<typeof leaves<Tensor>>[0], isTensor);
   const rebuild = (params: readonly Tensor[]): P => {
     if (params.length !== list.length) {
-      throw new ShapeError(`Cannot bind ${adapter.name}: it has ${list.length} parameters and got ${params.length}.`);
+      throw new ShapeError(
+        `Cannot bind ${adapter.name}: it has ${list.length} parameters and got ${params.length}.`,
+      );
     }
     let next = 0;
     // The same tree with other tensors in it has the same type.
@@ -67,7 +69,10 @@ export function fit<P>(adapter: Adapter<P>, dims: LinearDims): Fitted {
     name: adapter.name,
     leaves: list.map(({ path, leaf }) => ({ path, aval: leaf.aval, rate: adapter.rate?.(path) ?? "plain" })),
     mixing: adapter.mixing ?? null,
-    init: (k) => leaves<Tensor>(adapter.init(k, dims) as Parameters<typeof leaves<Tensor>>[0], isTensor).map((x) => x.leaf),
+    init: (k) =>
+      leaves<Tensor>(adapter.init(k, dims) as Parameters<typeof leaves<Tensor>>[0], isTensor).map((x) =>
+        x.leaf
+      ),
     apply: (params, base) => adapter.apply(rebuild(params), base),
     merge: (params, weight) => adapter.merge(rebuild(params), weight),
   };

@@ -1,6 +1,6 @@
 /** From a pure function to a plan: trace, put in a line, fuse, plan. No effects. @module */
 import * as Either from "fp-ts/Either.js";
-import { type Aval, type DType, showAval, ShapeError } from "./ir/aval.ts";
+import { type Aval, type DType, ShapeError, showAval } from "./ir/aval.ts";
 import { linearise, type Program } from "./ir/program.ts";
 import { input, type Tensor } from "./ir/tensor.ts";
 import { leaves, type MapTree, mapTree, type Tree } from "./ir/tree.ts";
@@ -76,7 +76,9 @@ export function compile<A>(
 export function compileTraced({ inputs, outputs }: Traced, options: CompileOptions = {}): Compiled {
   const find = (ends: Traced["inputs"], path: string, what: string): number => {
     const i = ends.findIndex((e) => e.path === path);
-    if (i < 0) throw new Error(`There is no ${what} "${path}"; there are: ${ends.map((e) => e.path).join(", ")}.`);
+    if (i < 0) {
+      throw new Error(`There is no ${what} "${path}"; there are: ${ends.map((e) => e.path).join(", ")}.`);
+    }
     return i;
   };
   const donations = (options.inPlace ?? []).map(({ output, input }) => {
@@ -91,7 +93,9 @@ export function compileTraced({ inputs, outputs }: Traced, options: CompileOptio
 
 function requireSameAval(x: Tensor, y: Tensor, path: string): void {
   if (showAval(x.aval) !== showAval(y.aval)) {
-    throw new ShapeError(`Cannot update ${path} ${showAval(x.aval)} in place by ${showAval(y.aval)}: they must be the same.`);
+    throw new ShapeError(
+      `Cannot update ${path} ${showAval(x.aval)} in place by ${showAval(y.aval)}: they must be the same.`,
+    );
   }
 }
 

@@ -7,7 +7,7 @@ import type { Tensor } from "./ir/tensor.ts";
 import type { MapTree } from "./ir/tree.ts";
 import { showKernel } from "./kernel/show_kernel.ts";
 import { wgsl } from "./kernel/wgsl.ts";
-import { planBytes, type PlanBytes } from "./plan/check_limits.ts";
+import { type PlanBytes, planBytes } from "./plan/check_limits.ts";
 import { showPlan } from "./plan/show_plan.ts";
 
 /** The stages of one function's compilation, in print. */

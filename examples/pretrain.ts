@@ -42,7 +42,9 @@ function* rowsOf(tokenizer: Tokenizer, seed: number, rows: number, length: numbe
   let waiting: number[] = [];
   for (;;) {
     const size = rows * length;
-    while (waiting.length < size + 1) waiting.push(...tokenizer.encode(documents.next().value), tokenizer.eosId);
+    while (waiting.length < size + 1) {
+      waiting.push(...tokenizer.encode(documents.next().value), tokenizer.eosId);
+    }
     yield {
       ids: Int32Array.from(waiting.slice(0, size)),
       labels: Int32Array.from(waiting.slice(1, size + 1)),
@@ -63,7 +65,10 @@ interface PretrainOptions {
   readonly peak: number;
 }
 
-async function pretrain(device: Device, { out, steps, rows, length, seed, peak }: PretrainOptions): Promise<void> {
+async function pretrain(
+  device: Device,
+  { out, steps, rows, length, seed, peak }: PretrainOptions,
+): Promise<void> {
   const config = loadConfig(out), tokenizer = loadTokenizer(out);
   const classes = weightClasses([...weightShapes(config)].map(([name, aval]) => ({ name, aval })));
   const session = await openSession({
@@ -78,13 +83,21 @@ async function pretrain(device: Device, { out, steps, rows, length, seed, peak }
   });
   const rate = schedule("cosine", { warmup: Math.round(steps / 20), total: steps });
   const progress = openProgress(steps);
-  const log: string[] = [JSON.stringify({ device: device.capabilities.adapterName, steps, rows, length, seed, lr: peak })];
+  const log: string[] = [
+    JSON.stringify({ device: device.capabilities.adapterName, steps, rows, length, seed, lr: peak }),
+  ];
   const start = performance.now();
   const queue: { step: number; lr: number; metrics: ReturnType<typeof session.step> }[] = [];
   const settle = async (): Promise<void> => {
     const { step, lr, metrics } = queue.shift()!;
     const { loss, gradNorm } = await metrics;
-    progress.step({ step, loss, lr, gradNorm, tokensPerSecond: (step * rows * length) / ((performance.now() - start) / 1000) });
+    progress.step({
+      step,
+      loss,
+      lr,
+      gradNorm,
+      tokensPerSecond: (step * rows * length) / ((performance.now() - start) / 1000),
+    });
     if (step % 10 === 0 || step === 1) log.push(JSON.stringify({ step, loss, lr, grad_norm: gradNorm }));
   };
   let step = 0;
@@ -102,13 +115,23 @@ async function pretrain(device: Device, { out, steps, rows, length, seed, peak }
   }));
   writeSafetensors(`${out}/model.safetensors`, weights, { format: "pt" });
   writeTextAtomically(`${out}/pretrain.jsonl`, `${log.join("\n")}\n`);
-  standardError.write(`${out}/model.safetensors written after ${((performance.now() - start) / 1000).toFixed(0)} s\n`);
+  standardError.write(
+    `${out}/model.safetensors written after ${((performance.now() - start) / 1000).toFixed(0)} s\n`,
+  );
 }
 
 if (import.meta.main) {
   const flags = parseArgs(Deno.args, {
     string: ["out", "steps", "batch", "seq", "seed", "lr", "device"],
-    default: { out: "examples/base", steps: "3000", batch: "32", seq: "128", seed: "1", lr: "3e-3", device: "auto" },
+    default: {
+      out: "examples/base",
+      steps: "3000",
+      batch: "32",
+      seq: "128",
+      seed: "1",
+      lr: "3e-3",
+      device: "auto",
+    },
   });
   await Effect.runPromise(Effect.scoped(Effect.gen(function* () {
     const device = yield* openDevice(flags.device as DeviceChoice);

@@ -54,7 +54,7 @@ const factor = fc.constantFrom(1, 2, 3, 4, 5, 6, 8, 10, 12, 24);
 /** Indices that are never negative, as views make them: sums, multiples, quotients, remainders. */
 const { pair } = fc.letrec<{ pair: Pair }>((tie) => ({
   pair: fc.oneof(
-    { depthSize: "small", withCrossShrink: true },
+    { maxDepth: 6, depthSize: "max", withCrossShrink: true },
     fc.constantFrom(...vars).map((v): Pair => ({ ix: ixVar(v), plain: (at) => at.get(v.name)! })),
     fc.nat(30).map((n): Pair => ({ ix: ixConst(n), plain: () => n })),
     fc.tuple(tie("pair"), tie("pair")).map(([a, b]): Pair => ({

@@ -2,7 +2,7 @@
  * Arenas: trainable parameters of one shape class lie in one tensor f32[members, slot], so that the optimiser is one
  * kernel a class instead of one a parameter. @module
  */
-import { aval, type Aval, showAval, sizeOf, type Tensor } from "../core/ir/mod.ts";
+import { type Aval, aval, showAval, sizeOf, type Tensor } from "../core/ir/mod.ts";
 import type { Fitted, Mixing, Placed, Rate } from "../adapters/mod.ts";
 import { pack, reshape, slice } from "../ops/mod.ts";
 
@@ -40,7 +40,9 @@ function leafOf(key: string, path: string, at: Aval, rate: Rate): ArenaLeaf {
 export function classesOf(placed: readonly Placed[]): ShapeClass[] {
   const groups = new Map<string, Placed[]>();
   for (const p of placed) {
-    const key = `${p.fitted.name} ${p.module.inDim} ${p.module.outDim} ${p.fitted.leaves.map((l) => showAval(l.aval)).join()}`;
+    const key = `${p.fitted.name} ${p.module.inDim} ${p.module.outDim} ${
+      p.fitted.leaves.map((l) => showAval(l.aval)).join()
+    }`;
     groups.set(key, [...(groups.get(key) ?? []), p]);
   }
   return [...groups.values()].map((group, i) => {
@@ -56,7 +58,9 @@ export function classesOf(placed: readonly Placed[]): ShapeClass[] {
 }
 
 /** Group weights that are trained themselves by shape. */
-export function weightClasses(weights: readonly { readonly name: string; readonly aval: Aval }[]): ShapeClass[] {
+export function weightClasses(
+  weights: readonly { readonly name: string; readonly aval: Aval }[],
+): ShapeClass[] {
   const groups = new Map<string, string[]>();
   for (const { name, aval: { shape } } of weights) {
     const key = shape.join();
@@ -77,7 +81,10 @@ export function arenaAval(of: ShapeClass, leaf: ArenaLeaf): Aval {
 }
 
 /** The parameters of each member as views of the arenas: member → leaves in order. */
-export function unpack(classes: readonly ShapeClass[], arenas: Readonly<Record<string, Tensor>>): Map<string, Tensor[]> {
+export function unpack(
+  classes: readonly ShapeClass[],
+  arenas: Readonly<Record<string, Tensor>>,
+): Map<string, Tensor[]> {
   const params = new Map<string, Tensor[]>();
   for (const c of classes) {
     c.members.forEach((member, row) => {
@@ -93,13 +100,24 @@ function rowOf(arena: Tensor, row: number, leaf: ArenaLeaf): Tensor {
 }
 
 /** Lay values of each member's leaves into arenas: the inverse of {@linkcode unpack}, zeros in the gaps. */
-export function packAll(classes: readonly ShapeClass[], values: ReadonlyMap<string, readonly Tensor[]>): Record<string, Tensor> {
-  return Object.fromEntries(classes.flatMap((c) =>
-    c.leaves.map((leaf, i) => [leaf.key, pack(c.members.map((member) => values.get(member)![i]!), leaf.slot)])
-  ));
+export function packAll(
+  classes: readonly ShapeClass[],
+  values: ReadonlyMap<string, readonly Tensor[]>,
+): Record<string, Tensor> {
+  return Object.fromEntries(
+    classes.flatMap((c) =>
+      c.leaves.map((
+        leaf,
+        i,
+      ) => [leaf.key, pack(c.members.map((member) => values.get(member)![i]!), leaf.slot)])
+    ),
+  );
 }
 
 /** Number of trained values. */
 export function countTrainable(classes: readonly ShapeClass[]): number {
-  return classes.reduce((n, c) => n + c.members.length * c.leaves.reduce((k, l) => k + sizeOf(l.aval.shape), 0), 0);
+  return classes.reduce(
+    (n, c) => n + c.members.length * c.leaves.reduce((k, l) => k + sizeOf(l.aval.shape), 0),
+    0,
+  );
 }

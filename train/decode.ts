@@ -1,6 +1,20 @@
 /** Greedy decoding with kept keys and values: one position a step, as a pure graph. @module */
-import { aval, type Aval, type Tensor } from "../core/mod.ts";
-import { add, argmax, attention, broadcastTo, cast, eq, gather, iota, le, logicalAnd, reshape, sum, where } from "../ops/mod.ts";
+import { type Aval, aval, type Tensor } from "../core/mod.ts";
+import {
+  add,
+  argmax,
+  attention,
+  broadcastTo,
+  cast,
+  eq,
+  gather,
+  iota,
+  le,
+  logicalAnd,
+  reshape,
+  sum,
+  where,
+} from "../ops/mod.ts";
 import { type Attend, hidden, logits } from "./llama.ts";
 import type { Arenas } from "./optimiser.ts";
 import type { LlamaConfig } from "./llama_config.ts";
@@ -40,7 +54,9 @@ export function decodeStateAvals(config: LlamaConfig, rows: number, t: number): 
 }
 
 /** One greedy step: logits f32[rows, vocab] at the position, and the state after it. */
-export function decodeStep(subject: Subject): (x: DecodeInput) => { readonly state: DecodeState; readonly logits: Tensor } {
+export function decodeStep(
+  subject: Subject,
+): (x: DecodeInput) => { readonly state: DecodeState; readonly logits: Tensor } {
   return ({ weights, params, state, lengths }) => {
     const { tokens, position, cache } = state;
     const [rows, t] = tokens.shape as [number, number];
@@ -58,7 +74,10 @@ export function decodeStep(subject: Subject): (x: DecodeInput) => { readonly sta
       return attention(queries, k, v, broadcastTo(le(columns, broadcastTo(position, [t])), [1, t]));
     };
     const model = bindModel(subject, weights, unpack(subject.classes, params), rotary);
-    const out = logits(model, reshape(hidden(model, reshape(ids, [rows, 1]), attend), [rows, subject.config.hiddenSize]));
+    const out = logits(
+      model,
+      reshape(hidden(model, reshape(ids, [rows, 1]), attend), [rows, subject.config.hiddenSize]),
+    );
     const following = add(position, 1);
     const generated = logicalAnd(
       broadcastTo(eq(columns, broadcastTo(following, [t])), [rows, t]),

@@ -17,7 +17,8 @@ export function openDevice(choice: DeviceChoice): Effect.Effect<Device, UserErro
   return Effect.acquireRelease(
     Effect.tryPromise({
       try: () => choose(choice),
-      catch: (error) => error instanceof UserError ? error : new UserError(`The device cannot be opened: ${String(error)}`),
+      catch: (error) =>
+        error instanceof UserError ? error : new UserError(`The device cannot be opened: ${String(error)}`),
     }),
     (device) => Effect.promise(() => device.close()),
   );

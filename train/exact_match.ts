@@ -15,7 +15,9 @@ export interface Sample {
 /** What stands after the last `####` of a text, commas and spaces left out; null without `####`. */
 export function finalAnswer(text: string): string | null {
   const parts = text.split("####");
-  return parts.length < 2 ? null : normalise(parts.at(-1)!.split("\n").find((line) => line.trim() !== "") ?? "");
+  return parts.length < 2
+    ? null
+    : normalise(parts.at(-1)!.split("\n").find((line) => line.trim() !== "") ?? "");
 }
 
 function normalise(answer: string): string {
@@ -42,7 +44,10 @@ export async function answerAll(
     const group = examples.slice(at, at + rows);
     const prompts = group.map((e) => e.ids.slice(0, e.promptLength));
     // Groups of one size share a plan: the last one is filled up with its own first prompt.
-    const filled = Array.from({ length: Math.min(rows, examples.length) }, (_, i) => prompts[i] ?? prompts[0]!);
+    const filled = Array.from(
+      { length: Math.min(rows, examples.length) },
+      (_, i) => prompts[i] ?? prompts[0]!,
+    );
     const longest = Math.max(...filled.map((p) => p.length));
     const generated = await session.generate(filled, maxLength - longest, tokenizer.eosId);
     group.forEach((example, i) => {

@@ -17,8 +17,10 @@ export interface TrainOptions {
   readonly target: string;
   readonly rank: number;
   readonly alpha: number;
-  readonly block: number;
-  readonly factors: number;
+  /** Null: the largest of 8, 4 and 2 that fits a map. */
+  readonly block: number | null;
+  /** Null: 2 where they fit a map, else 1. */
+  readonly factors: number | null;
   /** Null: as many as the epochs have. */
   readonly steps: number | null;
   readonly epochs: number;
@@ -160,8 +162,20 @@ export const FLAGS: Table = {
     absent: (get) => 2 * get("rank"),
     shown: "twice the rank",
   },
-  block: flag("N", whole(2), 8, "size of the orthogonal blocks"),
-  factors: flag("N", whole(1), 2, "butterfly factors: features mix within block·2^(factors−1)"),
+  block: {
+    value: "N",
+    read: whole(2),
+    help: "size of the orthogonal blocks",
+    absent: () => null,
+    shown: "the largest of 8, 4, 2 that fits each map",
+  },
+  factors: {
+    value: "N",
+    read: whole(1),
+    help: "butterfly factors: features mix within block·2^(factors−1)",
+    absent: () => null,
+    shown: "2 where they fit, else 1",
+  },
   steps: {
     value: "N",
     read: whole(1),
@@ -190,8 +204,8 @@ export const FLAGS: Table = {
     value: "X",
     read: above0,
     help: "learning rate of orthogonal parameters",
-    absent: (get) => get("lr"),
-    shown: "as --lr",
+    absent: (get) => get("lr") / 2,
+    shown: "half of --lr",
   },
   schedule: flag("NAME", oneOf("cosine", "linear", "constant"), "cosine", "cosine, linear or constant"),
   warmup: flag("X", from0, 0.05, "warm-up: a share of all steps below 1, otherwise steps"),

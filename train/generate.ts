@@ -37,7 +37,9 @@ export async function generate(
   const t = Math.min(maxLength, Math.ceil((longest + maxNew) / 32) * 32);
   const tooLong = prompts.findIndex((p) => p.length >= t || p.length === 0);
   if (tooLong >= 0) {
-    throw new RangeError(`Prompt ${tooLong} has ${prompts[tooLong]!.length} tokens: generation needs 1 to ${t - 1}.`);
+    throw new RangeError(
+      `Prompt ${tooLong} has ${prompts[tooLong]!.length} tokens: generation needs 1 to ${t - 1}.`,
+    );
   }
   const state = decodeStateAvals(subject.config, rows, t);
   const run = await context.runner(`decode ${rows} ${t}`, () =>

@@ -38,8 +38,23 @@ export function hidden(model: Llama, ids: Tensor, attend: Attend = causal): Tens
   for (let i = 0; i < config.layers; i++) {
     const at = `model.layers.${i}`;
     x = within(at, () => {
-      const mixed = add(x, attentionBlock(model, i, rmsNorm(x, weight(`${at}.input_layernorm.weight`), config.rmsNormEps), attend));
-      return add(mixed, mlp(model, `${at}.mlp`, rmsNorm(mixed, weight(`${at}.post_attention_layernorm.weight`), config.rmsNormEps)));
+      const mixed = add(
+        x,
+        attentionBlock(
+          model,
+          i,
+          rmsNorm(x, weight(`${at}.input_layernorm.weight`), config.rmsNormEps),
+          attend,
+        ),
+      );
+      return add(
+        mixed,
+        mlp(
+          model,
+          `${at}.mlp`,
+          rmsNorm(mixed, weight(`${at}.post_attention_layernorm.weight`), config.rmsNormEps),
+        ),
+      );
     });
   }
   return rmsNorm(x, weight("model.norm.weight"), config.rmsNormEps);
@@ -79,14 +94,18 @@ export function modulesOf(config: LlamaConfig): Module[] {
     ["mlp.down_proj", f, h],
   ];
   return Array.from({ length: layers }, (_, i) => i)
-    .flatMap((i) => sizes.map(([name, inDim, outDim]) => ({ path: `model.layers.${i}.${name}`, inDim, outDim })));
+    .flatMap((i) =>
+      sizes.map(([name, inDim, outDim]) => ({ path: `model.layers.${i}.${name}`, inDim, outDim }))
+    );
 }
 
 /** Names and shapes of all weights of a model, as Hugging Face names them. */
 export function weightShapes(config: LlamaConfig): Map<string, Aval> {
   const { hiddenSize: h, vocabSize, layers } = config;
   const shapes = new Map<string, Aval>([["model.embed_tokens.weight", aval([vocabSize, h])]]);
-  for (const { path, inDim, outDim } of modulesOf(config)) shapes.set(`${path}.weight`, aval([outDim, inDim]));
+  for (const { path, inDim, outDim } of modulesOf(config)) {
+    shapes.set(`${path}.weight`, aval([outDim, inDim]));
+  }
   for (let i = 0; i < layers; i++) {
     shapes.set(`model.layers.${i}.input_layernorm.weight`, aval([h]));
     shapes.set(`model.layers.${i}.post_attention_layernorm.weight`, aval([h]));
@@ -97,7 +116,10 @@ export function weightShapes(config: LlamaConfig): Map<string, Aval> {
 }
 
 /** cos and sin of position · θ^(−2i/headDim), each [positions, headDim] with both halves alike, computed in float64. */
-export function rotaryTables(config: LlamaConfig, positions: number): { cos: Float32Array; sin: Float32Array } {
+export function rotaryTables(
+  config: LlamaConfig,
+  positions: number,
+): { cos: Float32Array; sin: Float32Array } {
   const { headDim, ropeTheta } = config;
   const cos = new Float32Array(positions * headDim), sin = new Float32Array(positions * headDim);
   for (let p = 0; p < positions; p++) {

@@ -9,7 +9,7 @@ export * from "./devices.ts";
 export * from "./errors.ts";
 export * from "./exact_match.ts";
 export * from "./llama.ts";
-export { METHODS, methodClasses, type MethodOptions } from "./methods.ts";
+export { methodClasses, type MethodOptions, METHODS } from "./methods.ts";
 export * from "./optimiser.ts";
 export * from "./options.ts";
 export * from "./report.ts";

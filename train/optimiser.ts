@@ -34,7 +34,9 @@ export type OptimiserState = Readonly<Record<string, Tensor>>;
 
 /** A link. `update` turns updates into better updates and gives its next state, and numbers worth logging. */
 export interface Optimiser {
-  readonly state: (classes: readonly ShapeClass[]) => Readonly<Record<string, { readonly aval: Aval; readonly initial: number }>>;
+  readonly state: (
+    classes: readonly ShapeClass[],
+  ) => Readonly<Record<string, { readonly aval: Aval; readonly initial: number }>>;
   readonly update: (updates: Arenas, state: OptimiserState, context: StepContext) => {
     readonly updates: Arenas;
     readonly state: OptimiserState;
@@ -50,7 +52,11 @@ export const optimiserMonoid: Monoid<Optimiser> = {
     update: (updates, state, context) => {
       const a = first.update(updates, state, context);
       const b = second.update(a.updates, state, context);
-      return { updates: b.updates, state: { ...a.state, ...b.state }, metrics: { ...a.metrics, ...b.metrics } };
+      return {
+        updates: b.updates,
+        state: { ...a.state, ...b.state },
+        metrics: { ...a.metrics, ...b.metrics },
+      };
     },
   }),
 };
@@ -71,7 +77,9 @@ function rowSquares(arena: Tensor): Tensor {
 
 /** Norm of all gradients together, f32[]. Logged as `gradNorm`. */
 export function globalNorm(classes: readonly ShapeClass[], grads: Arenas): Tensor {
-  const squares = classes.flatMap((c) => c.leaves.map((leaf) => sum(rowSquares(grads[leaf.key]!), { axes: [0] })));
+  const squares = classes.flatMap((c) =>
+    c.leaves.map((leaf) => sum(rowSquares(grads[leaf.key]!), { axes: [0] }))
+  );
   return sqrt(squares.reduce((a, b) => add(a, b)));
 }
 
@@ -82,18 +90,28 @@ export function clipByGlobalNorm(max: number): Optimiser {
     update: (updates, _state, { classes }) => {
       const gradNorm = globalNorm(classes, updates);
       const factor = max > 0 ? minimum(div(fill(max), maximum(gradNorm, 1e-12)), 1) : fill(1);
-      return { updates: mapArenas(classes, (l) => mul(updates[l.key]!, factor)), state: {}, metrics: { gradNorm } };
+      return {
+        updates: mapArenas(classes, (l) => mul(updates[l.key]!, factor)),
+        state: {},
+        metrics: { gradNorm },
+      };
     },
   };
 }
 
 /** Adam's direction m̂ / (√v̂ + ε). arXiv:1412.6980, Algorithm 1. State: both moments for each arena. */
-export function scaleByAdam({ beta1, beta2, epsilon }: { readonly beta1: number; readonly beta2: number; readonly epsilon: number }): Optimiser {
+export function scaleByAdam(
+  { beta1, beta2, epsilon }: { readonly beta1: number; readonly beta2: number; readonly epsilon: number },
+): Optimiser {
   return {
     state: (classes) =>
-      Object.fromEntries(classes.flatMap((c) =>
-        c.leaves.flatMap((leaf) => ["m", "v"].map((moment) => [`${moment}_${leaf.key}`, { aval: arenaAval(c, leaf), initial: 0 }]))
-      )),
+      Object.fromEntries(
+        classes.flatMap((c) =>
+          c.leaves.flatMap((leaf) =>
+            ["m", "v"].map((moment) => [`${moment}_${leaf.key}`, { aval: arenaAval(c, leaf), initial: 0 }])
+          )
+        ),
+      ),
     update: (updates, state, { classes, rates }) => {
       const next: Record<string, Tensor> = {};
       const directions = mapArenas(classes, ({ key }) => {
@@ -112,7 +130,9 @@ export function addDecayedWeights(decay: number): Optimiser {
   return {
     state: () => ({}),
     update: (updates, _state, { classes, params }) => ({
-      updates: decay === 0 ? updates : mapArenas(classes, ({ key }) => add(updates[key]!, mul(params[key]!, decay))),
+      updates: decay === 0
+        ? updates
+        : mapArenas(classes, ({ key }) => add(updates[key]!, mul(params[key]!, decay))),
       state: {},
       metrics: {},
     }),
@@ -146,7 +166,10 @@ export function mixBranches(): Optimiser {
       const mixed = mapArenas(classes, ({ key, path, slot }, c) => {
         if (!c.mixing) return updates[key]!;
         const weight = next[lambdaKey(c, branchOf(path))]!;
-        return mul(updates[key]!, broadcastTo(reshape(weight, [c.members.length, 1]), [c.members.length, slot]));
+        return mul(
+          updates[key]!,
+          broadcastTo(reshape(weight, [c.members.length, 1]), [c.members.length, slot]),
+        );
       });
       return { updates: mixed, state: next, metrics: {} };
     },

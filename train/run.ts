@@ -9,7 +9,7 @@ import { openDevice } from "./devices.ts";
 import { DataError, UserError } from "./errors.ts";
 import { answerAll, exactMatch, type Sample } from "./exact_match.ts";
 import { weightShapes } from "./llama.ts";
-import { methodClasses } from "./methods.ts";
+import { describeRotations, methodClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { openProgress, type Progress } from "./report.ts";
@@ -63,7 +63,9 @@ const TOO_MANY_SKIPPED = 20;
 /** Fine-tune as asked. Fails with UserError for what the user can mend; sizes that do not fit become one as well. */
 export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<RunResult, UserError> {
   return Effect.scoped(Effect.gen(function* () {
-    const { tokenizer, checkpoint, train, held } = yield* attempt(() => Promise.resolve(load(options, hooks)));
+    const { tokenizer, checkpoint, train, held } = yield* attempt(() =>
+      Promise.resolve(load(options, hooks))
+    );
     const device = yield* openDevice(options.device);
     const { kind, adapterName } = device.capabilities;
     hooks.say(`device: ${kind} (${adapterName})`);
@@ -72,6 +74,8 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       const classes = methodClasses(options, config);
       const trainable = countTrainable(classes);
       hooks.say(`method: ${options.method}, ${trainable.toLocaleString("en")} trainable parameters`);
+      const rotations = describeRotations(options, config);
+      if (rotations) hooks.say(`rotations (factors × block): ${rotations}`);
       const session = await openSession({
         device,
         subject: { config, classes },
@@ -86,7 +90,9 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       using metrics = openMetrics(options.out);
       const done = await trainAll(session, train, options, hooks, metrics);
       await save(session, options, classes);
-      if (done.interrupted) hooks.say(`interrupted after step ${done.steps}: the adapter is saved in ${options.out}/adapter`);
+      if (done.interrupted) {
+        hooks.say(`interrupted after step ${done.steps}: the adapter is saved in ${options.out}/adapter`);
+      }
       const after = done.interrupted ? null : await measure(session, tokenizer, held, options);
       await conclude(session, options, hooks, before, after);
       return {
@@ -131,17 +137,29 @@ function load(options: TrainOptions, { say }: RunHooks) {
     );
   }
   if (options.seq > config.maxPositions) {
-    throw new UserError(`--seq ${options.seq}: the model has ${config.maxPositions} positions; use at most that many.`);
+    throw new UserError(
+      `--seq ${options.seq}: the model has ${config.maxPositions} positions; use at most that many.`,
+    );
   }
-  for (const [name, count] of overflow) say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
+  for (const [name, count] of overflow) {
+    say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
+  }
   const read = (file: string): Dataset => {
     const data = loadDataset(file, tokenizer, options.seq);
-    say(`${file}: ${data.examples.length} rows` + (data.truncated ? `, ${data.truncated} cut to ${options.seq} tokens` : "") +
-      (data.dropped ? `, ${data.dropped} left out (nothing to learn within ${options.seq} tokens)` : ""));
+    say(
+      `${file}: ${data.examples.length} rows` +
+        (data.truncated ? `, ${data.truncated} cut to ${options.seq} tokens` : "") +
+        (data.dropped ? `, ${data.dropped} left out (nothing to learn within ${options.seq} tokens)` : ""),
+    );
     return data;
   };
   say(`model: ${options.model}, ${config.layers} layers of ${config.hiddenSize}`);
-  return { tokenizer, checkpoint, train: read(options.data).examples, held: options.eval ? read(options.eval).examples : null };
+  return {
+    tokenizer,
+    checkpoint,
+    train: read(options.data).examples,
+    held: options.eval ? read(options.eval).examples : null,
+  };
 }
 
 /** Longest sequence that training or answering may reach. */
@@ -156,7 +174,12 @@ interface Measured {
   readonly samples: readonly Sample[];
 }
 
-async function measure(session: Session, tokenizer: Tokenizer, held: readonly Example[] | null, options: TrainOptions): Promise<Measured | null> {
+async function measure(
+  session: Session,
+  tokenizer: Tokenizer,
+  held: readonly Example[] | null,
+  options: TrainOptions,
+): Promise<Measured | null> {
   if (!held) return null;
   const all = batches(held, { batch: options.batch, seq: options.seq, seed: 0, epochs: 1, shuffle: false });
   const { loss } = await session.evaluate(all);
@@ -182,9 +205,12 @@ async function trainAll(
   metrics: MetricsFile,
 ): Promise<Trained> {
   const { batch, seq, seed, accumulate } = options;
-  const total = options.steps ?? Math.max(1, Math.round(options.epochs * batchesPerEpoch(examples, { batch, seq })));
+  const total = options.steps ??
+    Math.max(1, Math.round(options.epochs * batchesPerEpoch(examples, { batch, seq })));
   if (batch % accumulate !== 0) {
-    throw new UserError(`--accumulate ${accumulate}: a batch of ${batch} rows has no ${accumulate} equal parts; use a divisor of ${batch}.`);
+    throw new UserError(
+      `--accumulate ${accumulate}: a batch of ${batch} rows has no ${accumulate} equal parts; use a divisor of ${batch}.`,
+    );
   }
   const rate = schedule(options.schedule, { warmup: warmupSteps(options.warmup, total), total });
   const progress = openProgress(total);
@@ -208,7 +234,13 @@ async function trainAll(
       const multiplier = rate(steps);
       const lr = options.lr * multiplier;
       const result = session.step(rows, { plain: lr, orthogonal: options.orthogonalLr * multiplier });
-      queue.push({ step: ++steps, lr, tokens: realTokens(rows), metrics: result, lambda: result.then(() => session.lambdas()) });
+      queue.push({
+        step: ++steps,
+        lr,
+        tokens: realTokens(rows),
+        metrics: result,
+        lambda: result.then(() => session.lambdas()),
+      });
       // The first step compiles; signals are seen between steps.
       if (steps === 1 || queue.length >= IN_FLIGHT) await settle(queue.shift()!);
     }
@@ -269,11 +301,19 @@ class StepClock {
   }
 }
 
-async function save(session: Session, options: TrainOptions, classes: ReturnType<typeof methodClasses>): Promise<void> {
+async function save(
+  session: Session,
+  options: TrainOptions,
+  classes: ReturnType<typeof methodClasses>,
+): Promise<void> {
   const named = namedParams(classes, await session.trained());
   Deno.mkdirSync(`${options.out}/adapter`, { recursive: true });
   const { method, rank, alpha, block, factors, target, model } = options;
-  writeSettings(`${options.out}/adapter`, { method, rank, alpha, block, factors, target, base_model: model }, "adapter.json");
+  writeSettings(
+    `${options.out}/adapter`,
+    { method, rank, alpha, block, factors, target, base_model: model },
+    "adapter.json",
+  );
   writeSafetensors(`${options.out}/adapter/adapter.safetensors`, named);
 }
 
@@ -287,17 +327,35 @@ async function conclude(
   const picture = drawLambdas(await session.lambdas(), ["low rank", "rotation"]);
   if (picture) say(`how each layer shared its steps (λ):\n${picture}`);
   if (before && after) {
-    const pairs = before.samples.slice(0, SHOWN).map((sample, i) => ({ before: sample, after: after.samples[i]! }));
-    writeTextAtomically(`${options.out}/samples.json`, `${JSON.stringify({ before: before.samples, after: after.samples }, null, 1)}\n`);
+    const pairs = before.samples.slice(0, SHOWN).map((sample, i) => ({
+      before: sample,
+      after: after.samples[i]!,
+    }));
+    writeTextAtomically(
+      `${options.out}/samples.json`,
+      `${JSON.stringify({ before: before.samples, after: after.samples }, null, 1)}\n`,
+    );
     for (const pair of pairs) {
-      say(`\n> ${pair.before.prompt.trim()}\n  before: ${oneLine(pair.before.generated)}\n  after:  ${oneLine(pair.after.generated)}` +
-        (pair.after.expected === null ? "" : `   (expected ${pair.after.expected})`));
+      say(
+        `\n> ${pair.before.prompt.trim()}\n  before: ${oneLine(pair.before.generated)}\n  after:  ${
+          oneLine(pair.after.generated)
+        }` +
+          (pair.after.expected === null ? "" : `   (expected ${pair.after.expected})`),
+      );
     }
     const percent = (x: number | null): string => x === null ? "–" : `${(100 * x).toFixed(1)} %`;
-    say(`\nheld-out loss ${before.loss.toFixed(4)} → ${after.loss.toFixed(4)}, exact match ${percent(before.exact)} → ${percent(after.exact)}`);
+    say(
+      `\nheld-out loss ${before.loss.toFixed(4)} → ${after.loss.toFixed(4)}, exact match ${
+        percent(before.exact)
+      } → ${percent(after.exact)}`,
+    );
   }
   const { compileSeconds, temporaryBytes } = session.stats();
-  say(`compiled in ${compileSeconds.toFixed(1)} s, ${showBytes(temporaryBytes)} of intermediates; results in ${options.out}`);
+  say(
+    `compiled in ${compileSeconds.toFixed(1)} s, ${
+      showBytes(temporaryBytes)
+    } of intermediates; results in ${options.out}`,
+  );
 }
 
 function oneLine(text: string): string {

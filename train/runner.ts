@@ -1,5 +1,16 @@
 /** Compiled functions on a device: arguments and results by path instead of by number. @module */
-import { type Aval, checkLimits, type Compiled, compileTraced, type Device, type DeviceArray, type Executable, type MapTree, type Tensor, traceTree } from "../core/mod.ts";
+import {
+  type Aval,
+  checkLimits,
+  type Compiled,
+  compileTraced,
+  type Device,
+  type DeviceArray,
+  type Executable,
+  type MapTree,
+  type Tensor,
+  traceTree,
+} from "../core/mod.ts";
 
 /** A function ready to run. */
 export interface Runner {
@@ -22,7 +33,9 @@ export async function runnerOf<A>(
   const traced = traceTree(f, avals);
   const isInput = new Set(traced.inputs.map((x) => x.path));
   const taken = traced.outputs.map((x) => x.path)
-    .filter((path) => isInput.has(path) && inPlace.some((prefix) => path === prefix || path.startsWith(`${prefix}.`)));
+    .filter((path) =>
+      isInput.has(path) && inPlace.some((prefix) => path === prefix || path.startsWith(`${prefix}.`))
+    );
   const compiled = compileTraced(traced, {
     maxSlots: device.capabilities.maxSlots,
     inPlace: taken.map((path) => ({ output: path, input: path })),

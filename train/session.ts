@@ -57,11 +57,20 @@ export interface SessionOptions {
 /** A model in training. */
 export interface Session {
   /** One optimiser step at these learning rates. Queued; the promise resolves when the numbers are back. */
-  readonly step: (batch: HostBatch, rates: { readonly plain: number; readonly orthogonal: number }) => Promise<StepMetrics>;
+  readonly step: (
+    batch: HostBatch,
+    rates: { readonly plain: number; readonly orthogonal: number },
+  ) => Promise<StepMetrics>;
   /** Mean loss per trained token over batches; 0 tokens give NaN. */
-  readonly evaluate: (batches: Iterable<HostBatch>) => Promise<{ readonly loss: number; readonly tokens: number }>;
+  readonly evaluate: (
+    batches: Iterable<HostBatch>,
+  ) => Promise<{ readonly loss: number; readonly tokens: number }>;
   /** Greedy continuations: at most `maxNew` ids after each prompt, ended by `end` (not included) or the length limit. */
-  readonly generate: (prompts: readonly (readonly number[])[], maxNew: number, end: number) => Promise<number[][]>;
+  readonly generate: (
+    prompts: readonly (readonly number[])[],
+    maxNew: number,
+    end: number,
+  ) => Promise<number[][]>;
   /** Logits f32[length, vocab] of one sequence. */
   readonly logits: (ids: readonly number[]) => Promise<Float32Array>;
   readonly lambdas: () => Promise<Lambdas>;
@@ -77,7 +86,10 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const { config, classes } = subject;
   const host = new Map(options.weights);
   const tables = rotaryTables(config, maxLength), tableAval = aval([maxLength, config.headDim]);
-  host.set("rotary.cos", { aval: tableAval, data: tables.cos }).set("rotary.sin", { aval: tableAval, data: tables.sin });
+  host.set("rotary.cos", { aval: tableAval, data: tables.cos }).set("rotary.sin", {
+    aval: tableAval,
+    data: tables.sin,
+  });
   const trainedNames = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
   const arrays = new Map<string, DeviceArray>();
   const stats = { compileSeconds: 0, temporaryBytes: 0 };
@@ -93,8 +105,12 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     runners.set(name, fresh);
     return fresh;
   };
-  const frozen = Object.fromEntries([...host].filter(([name]) => !trainedNames.has(name)).map(([name, t]) => [name, t.aval]));
-  for (const name of Object.keys(frozen)) arrays.set(`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval));
+  const frozen = Object.fromEntries(
+    [...host].filter(([name]) => !trainedNames.has(name)).map(([name, t]) => [name, t.aval]),
+  );
+  for (const name of Object.keys(frozen)) {
+    arrays.set(`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval));
+  }
 
   const params = Object.fromEntries(classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)])));
   await initialise(device, subject, host, options.seed, arrays);
@@ -117,9 +133,15 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   };
   const withBatch = ({ ids, labels, rows, length }: HostBatch): Map<string, DeviceArray> => {
     const at = aval([rows, length], "i32");
-    return new Map([...arrays, ["batch.ids", feed("ids", at, ids)], ["batch.labels", feed("labels", at, labels)]]);
+    return new Map([...arrays, ["batch.ids", feed("ids", at, ids)], [
+      "batch.labels",
+      feed("labels", at, labels),
+    ]]);
   };
-  const batchAvals = ({ rows, length }: HostBatch) => ({ ids: aval([rows, length], "i32"), labels: aval([rows, length], "i32") });
+  const batchAvals = ({ rows, length }: HostBatch) => ({
+    ids: aval([rows, length], "i32"),
+    labels: aval([rows, length], "i32"),
+  });
   let steps = 0;
 
   return {
@@ -133,33 +155,55 @@ export async function openSession(options: SessionOptions): Promise<Session> {
           ["params", "optimiser"],
         ));
       steps++;
-      const numbers = new Float32Array([rates.plain, rates.orthogonal, 1 / (1 - beta1 ** steps), 1 / (1 - beta2 ** steps)]);
+      const numbers = new Float32Array([
+        rates.plain,
+        rates.orthogonal,
+        1 / (1 - beta1 ** steps),
+        1 / (1 - beta2 ** steps),
+      ]);
       const out = run.run(withBatch(batch).set("rates", feed("rates", aval([4]), numbers)));
-      const read = async (name: string): Promise<number> => (await device.download(out.get(`metrics.${name}`)!))[0]!;
+      const read = async (name: string): Promise<number> =>
+        (await device.download(out.get(`metrics.${name}`)!))[0]!;
       const [loss, gradNorm] = await Promise.all([read("loss"), read("gradNorm")]);
       return { loss, gradNorm };
     },
     evaluate: async (batches) => {
       let total = 0, tokens = 0;
       for (const batch of batches) {
-        const run = await runner(`eval ${batch.rows} ${batch.length}`, () =>
-          runnerOf(device, ({ weights, params, batch }) => {
-            const model = bindModel(subject, weights, unpack(classes, params), rotaryOf(weights, batch.ids.shape[1]!));
-            return { ...lossOf(model, batch) };
-          }, { weights: frozen, params, batch: batchAvals(batch) }));
+        const run = await runner(
+          `eval ${batch.rows} ${batch.length}`,
+          () =>
+            runnerOf(device, ({ weights, params, batch }) => {
+              const model = bindModel(
+                subject,
+                weights,
+                unpack(classes, params),
+                rotaryOf(weights, batch.ids.shape[1]!),
+              );
+              return { ...lossOf(model, batch) };
+            }, { weights: frozen, params, batch: batchAvals(batch) }),
+        );
         const out = run.run(withBatch(batch));
-        const [sum, count] = await Promise.all(["sum", "count"].map((name) => device.download(out.get(name)!)));
+        const [sum, count] = await Promise.all(
+          ["sum", "count"].map((name) => device.download(out.get(name)!)),
+        );
         total += sum![0]!;
         tokens += count![0]!;
       }
       return { loss: total / tokens, tokens };
     },
-    generate: (prompts, maxNew, end) => generate({ device, subject, frozen, params, arrays, runner, maxLength, feed }, prompts, maxNew, end),
+    generate: (prompts, maxNew, end) =>
+      generate({ device, subject, frozen, params, arrays, runner, maxLength, feed }, prompts, maxNew, end),
     logits: async (ids) => {
       const at = aval([1, ids.length], "i32");
       const run = await runner(`logits ${ids.length}`, () =>
         runnerOf(device, ({ weights, params, ids }) => {
-          const model = bindModel(subject, weights, unpack(classes, params), rotaryOf(weights, ids.shape[1]!));
+          const model = bindModel(
+            subject,
+            weights,
+            unpack(classes, params),
+            rotaryOf(weights, ids.shape[1]!),
+          );
           return { logits: logits(model, hidden(model, ids)) };
         }, { weights: frozen, params, ids: at }));
       const out = run.run(new Map([...arrays, ["ids", feed("sequence", at, Int32Array.from(ids))]]));
@@ -167,12 +211,14 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     },
     lambdas: async () => {
       const all: Record<string, number[]> = {};
-      await Promise.all(classes.flatMap((c) =>
-        Array.from({ length: c.mixing?.branches ?? 0 }, async (_, b) => {
-          const values = await device.download(arrays.get(`optimiser.lambda_${c.key}_${b}`)!);
-          c.members.forEach((m, i) => ((all[m] ??= [])[b] = values[i]!));
-        })
-      ));
+      await Promise.all(
+        classes.flatMap((c) =>
+          Array.from({ length: c.mixing?.branches ?? 0 }, async (_, b) => {
+            const values = await device.download(arrays.get(`optimiser.lambda_${c.key}_${b}`)!);
+            c.members.forEach((m, i) => ((all[m] ??= [])[b] = values[i]!));
+          })
+        ),
+      );
       return all;
     },
     trained: () => download(device, classes, arrays),
@@ -192,16 +238,28 @@ async function initialise(
   const keys = new Uint32Array(members.length * KEY_STRIDE);
   members.forEach((_, i) => keys.set([...evaluate([foldIn(key(seed), i).bits])[0]!], i * KEY_STRIDE));
   const keysAval = aval([members.length, KEY_STRIDE], "u32");
-  const own = Object.fromEntries(classes.filter((c) => !c.fitted).flatMap((c) => c.members.map((m) => [m, host.get(m)!.aval])));
-  const run = await runnerOf(device, ({ weights, keys }) => ({ params: packAll(classes, initialParams(classes, weights, keys)) }), {
-    weights: own,
-    keys: keysAval,
-  });
-  const given = new Map(Object.keys(own).map((name) => [`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval)]));
+  const own = Object.fromEntries(
+    classes.filter((c) => !c.fitted).flatMap((c) => c.members.map((m) => [m, host.get(m)!.aval])),
+  );
+  const run = await runnerOf(
+    device,
+    ({ weights, keys }) => ({ params: packAll(classes, initialParams(classes, weights, keys)) }),
+    {
+      weights: own,
+      keys: keysAval,
+    },
+  );
+  const given = new Map(
+    Object.keys(own).map((
+      name,
+    ) => [`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval)]),
+  );
   given.set("keys", device.upload(keys, keysAval));
   // The executable owns these arrays: it lives as long as the device.
   for (const [path, array] of run.run(given)) arrays.set(path, array);
-  await Promise.all([...arrays].filter(([path]) => path.startsWith("params.")).slice(0, 1).map(([, a]) => device.download(a)));
+  await Promise.all(
+    [...arrays].filter(([path]) => path.startsWith("params.")).slice(0, 1).map(([, a]) => device.download(a)),
+  );
   for (const array of given.values()) device.free(array);
 }
 

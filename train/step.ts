@@ -1,11 +1,27 @@
 /** The training step, evaluation and initialisation as pure graphs. @module */
 import { fill, gradients, type Tensor } from "../core/mod.ts";
 import type { LinearMap } from "../adapters/mod.ts";
-import { add, cast, countTrained, crossEntropySum, div, linear, maximum, reshape, slice } from "../ops/mod.ts";
+import {
+  add,
+  cast,
+  countTrained,
+  crossEntropySum,
+  div,
+  linear,
+  maximum,
+  reshape,
+  slice,
+} from "../ops/mod.ts";
 import { packAll, type ShapeClass, unpack } from "./arena.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 import { hidden, type Llama, logits, type Rotary } from "./llama.ts";
-import { type Arenas, keepIfFinite, type Optimiser, type OptimiserState, type StepRates } from "./optimiser.ts";
+import {
+  type Arenas,
+  keepIfFinite,
+  type Optimiser,
+  type OptimiserState,
+  type StepRates,
+} from "./optimiser.ts";
 
 /** Frozen tensors by name. */
 export type Weights = Readonly<Record<string, Tensor>>;
@@ -51,7 +67,10 @@ export function rotaryOf(weights: Weights, t: number): Rotary {
 }
 
 /** Sum of the losses over trained positions, f32[], and their number, f32[]. */
-export function lossOf(model: Llama, { ids, labels }: Batch): { readonly sum: Tensor; readonly count: Tensor } {
+export function lossOf(
+  model: Llama,
+  { ids, labels }: Batch,
+): { readonly sum: Tensor; readonly count: Tensor } {
   const [rows, t] = ids.shape as [number, number];
   const flat = reshape(logits(model, hidden(model, ids)), [rows * t, model.config.vocabSize]);
   return crossEntropySum(flat, reshape(labels, [rows * t]));
@@ -78,7 +97,11 @@ export interface StepOutput {
  * One optimiser step: loss and gradients over `accumulate` equal parts of the batch, one after the other, then the
  * optimiser. The loss is the mean over all trained positions of the batch, however they are spread over the parts.
  */
-export function trainStep(subject: Subject, optimiser: Optimiser, accumulate: number): (x: StepInput) => StepOutput {
+export function trainStep(
+  subject: Subject,
+  optimiser: Optimiser,
+  accumulate: number,
+): (x: StepInput) => StepOutput {
   const { classes } = subject;
   return ({ weights, params, optimiser: state, batch, rates }) => {
     const members = unpack(classes, params);
@@ -104,7 +127,9 @@ export function trainStep(subject: Subject, optimiser: Optimiser, accumulate: nu
     const norm = result.metrics["gradNorm"]!;
     const kept = (fresh: Arenas, old: Arenas): Arenas =>
       Object.fromEntries(Object.entries(old).map(([key, x]) => [key, keepIfFinite(norm, fresh[key]!, x)]));
-    const moved = Object.fromEntries(Object.entries(params).map(([key, p]) => [key, add(p, result.updates[key]!)]));
+    const moved = Object.fromEntries(
+      Object.entries(params).map(([key, p]) => [key, add(p, result.updates[key]!)]),
+    );
     return {
       params: kept(moved, params),
       optimiser: kept(result.state, state),
@@ -118,7 +143,8 @@ function splitBatch({ ids, labels }: Batch, parts: number): Batch[] {
   if (rows % parts !== 0) throw new Error(`A batch of ${rows} rows cannot be cut into ${parts} equal parts.`);
   const size = rows / parts;
   return Array.from({ length: parts }, (_, i) => {
-    const cut = (x: Tensor): Tensor => parts === 1 ? x : slice(x, { start: [i * size, 0], stop: [(i + 1) * size, t] });
+    const cut = (x: Tensor): Tensor =>
+      parts === 1 ? x : slice(x, { start: [i * size, 0], stop: [(i + 1) * size, t] });
     return { ids: cut(ids), labels: cut(labels) };
   });
 }

@@ -34,7 +34,12 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
 
 /** An array in the memory of a CPU target; `address` is null after it was freed. */
 class CpuArray implements DeviceArray {
-  constructor(readonly aval: Aval, readonly device: CpuDevice, public address: number | null, readonly isOwned: boolean) {}
+  constructor(
+    readonly aval: Aval,
+    readonly device: CpuDevice,
+    public address: number | null,
+    readonly isOwned: boolean,
+  ) {}
 }
 
 class CpuDevice implements Device {
@@ -100,7 +105,12 @@ class CpuDevice implements Device {
   /** Kernels of the plan; those that are new are printed and assembled as one module. */
   async #place(plan: Plan): Promise<PlacedKernel[]> {
     const keys = plan.kernels.map(kernelKey);
-    const fresh = new Map(keys.map((key, i) => [key, plan.kernels[i]!]).filter(([key]) => !this.#kernels.has(key as string)) as [string, Plan["kernels"][number]][]);
+    const fresh = new Map(
+      keys.map((key, i) => [key, plan.kernels[i]!]).filter(([key]) => !this.#kernels.has(key as string)) as [
+        string,
+        Plan["kernels"][number],
+      ][],
+    );
     if (fresh.size > 0) {
       const { text, cuts } = printWat([...fresh.values()]);
       const first = this.#team.kernelCount;
@@ -126,7 +136,9 @@ class CpuDevice implements Device {
     const inputWords = (walk.table / 4) + walk.steps.length;
     const own = plan.outputs.map(({ aval, place }) => {
       const base = bases[place.buffer];
-      return base === null || base === undefined ? null : new CpuArray(aval, this, base + place.offset, false);
+      return base === null || base === undefined
+        ? null
+        : new CpuArray(aval, this, base + place.offset, false);
     });
     return (inputs) => {
       if (inputs.length !== plan.inputs.length) {
@@ -136,7 +148,9 @@ class CpuDevice implements Device {
       inputs.forEach((array, i) => {
         const expected = plan.inputs[i]!.aval;
         if (showAval(array.aval) !== showAval(expected)) {
-          throw new Error(`Input ${i} of the plan is ${showAval(expected)} and was given ${showAval(array.aval)}.`);
+          throw new Error(
+            `Input ${i} of the plan is ${showAval(expected)} and was given ${showAval(array.aval)}.`,
+          );
         }
         words[inputWords + i] = this.#address(array);
       });

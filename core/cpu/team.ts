@@ -1,6 +1,17 @@
 /** The threads of the CPU target: the caller's, which leads, and workers. @module */
 import { Worker } from "node:worker_threads";
-import { ARRIVED, CALL, type KernelFunction, MESSAGES, PHASE, PLAN, RUNS, SCRATCH, type Walk, Walker } from "./walk.ts";
+import {
+  ARRIVED,
+  CALL,
+  type KernelFunction,
+  MESSAGES,
+  PHASE,
+  PLAN,
+  RUNS,
+  SCRATCH,
+  type Walk,
+  Walker,
+} from "./walk.ts";
 import { importsOf, kernelsOf, type ThreadMessage, type ThreadStart } from "./worker.ts";
 
 /** Threads over one memory, all with the same kernels and plans. */

@@ -139,7 +139,9 @@ export class Walker {
     });
     const failed = Atomics.exchange(words, FAILED, 0);
     if (failed > 0) throw new StepError(failed - 1, null);
-    if (failure) throw new StepError((failure as { step: number }).step, (failure as { error: unknown }).error);
+    if (failure) {
+      throw new StepError((failure as { step: number }).step, (failure as { error: unknown }).error);
+    }
   }
 }
 
@@ -147,6 +149,9 @@ export class Walker {
 export class StepError extends Error {
   override readonly name = "StepError";
   constructor(readonly step: number, cause: unknown) {
-    super(`Step ${step} of the plan failed${cause === null ? " on a worker thread" : `: ${String(cause)}`}.`, { cause });
+    super(
+      `Step ${step} of the plan failed${cause === null ? " on a worker thread" : `: ${String(cause)}`}.`,
+      { cause },
+    );
   }
 }

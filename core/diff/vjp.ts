@@ -66,7 +66,9 @@ export function valueAndGrad(
   return (...xs) => {
     const value = f(...xs);
     if (value.shape.length > 0) {
-      throw new ShapeError(`Cannot take the gradient of ${showAval(value.aval)}: the function must return a scalar f32[].`);
+      throw new ShapeError(
+        `Cannot take the gradient of ${showAval(value.aval)}: the function must return a scalar f32[].`,
+      );
     }
     return { value, grads: gradients([value], [fill(1)], xs) };
   };

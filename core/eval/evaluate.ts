@@ -23,6 +23,9 @@ export function evaluateProgram(program: Program, inputs: readonly Float64Array[
 }
 
 /** Values of `outputs` in float64, given the numbers of the graph's inputs. */
-export function evaluate(outputs: readonly Tensor[], given: ReadonlyMap<Tensor, Float64Array> = new Map()): Float64Array[] {
+export function evaluate(
+  outputs: readonly Tensor[],
+  given: ReadonlyMap<Tensor, Float64Array> = new Map(),
+): Float64Array[] {
   return evaluateProgram(linearise([...given.keys()], outputs), [...given.values()]);
 }

@@ -19,8 +19,14 @@ const bool = (): ScalarType => "bool";
 const f32 = (): ScalarType => "f32";
 const u32 = (): ScalarType => "u32";
 const float = (f: (...args: number[]) => number): ScalarFn => ({ type: f32, eval: f });
-const compare = (f: (a: number, b: number) => boolean): ScalarFn => ({ type: bool, eval: (a, b) => f(a!, b!) ? 1 : 0 });
-const bits = (f: (a: number, b: number) => number): ScalarFn => ({ type: u32, eval: (a, b) => f(a!, b!) >>> 0 });
+const compare = (f: (a: number, b: number) => boolean): ScalarFn => ({
+  type: bool,
+  eval: (a, b) => f(a!, b!) ? 1 : 0,
+});
+const bits = (f: (a: number, b: number) => number): ScalarFn => ({
+  type: u32,
+  eval: (a, b) => f(a!, b!) >>> 0,
+});
 
 /** The closed set of scalar functions. `eval` is exact on integers and float64 on reals. */
 export const scalarFns = {
@@ -157,8 +163,12 @@ export function loadsOf(roots: readonly Expr[]): Extract<Expr, { kind: "load" }>
 export function varsOf(root: Expr): Set<string> {
   const names = new Set<string>();
   for (const e of nodesOf([root])) {
-    const indices = e.kind === "index" ? [e.ix] : e.kind === "load" ? [e.ix, ...e.valid.map((c) => c.ix)] : [];
-    for (const ix of indices) { for (const name of ixVars(ix, varsOf)) names.add(name); }
+    const indices = e.kind === "index"
+      ? [e.ix]
+      : e.kind === "load"
+      ? [e.ix, ...e.valid.map((c) => c.ix)]
+      : [];
+    for (const ix of indices) for (const name of ixVars(ix, varsOf)) names.add(name);
   }
   return names;
 }

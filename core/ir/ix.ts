@@ -115,7 +115,10 @@ function split(x: Ix, n: number): { q: Ix; g: number; big: Ix; small: Ix } | nul
     const cBig = Math.floor(c / g);
     const small = make(c - cBig * g, rest.filter((t) => t.coef % g !== 0));
     if (small.lo < 0 || small.hi >= g) continue;
-    const big = make(cBig, rest.filter((t) => t.coef % g === 0).map(({ coef, atom }) => ({ coef: coef / g, atom })));
+    const big = make(
+      cBig,
+      rest.filter((t) => t.coef % g === 0).map(({ coef, atom }) => ({ coef: coef / g, atom })),
+    );
     return { q, g, big, small };
   }
   return q.terms.length > 0 || carry !== 0 ? { q, g: 1, big: make(c, rest), small: ixConst(0) } : null;
@@ -134,7 +137,14 @@ export function ixDiv(x: Ix, n: number): Ix {
   const atom = x.terms.length === 1 && x.constant === 0 && x.terms[0]!.coef === 1 ? x.terms[0]!.atom : null;
   if (atom?.kind === "div") return ixDiv(atom.of, atom.by * n);
   if (atom?.kind === "mod" && atom.by % n === 0) return ixMod(ixDiv(atom.of, n), atom.by / n);
-  return single({ kind: "div", of: x, by: n, key: `${x.key}/${n}`, lo: Math.floor(x.lo / n), hi: Math.floor(x.hi / n) });
+  return single({
+    kind: "div",
+    of: x,
+    by: n,
+    key: `${x.key}/${n}`,
+    lo: Math.floor(x.lo / n),
+    hi: Math.floor(x.hi / n),
+  });
 }
 
 /** `x mod n`, in `0 ≤ · < n`, for `x ≥ 0`. */
@@ -147,7 +157,14 @@ export function ixMod(x: Ix, n: number): Ix {
   }
   const atom = x.terms.length === 1 && x.constant === 0 && x.terms[0]!.coef === 1 ? x.terms[0]!.atom : null;
   if (atom?.kind === "mod" && atom.by % n === 0) return ixMod(atom.of, n);
-  return single({ kind: "mod", of: x, by: n, key: `${x.key}%${n}`, lo: 0, hi: Math.min(n - 1, x.lo >= 0 ? x.hi : n - 1) });
+  return single({
+    kind: "mod",
+    of: x,
+    by: n,
+    key: `${x.key}%${n}`,
+    lo: 0,
+    hi: Math.min(n - 1, x.lo >= 0 ? x.hi : n - 1),
+  });
 }
 
 /** Replace loop variables by other indices; names that `by` does not have stay. */
@@ -166,7 +183,9 @@ export function ixSubstitute(x: Ix, by: ReadonlyMap<string, Ix>, value?: (of: Ex
           // The key of a read names its own index, which changes with the substitution.
           if (!value) return ixScale(single(atom), coef);
           const of = value(atom.of);
-          const suffix = of === atom.of ? atom.key : `${atom.key}'${[...by].map(([k, v]) => k + v.key).join()}`;
+          const suffix = of === atom.of
+            ? atom.key
+            : `${atom.key}'${[...by].map(([k, v]) => k + v.key).join()}`;
           return make(0, [{ coef, atom: { ...atom, of, key: suffix } }]);
         }
       }
@@ -197,7 +216,7 @@ export function ixVars(x: Ix, inside: (of: Expr) => Iterable<string> = () => [])
   for (const { atom } of x.terms) {
     if (atom.kind === "var") names.add(atom.name);
     else if (atom.kind === "value") { for (const n of inside(atom.of)) names.add(n); }
-    else { for (const n of ixVars(atom.of, inside)) names.add(n); }
+    else for (const n of ixVars(atom.of, inside)) names.add(n);
   }
   return names;
 }

@@ -49,7 +49,9 @@ export function linearise(inputs: readonly Tensor[], outputs: readonly Tensor[])
   for (const t of inputs) add(t, []);
   for (const t of [...needed].sort((a, b) => a.order - b.order)) {
     if (place.has(t)) continue;
-    if (!t.rules) throw new Error(`The program uses an input that it was not given: ${t.params || showAval(t.aval)}.`);
+    if (!t.rules) {
+      throw new Error(`The program uses an input that it was not given: ${t.params || showAval(t.aval)}.`);
+    }
     add(t, usedInputs(t).map((x) => place.get(x)!));
   }
   const at = (t: Tensor): number => place.get(t)!;
@@ -64,7 +66,11 @@ function usedInputs(t: Tensor): readonly Tensor[] {
 /** One line a node: `%3 f32[4,8] = add %1 %2`. */
 export function showProgram({ nodes, outputs }: Program): string {
   const lines = nodes.map((n) =>
-    `%${n.id} ${showAval(n.aval)} = ${[n.op + (n.params ? (n.rules ? n.params : `:${n.params}`) : ""), ...n.inputs.map((i) => `%${i}`)].join(" ")}`
+    `%${n.id} ${showAval(n.aval)} = ${
+      [n.op + (n.params ? (n.rules ? n.params : `:${n.params}`) : ""), ...n.inputs.map((i) => `%${i}`)].join(
+        " ",
+      )
+    }`
   );
   return [...lines, `return ${outputs.map((i) => `%${i}`).join(" ")}`].join("\n");
 }

@@ -46,7 +46,13 @@ export type Op<I extends readonly Tensor[], P> = (params: P) => (...xs: I) => Te
 
 let created = 0;
 
-function node(op: string, params: string, inputs: readonly Tensor[], at: Aval, rules: NodeRules | null): Tensor {
+function node(
+  op: string,
+  params: string,
+  inputs: readonly Tensor[],
+  at: Aval,
+  rules: NodeRules | null,
+): Tensor {
   return { op, params, inputs, aval: at, shape: at.shape, dtype: at.dtype, rules, order: created++ };
 }
 
@@ -90,12 +96,15 @@ export function input(at: Aval, name = ""): Tensor {
   return node("input", name, [], at, null);
 }
 
-const filled = primitive<[], { value: number; shape: Shape; dtype: DType }>("fill", ({ value, shape, dtype }) => ({
-  shape: () => aval(shape, dtype),
-  reference: (_xs, _avals, out) => new Float64Array(out.shape.reduce((n, d) => n * d, 1)).fill(value),
-  vjp: () => [],
-  lower: { kind: "elementwise", expr: () => constant(value, scalarType(dtype)) },
-}));
+const filled = primitive<[], { value: number; shape: Shape; dtype: DType }>(
+  "fill",
+  ({ value, shape, dtype }) => ({
+    shape: () => aval(shape, dtype),
+    reference: (_xs, _avals, out) => new Float64Array(out.shape.reduce((n, d) => n * d, 1)).fill(value),
+    vjp: () => [],
+    lower: { kind: "elementwise", expr: () => constant(value, scalarType(dtype)) },
+  }),
+);
 
 /** A tensor with `value` everywhere; costs nothing. */
 export function fill(value: number, shape: Shape = [], dtype: DType = "f32"): Tensor {

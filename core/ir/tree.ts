@@ -7,12 +7,18 @@ export type Tree<L> = L | readonly Tree<L>[] | { readonly [key: string]: Tree<L>
 export type MapTree<T, From, To> = T extends From ? To : { readonly [K in keyof T]: MapTree<T[K], From, To> };
 
 /** Leaves of a tree with their paths (keys joined by "."), in the order of the keys. */
-export function leaves<L>(tree: Tree<L>, isLeaf: (x: unknown) => x is L, path = ""): { path: string; leaf: L }[] {
+export function leaves<L>(
+  tree: Tree<L>,
+  isLeaf: (x: unknown) => x is L,
+  path = "",
+): { path: string; leaf: L }[] {
   if (isLeaf(tree)) return [{ path, leaf: tree }];
   if (tree === null || typeof tree !== "object") {
     throw new TypeError(`A tree holds records, arrays and leaves; found ${String(tree)} at "${path}".`);
   }
-  return Object.entries(tree).flatMap(([key, child]) => leaves(child as Tree<L>, isLeaf, path ? `${path}.${key}` : key));
+  return Object.entries(tree).flatMap(([key, child]) =>
+    leaves(child as Tree<L>, isLeaf, path ? `${path}.${key}` : key)
+  );
 }
 
 /** Rebuild a tree with `f` applied to each leaf and its path. */

@@ -34,7 +34,9 @@ export function affine(e: Expr): Affine | null {
  * Split `value` at the smallest subexpression through which all its accumulators enter: `inner`, and `value` as a
  * function of it.
  */
-export function splitAtAccumulators(value: Expr): { readonly inner: Expr; readonly outer: (inner: Expr) => Expr } {
+export function splitAtAccumulators(
+  value: Expr,
+): { readonly inner: Expr; readonly outer: (inner: Expr) => Expr } {
   for (const inner of nodesOf([value])) {
     if (!hasAcc(inner)) continue;
     const hole = constant(Number.NaN);

@@ -72,7 +72,12 @@ function row(ctx: Context, puller: Puller, node: Node, vars: readonly Var[], val
     (rows < FEW_ROWS && length > LONG_ROW)
   );
   if (misfits.length > 0) throw new Materialise(misfits.map((r) => aboveMisfit(ctx, puller, r)));
-  const reduces: Reduce[] = puller.ordered().map(({ id, inner, combine, value }) => ({ id, inner, combine, value }));
+  const reduces: Reduce[] = puller.ordered().map(({ id, inner, combine, value }) => ({
+    id,
+    inner,
+    combine,
+    value,
+  }));
   // With a single element behind each row, it is the row's own result.
   if (length === 1) return { form: "row", outer: vars, reduces, rowStores: [store], inner: [], stores: [] };
   return { form: "row", outer, reduces, rowStores: [], inner, stores: [store] };
@@ -100,9 +105,14 @@ function contract(ctx: Context, puller: Puller, node: Node, vars: readonly Var[]
   if (unlike.length > 0) throw new Materialise(unlike);
   const batch = vars.slice(0, host.batch), rowVars = vars.slice(host.batch, host.batch + host.row);
   const col = vars.slice(host.batch + host.row);
-  const terms = ids.map((id, i) => term(ctx, puller, id, i, { batch, row: rowVars, col }, form.coefs.get(CONTRACT + id) ?? null));
+  const terms = ids.map((id, i) =>
+    term(ctx, puller, id, i, { batch, row: rowVars, col }, form.coefs.get(CONTRACT + id) ?? null)
+  );
   if (puller.reduces.length > 0 || puller.contracts.size > ids.length) {
-    throw new Materialise([...puller.reduces.map((r) => r.node), ...[...puller.contracts].filter((id) => !ids.includes(id))]);
+    throw new Materialise([
+      ...puller.reduces.map((r) => r.node),
+      ...[...puller.contracts].filter((id) => !ids.includes(id)),
+    ]);
   }
   const acc: Expr = { kind: "acc", type: "f32", id: 0 };
   const result = outer(form.rest ? call("add", acc, form.rest) : acc);
@@ -115,7 +125,10 @@ function axisCounts(program: Program, id: number): { batch: number; row: number 
   const lower = rules!.lower;
   if (lower.kind !== "contract") throw new Error("not a contraction");
   const [batch] = lower.batch, [inner] = lower.inner;
-  return { batch: batch.length, row: program.nodes[inputs[0]!]!.aval.shape.length - batch.length - inner.length };
+  return {
+    batch: batch.length,
+    row: program.nodes[inputs[0]!]!.aval.shape.length - batch.length - inner.length,
+  };
 }
 
 interface Roles {
@@ -124,7 +137,14 @@ interface Roles {
   readonly col: readonly Var[];
 }
 
-function term(ctx: Context, puller: Puller, id: number, place: number, roles: Roles, coef: Expr | null): Term {
+function term(
+  ctx: Context,
+  puller: Puller,
+  id: number,
+  place: number,
+  roles: Roles,
+  coef: Expr | null,
+): Term {
   const { rules, inputs } = ctx.program.nodes[id]!;
   const lower = rules!.lower;
   if (lower.kind !== "contract") throw new Error("not a contraction");

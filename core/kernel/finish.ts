@@ -17,7 +17,12 @@ export interface Use {
  * Number the slots: what is read in order of appearance, then what is written. `inPlace` maps a written value to an
  * input whose memory it takes over; it must satisfy {@linkcode canUpdate}.
  */
-export function finish(program: Program, draft: Draft, bindings: Bindings, inPlace: ReadonlyMap<number, number>): Use {
+export function finish(
+  program: Program,
+  draft: Draft,
+  bindings: Bindings,
+  inPlace: ReadonlyMap<number, number>,
+): Use {
   const reads = readSlots(draft.body), writes = [...new Set(writeSlots(draft.body))];
   const number = new Map<number, number>();
   const slots: Slot[] = [];
@@ -39,7 +44,11 @@ export function finish(program: Program, draft: Draft, bindings: Bindings, inPla
     if (shared === undefined) add(slot, "write");
     else number.set(slot, shared);
   }
-  return { kernel: { name: nameOf(program, draft), slots, body: renumber(draft.body, number) }, bound, writes: draft.writes };
+  return {
+    kernel: { name: nameOf(program, draft), slots, body: renumber(draft.body, number) },
+    bound,
+    writes: draft.writes,
+  };
 }
 
 /** Whether a draft reads input `from` only where it writes `to`, so that `to` can take its place in memory. */
@@ -80,7 +89,12 @@ function renumber(body: Form, number: ReadonlyMap<number, number>): Form {
         stores: body.stores.map(store),
       };
     case "stages":
-      return { ...body, coefficients: number.get(body.coefficients)!, x: expr(body.x), stores: body.stores.map(store) };
+      return {
+        ...body,
+        coefficients: number.get(body.coefficients)!,
+        x: expr(body.x),
+        stores: body.stores.map(store),
+      };
     case "stagesGrad":
       return {
         ...body,
@@ -98,7 +112,9 @@ function renumber(body: Form, number: ReadonlyMap<number, number>): Form {
 
 /** The form and up to four of the ops inside, newest last. */
 function nameOf(program: Program, draft: Draft): string {
-  const ops = [...new Set([...draft.inlined, ...draft.writes])].sort((a, b) => a - b).map((id) => program.nodes[id]!)
+  const ops = [...new Set([...draft.inlined, ...draft.writes])].sort((a, b) => a - b).map((id) =>
+    program.nodes[id]!
+  )
     .filter((n) => n.rules && n.rules.lower.kind !== "view" && n.op !== "fill").map((n) => n.op);
   const distinct = [...new Set(ops)].filter((op) => op !== draft.body.form);
   return [draft.body.form, ...distinct.slice(-4)].join("_");

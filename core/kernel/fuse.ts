@@ -57,7 +57,9 @@ export function fuse(program: Program, limits: FuseLimits): Fused {
       } catch (reason) {
         if (!(reason instanceof Materialise)) throw reason;
         const fresh = reason.nodes.filter((n) => !stored.has(n));
-        if (fresh.length === 0) throw new Error(`Fusion is stuck at %${id} ${program.nodes[id]!.op}.`, { cause: reason });
+        if (fresh.length === 0) {
+          throw new Error(`Fusion is stuck at %${id} ${program.nodes[id]!.op}.`, { cause: reason });
+        }
         store(fresh);
       }
     }
@@ -128,7 +130,11 @@ function relief(program: Program, draft: Draft, bindings: Bindings, limits: Fuse
   const [best] = candidates;
   if (!best) {
     const names = loadsOf(valuesOf(draft.body)).map((l) => `%${bindings.at(l.slot).node}`);
-    throw new Error(`A kernel needs more than ${limits.maxSlots} buffers and cannot be cut: it reads ${[...new Set(names)].join(" ")}.`);
+    throw new Error(
+      `A kernel needs more than ${limits.maxSlots} buffers and cannot be cut: it reads ${
+        [...new Set(names)].join(" ")
+      }.`,
+    );
   }
   return best.id;
 }

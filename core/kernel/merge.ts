@@ -19,7 +19,9 @@ class Graph {
 
   #enter(d: Draft): void {
     for (const id of d.writes) this.writer.set(id, d);
-    for (const id of this.bindings.reads(d.body)) this.readers.set(id, (this.readers.get(id) ?? new Set()).add(d));
+    for (const id of this.bindings.reads(d.body)) {
+      this.readers.set(id, (this.readers.get(id) ?? new Set()).add(d));
+    }
   }
 
   replace(old: readonly Draft[], fresh: Draft): void {
@@ -58,7 +60,12 @@ class Graph {
 }
 
 /** Merge what belongs together, then drop stores that nobody reads. */
-export function merge(program: Program, drafts: readonly Draft[], bindings: Bindings, limits: FuseLimits): Draft[] {
+export function merge(
+  program: Program,
+  drafts: readonly Draft[],
+  bindings: Bindings,
+  limits: FuseLimits,
+): Draft[] {
   const graph = new Graph(program, bindings, drafts);
   for (const map of [...graph.drafts].filter(isMap)) {
     let current = map;
@@ -83,8 +90,12 @@ function isMap(d: Draft): boolean {
 function partners(graph: Graph, map: Draft): Draft[] {
   const writers = [...new Set(graph.sources(map))].sort((a, b) => b.writes.at(-1)! - a.writes.at(-1)!);
   const full = fullLoads(map.body);
-  const siblings = [...full.values()].flatMap((l) => [...(graph.readers.get(graph.bindings.at(l.slot).node) ?? [])])
-    .filter((d) => d !== map && isMap(d) && !writers.includes(d) && [...full.keys()].some((k) => fullLoads(d.body).has(k)));
+  const siblings = [...full.values()].flatMap((
+    l,
+  ) => [...(graph.readers.get(graph.bindings.at(l.slot).node) ?? [])])
+    .filter((d) =>
+      d !== map && isMap(d) && !writers.includes(d) && [...full.keys()].some((k) => fullLoads(d.body).has(k))
+    );
   return [...writers, ...new Set(siblings)];
 }
 
@@ -105,7 +116,9 @@ function fullLoads(body: Form): Map<string, Load> {
 /** `map` computed inside `host`: null where their elements do not correspond or a third kernel stands between. */
 function join(graph: Graph, host: Draft, map: Draft): Draft | null {
   const shape = (d: Draft): readonly number[] => graph.program.nodes[d.writes[0]!]!.aval.shape;
-  if (!sameShape(shape(host), shape(map)) || !graph.drafts.includes(host) || !graph.drafts.includes(map)) return null;
+  if (!sameShape(shape(host), shape(map)) || !graph.drafts.includes(host) || !graph.drafts.includes(map)) {
+    return null;
+  }
   const feeds = [...graph.bindings.reads(host.body)].some((id) => map.writes.includes(id));
   if (feeds) return isMap(host) ? join(graph, map, host) : null;
   const hostStores = storesOf(host.body);
@@ -117,7 +130,9 @@ function join(graph: Graph, host: Draft, map: Draft): Draft | null {
     const store = e.kind === "load" ? bySlot.get(e.slot) : undefined;
     if (e.kind !== "load" || !store) {
       // Another part of the host's result, or an index read from it, is not at hand inside the host.
-      if (e.kind === "load" && loadsOf([e]).some((l) => host.writes.includes(graph.bindings.at(l.slot).node))) fits = false;
+      if (
+        e.kind === "load" && loadsOf([e]).some((l) => host.writes.includes(graph.bindings.at(l.slot).node))
+      ) fits = false;
       return e;
     }
     if (e.ix.key !== store.ix.key || e.valid.length > 0) fits = false;
@@ -159,7 +174,9 @@ function withStores(body: Form, stores: readonly Store[]): Form {
 /** Drop stores, and whole kernels, of values that no kernel reads and no one asked for. */
 function prune(graph: Graph): Draft[] {
   const asked = new Set(graph.program.outputs);
-  for (const { rules, inputs } of graph.program.nodes) if (rules?.lower.kind === "pack") inputs.forEach((i) => asked.add(i));
+  for (const { rules, inputs } of graph.program.nodes) {
+    if (rules?.lower.kind === "pack") inputs.forEach((i) => asked.add(i));
+  }
   let drafts = graph.drafts;
   for (;;) {
     const read = new Set(drafts.flatMap((d) => [...graph.bindings.reads(d.body)]));

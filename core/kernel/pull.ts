@@ -82,7 +82,9 @@ export class Puller {
     const rank = this.program.nodes[indices]!.aval.shape.length;
     const row = this.pull(indices, index.slice(0, rank), valid);
     const rows = this.program.nodes[table]!.aval.shape[0]!;
-    const key = row.kind === "load" ? `s${row.slot}[${row.ix.key}]` : `v${indices}[${indexKey(index.slice(0, rank))}]`;
+    const key = row.kind === "load"
+      ? `s${row.slot}[${row.ix.key}]`
+      : `v${indices}[${indexKey(index.slice(0, rank))}]`;
     return this.pull(table, [ixValue(row, rows, key), ...index.slice(rank)], valid);
   }
 
@@ -102,9 +104,13 @@ export class Puller {
       rest = ixDiv(rest, shape[axis]!);
     }
     let kept = 0;
-    for (let axis = 0; axis < shape.length; axis++) if (!lower.axes.includes(axis)) full[axis] = index[kept++]!;
+    for (let axis = 0; axis < shape.length; axis++) {
+      if (!lower.axes.includes(axis)) full[axis] = index[kept++]!;
+    }
     const dependsOn = new Set(index.flatMap((ix) => [...ixVars(ix, varsOf)]));
-    const slot = this.reduces.push({ id, node: node.id, inner, combine: lower.combine, value: constant(0), dependsOn }) - 1;
+    const slot =
+      this.reduces.push({ id, node: node.id, inner, combine: lower.combine, value: constant(0), dependsOn }) -
+      1;
     const value = this.pull(node.inputs[0]!, full);
     this.reduces[slot] = { ...this.reduces[slot]!, value };
     return { kind: "acc", type: scalarType(node.aval.dtype), id };
@@ -133,7 +139,11 @@ export function indexKey(index: readonly Ix[]): string {
 /** `value` where all conditions hold, else 0. */
 function guarded(value: Expr, valid: readonly Cond[]): Expr {
   const holds = valid.map(({ ix, lo, hi }) =>
-    call("and", call("le", constant(lo, "i32"), indexValue(ix)), call("lt", indexValue(ix), constant(hi, "i32")))
+    call(
+      "and",
+      call("le", constant(lo, "i32"), indexValue(ix)),
+      call("lt", indexValue(ix), constant(hi, "i32")),
+    )
   );
   return call("select", holds.reduce((a, b) => call("and", a, b)), value, constant(0, value.type));
 }
@@ -142,4 +152,3 @@ function guarded(value: Expr, valid: readonly Cond[]): Expr {
 export function axisVars(shape: readonly number[], name: string): Var[] {
   return shape.map((extent, i) => ({ name: `${name}${i}`, extent }));
 }
-

@@ -44,13 +44,20 @@ export function initiallyStored(program: Program): Set<number> {
 }
 
 /** The last of the elementwise ops that follow a contraction one by one, each the only user of the one before. */
-function epilogueEnd(from: Node, nodes: readonly Node[], users: readonly number[][], outputs: ReadonlySet<number>): number {
+function epilogueEnd(
+  from: Node,
+  nodes: readonly Node[],
+  users: readonly number[][],
+  outputs: ReadonlySet<number>,
+): number {
   let end = from;
   for (;;) {
     const [next, more] = users[end.id]!;
     if (next === undefined || more !== undefined || outputs.has(end.id)) return end.id;
     const user = nodes[next]!;
-    if (user.rules?.lower.kind !== "elementwise" || !sameShape(user.aval.shape, from.aval.shape)) return end.id;
+    if (user.rules?.lower.kind !== "elementwise" || !sameShape(user.aval.shape, from.aval.shape)) {
+      return end.id;
+    }
     end = user;
   }
 }

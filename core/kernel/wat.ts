@@ -31,10 +31,19 @@ export function printWat(kernels: readonly Kernel[]): WatModule {
     const fn = new WatFunction();
     const cut = printForm(kernel.body, new Values(fn, kernel.slots));
     for (const name of fn.calls) calls.add(name);
-    const params = ["begin", "end", "scratch", ...kernel.slots.map((_, s) => `s${s}`)].map((p) => `(param $${p} i32)`);
+    const params = ["begin", "end", "scratch", ...kernel.slots.map((_, s) => `s${s}`)].map((p) =>
+      `(param $${p} i32)`
+    );
     return { cut, text: fn.text(`(export "k${i}") ${params.join(" ")}`) };
   });
-  const text = ["(module", MEMORY_IMPORT, sharedImports(calls), mathFunctions(calls), ...printed.map((p) => p.text), ")"];
+  const text = [
+    "(module",
+    MEMORY_IMPORT,
+    sharedImports(calls),
+    mathFunctions(calls),
+    ...printed.map((p) => p.text),
+    ")",
+  ];
   return { text: text.join("\n"), cuts: printed.map((p) => p.cut) };
 }
 

@@ -103,7 +103,9 @@ export class WatFunction {
 
   /** Text that reads the loop variable `name`. */
   variable(name: string): string {
-    if (!this.#levels.has(name)) throw new Error(`The loop variable ${name} is not open here: a kernel uses it outside its form.`);
+    if (!this.#levels.has(name)) {
+      throw new Error(`The loop variable ${name} is not open here: a kernel uses it outside its form.`);
+    }
     return get(`$v.${name}`);
   }
 
@@ -144,7 +146,7 @@ export class WatFunction {
       `(br_if ${label} (i32.lt_u (local.tee ${local} (i32.add ${get(local)} ${i32(step)})) ${to})))`,
     ];
     this.line(`(local.set ${local} ${from})`);
-    if (sure) for (const l of loop) this.line(l);
+    if (sure) { for (const l of loop) this.line(l); }
     else for (const l of [`(if (i32.lt_u ${get(local)} ${to}) (then`, ...loop, "))"]) this.line(l);
   }
 

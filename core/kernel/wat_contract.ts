@@ -51,13 +51,20 @@ export function printContract(form: ContractForm, values: Values): Cut {
 
 /** Few rows or columns: each result is a sum of its own. */
 function asRows({ batch, row, col, terms, stores }: ContractForm): RowForm {
-  const total = terms.map((_, id): Expr => ({ kind: "acc", type: "f32", id })).reduce((a, b) => call("add", a, b));
+  const total = terms.map((_, id): Expr => ({ kind: "acc", type: "f32", id })).reduce((a, b) =>
+    call("add", a, b)
+  );
   const memo = new Map<Expr, Expr>();
   const summed = (e: Expr): Expr => mapExpr(e, (leaf) => (leaf.kind === "acc" ? total : leaf), memo);
   return {
     form: "row",
     outer: [...batch, ...row, ...col],
-    reduces: terms.map(({ inner, left, right }, id) => ({ id, combine: "add", inner, value: call("mul", left, right) })),
+    reduces: terms.map(({ inner, left, right }, id) => ({
+      id,
+      combine: "add",
+      inner,
+      value: call("mul", left, right),
+    })),
     rowStores: stores.map((s) => ({ ...s, value: summed(s.value) })),
     inner: [],
     stores: [],
@@ -110,7 +117,9 @@ function leftOf(left: Expr, r: Var, k: Var, isF32: (slot: number) => boolean): L
   const isPlain = isF32(left.slot) && left.type === "f32" && left.valid.length === 0;
   const stride = sweep === "sweepByRows" ? rowStride : innerStride;
   const unit = sweep === "sweepByRows" ? innerStride : rowStride;
-  return isPlain && unit === 1 && stride !== null ? { kind: "direct", sweep, stride } : { kind: "packed", sweep };
+  return isPlain && unit === 1 && stride !== null
+    ? { kind: "direct", sweep, stride }
+    : { kind: "packed", sweep };
 }
 
 function printBlocks(flat: Flat, values: Values): Cut {
@@ -137,30 +146,48 @@ function printBlocks(flat: Flat, values: Values): Cut {
     const colRange = part(values, `(i32.rem_u ${unit} ${i32(colBlocks)})`, block.cols, c.extent);
     const rows = { v: r, range: rowRange }, cols = { v: c, range: colRange };
     const rowCount = fn.keep("i32", `(i32.sub ${rowRange.to} ${rowRange.from})`);
-    const panels = fn.keep("i32", `(i32.shr_u (i32.add (i32.sub ${colRange.to} ${colRange.from}) ${i32(7)}) ${i32(3)})`);
+    const panels = fn.keep(
+      "i32",
+      `(i32.shr_u (i32.add (i32.sub ${colRange.to} ${colRange.from}) ${i32(7)}) ${i32(3)})`,
+    );
     fn.define("row'.from", rowRange.from);
     terms.forEach(({ k, left: leftValue, right: rightValue }, t) => {
       const from: Var = { name: `${k.name}.from`, extent: k.extent };
-      fn.loop(from.name, i32(0), i32(k.extent), () => {
-        const begin = fn.variable(from.name);
-        const end = fn.keep("i32", smaller(`(i32.add ${begin} ${i32(depth(k))})`, i32(k.extent)));
-        const inner = { v: k, range: { from: begin, to: end } };
-        packPanels(values, rightValue, cols, inner, right, panelBytes);
-        const how = lefts[t]!, byRows = how.sweep === "sweepByRows";
-        let at = left, stride = byRows ? 4 * depth(k) + 64 : 4 * block.rows + 64;
-        if (how.kind === "direct" && leftValue.kind === "load") {
-          const start = new Map([[r.name, ixVar({ name: "row'.from", extent: r.extent })], [k.name, ixVar(from)]]);
-          at = values.address(leftValue.slot, ixSubstitute(leftValue.ix, start, (of) => new Renaming(start).expr(of)));
-          stride = 4 * how.stride;
-        } else if (byRows) packMatrix(values, leftValue, rows, inner, left, stride);
-        else packMatrix(values, leftValue, inner, rows, left, stride);
-        fn.calls.add(how.sweep);
-        const isFirst = t === 0 ? `(i32.eqz ${begin})` : i32(0);
-        fn.line(
-          `(call $${how.sweep} ${at} ${i32(stride)} ${right} ${i32(panelBytes)} ${result} ${i32(4 * block.cols)} ` +
-            `(i32.sub ${end} ${begin}) ${rowCount} ${panels} ${isFirst})`,
-        );
-      }, depth(k), true);
+      fn.loop(
+        from.name,
+        i32(0),
+        i32(k.extent),
+        () => {
+          const begin = fn.variable(from.name);
+          const end = fn.keep("i32", smaller(`(i32.add ${begin} ${i32(depth(k))})`, i32(k.extent)));
+          const inner = { v: k, range: { from: begin, to: end } };
+          packPanels(values, rightValue, cols, inner, right, panelBytes);
+          const how = lefts[t]!, byRows = how.sweep === "sweepByRows";
+          let at = left, stride = byRows ? 4 * depth(k) + 64 : 4 * block.rows + 64;
+          if (how.kind === "direct" && leftValue.kind === "load") {
+            const start = new Map([[r.name, ixVar({ name: "row'.from", extent: r.extent })], [
+              k.name,
+              ixVar(from),
+            ]]);
+            at = values.address(
+              leftValue.slot,
+              ixSubstitute(leftValue.ix, start, (of) => new Renaming(start).expr(of)),
+            );
+            stride = 4 * how.stride;
+          } else if (byRows) packMatrix(values, leftValue, rows, inner, left, stride);
+          else packMatrix(values, leftValue, inner, rows, left, stride);
+          fn.calls.add(how.sweep);
+          const isFirst = t === 0 ? `(i32.eqz ${begin})` : i32(0);
+          fn.line(
+            `(call $${how.sweep} ${at} ${i32(stride)} ${right} ${i32(panelBytes)} ${result} ${
+              i32(4 * block.cols)
+            } ` +
+              `(i32.sub ${end} ${begin}) ${rowCount} ${panels} ${isFirst})`,
+          );
+        },
+        depth(k),
+        true,
+      );
     });
     printStores(values, stores, r, c, rowRange, colRange, result, block.cols);
   });

@@ -3,7 +3,7 @@
  * Equal subexpressions are computed once, at the outermost loop where they are known. @module
  */
 import { bytesOf } from "../ir/aval.ts";
-import { type Expr, scalarType, type ScalarType, substitute } from "../ir/expr.ts";
+import { type Expr, type ScalarType, scalarType, substitute } from "../ir/expr.ts";
 import { type Atom, type Cond, type Ix, ixAdd, ixConst, ixScale, ixSubstitute } from "../ir/ix.ts";
 import type { Slot, Store } from "./kernel.ts";
 import { get, i32, i32x4, sum, times, type WatFunction } from "./wat_code.ts";
@@ -74,10 +74,18 @@ export class Values {
     if (e.kind === "index") return this.at(e.ix);
     if (e.kind === "call") {
       const args = e.args.map((a) => this.scalar(a));
-      return scalarOperation({ fn: e.fn, type: e.type, types: e.args.map((a) => a.type), args }, this.fn.calls);
+      return scalarOperation(
+        { fn: e.fn, type: e.type, types: e.args.map((a) => a.type), args },
+        this.fn.calls,
+      );
     }
     const slot = this.#slot(e.slot);
-    const value = this.#convert(loadOne(slot.dtype, this.#address(e.slot, e.ix), this.fn.calls), slot, e.type, false);
+    const value = this.#convert(
+      loadOne(slot.dtype, this.#address(e.slot, e.ix), this.fn.calls),
+      slot,
+      e.type,
+      false,
+    );
     const valid = e.valid.filter(isOpen).map((c) => this.#holds(c));
     if (valid.length === 0) return value;
     const all = valid.reduce((a, b) => `(i32.and ${a} ${b})`);
@@ -90,7 +98,9 @@ export class Values {
     const vars = this.#vars(e);
     if (!lane || !vars.has(lane.name)) {
       const code = splat(this.scalar(e), e.type);
-      return code.startsWith("(v128.const") ? code : this.fn.bind(`p${code}`, this.#levelOf(vars), "v128", code);
+      return code.startsWith("(v128.const")
+        ? code
+        : this.fn.bind(`p${code}`, this.#levelOf(vars), "v128", code);
     }
     if (e.kind === "acc") return this.#accumulator(e.id).code;
     const key = `v${this.#id(e)}@${lane.base.key}`;
@@ -151,10 +161,14 @@ export class Values {
     const values = stores.map((s) => this.#converted(s, lanes));
     stores.forEach((s, i) => {
       const slot = this.#slot(s.slot);
-      if (!lanes) return this.fn.line(storeOne(slot.dtype, this.#address(s.slot, s.ix), values[i]!, this.fn.calls));
+      if (!lanes) {
+        return this.fn.line(storeOne(slot.dtype, this.#address(s.slot, s.ix), values[i]!, this.fn.calls));
+      }
       const places = this.#spread(s.ix);
       const step = steady(places);
-      const addresses = step === 1 ? [this.#address(s.slot, places[0])] : places.map((ix) => this.#address(s.slot, ix));
+      const addresses = step === 1
+        ? [this.#address(s.slot, places[0])]
+        : places.map((ix) => this.#address(s.slot, ix));
       const bits = this.fn.keep("v128", narrow(slot.dtype, values[i]!, this.fn.calls));
       for (const line of storeLanes(slot.dtype, addresses, bits)) this.fn.line(line);
     });
@@ -245,8 +259,11 @@ export class Values {
   #spread(ix: Ix): readonly [Ix, Ix, Ix, Ix] {
     const lane = this.#lane!;
     const at = (l: number): Ix =>
-      ixSubstitute(ix, this.#lanePlace(lane, l), (of) =>
-        this.#vars(of).has(lane.name) ? substitute(of, this.#lanePlace(lane, l)) : of);
+      ixSubstitute(
+        ix,
+        this.#lanePlace(lane, l),
+        (of) => this.#vars(of).has(lane.name) ? substitute(of, this.#lanePlace(lane, l)) : of,
+      );
     return [at(0), at(1), at(2), at(3)];
   }
 
@@ -326,7 +343,8 @@ function sameInLanes(lanes: readonly [Ix, Ix, Ix, Ix], { lo, hi }: Cond): boolea
   if (step === 0) return true;
   const by4 = (n: number): boolean => n % 4 === 0;
   const [first] = lanes;
-  return step === 1 && first.terms.every((t) => by4(t.coef)) && by4(lo - first.constant) && by4(hi - first.constant);
+  return step === 1 && first.terms.every((t) => by4(t.coef)) && by4(lo - first.constant) &&
+    by4(hi - first.constant);
 }
 
 function convert(code: string, from: ScalarType, to: ScalarType, lanes: boolean, calls: Set<string>): string {

@@ -46,7 +46,10 @@ export function flatten(vars: readonly Var[], name: string): { v: Var; places: M
 }
 
 /** Join neighbouring variables where no index becomes more complicated by it. */
-export function merge(vars: readonly Var[], indices: readonly Ix[]): { vars: Var[]; places: Map<string, Ix> } {
+export function merge(
+  vars: readonly Var[],
+  indices: readonly Ix[],
+): { vars: Var[]; places: Map<string, Ix> } {
   const merged: Var[] = vars.filter((v) => v.extent !== 1);
   const places = new Map(vars.filter((v) => v.extent === 1).map((v) => [v.name, ixConst(0)]));
   let current = indices;
@@ -84,7 +87,7 @@ function namesInside(of: Expr): Set<string> {
     for (const { atom } of ix.terms) {
       if (atom.kind === "var") names.add(atom.name);
       else if (atom.kind === "value") { for (const n of namesInside(atom.of)) names.add(n); }
-      else { for (const n of namesInside({ kind: "index", type: "i32", ix: atom.of })) names.add(n); }
+      else for (const n of namesInside({ kind: "index", type: "i32", ix: atom.of })) names.add(n);
     }
   }
   return names;
@@ -128,7 +131,9 @@ export function laneLoop(values: Values, v: Var, body: (lanes: boolean) => void,
   }
   if (rest === 0) return;
   if (!range) return fn.loop(v.name, i32(4 * fours), i32(v.extent), () => body(false), 1, true);
-  const from = fours === 0 ? range.from : `(select ${range.from} ${i32(4 * fours)} (i32.gt_u ${range.from} ${i32(4 * fours)}))`;
+  const from = fours === 0
+    ? range.from
+    : `(select ${range.from} ${i32(4 * fours)} (i32.gt_u ${range.from} ${i32(4 * fours)}))`;
   fn.loop(v.name, from, range.to, () => body(false));
 }
 

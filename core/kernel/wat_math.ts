@@ -22,7 +22,15 @@ function lanes(name: string, locals: string, ...lines: readonly string[]): strin
   return `(func $${name} (param $x v128) (result v128) ${locals}\n${lines.join("\n")})`;
 }
 
-const TANH_SERIES = [-929569 / 638512875, 21844 / 6081075, -1382 / 155925, 62 / 2835, -17 / 315, 2 / 15, -1 / 3];
+const TANH_SERIES = [
+  -929569 / 638512875,
+  21844 / 6081075,
+  -1382 / 155925,
+  62 / 2835,
+  -17 / 315,
+  2 / 15,
+  -1 / 3,
+];
 /** π/2 with its last 27 bits zero, so that its product with a small integer is exact in f64. */
 const HALF_PI_HIGH = 1.5707963109016418;
 const HALF_PI_LOW = 1.58932547735282e-8;
@@ -79,7 +87,11 @@ const tanh = lanes(
     fma(mul(X, local("z")), polynomial(local("z"), TANH_SERIES), X),
     op(
       "v128.or",
-      op("f32x4.sub", f32x4(1), op("f32x4.div", f32x4(2), add(`(call $exp ${add(local("a"), local("a"))})`, f32x4(1)))),
+      op(
+        "f32x4.sub",
+        f32x4(1),
+        op("f32x4.div", f32x4(2), add(`(call $exp ${add(local("a"), local("a"))})`, f32x4(1))),
+      ),
       op("v128.and", X, all(0x80000000)),
     ),
     op("f32x4.lt", local("a"), f32x4(0.55)),
@@ -100,7 +112,11 @@ function reduceHalf(x: string, r: string, n: string): string[] {
 // sin(r + n·π/2) is ±sin r or ±cos r by the last two bits of n; cos x = sin(x + π/2).
 function sine(name: string, quarterTurns: number): string {
   const narrow = (convert: string, low: string, high: string): string =>
-    op("i8x16.shuffle 0 1 2 3 4 5 6 7 16 17 18 19 20 21 22 23", op(convert, local(low)), op(convert, local(high)));
+    op(
+      "i8x16.shuffle 0 1 2 3 4 5 6 7 16 17 18 19 20 21 22 23",
+      op(convert, local(low)),
+      op(convert, local(high)),
+    );
   return lanes(
     name,
     "(local $r v128) (local $s v128) (local $n v128) (local $m v128) (local $z v128)",
@@ -114,7 +130,11 @@ function sine(name: string, quarterTurns: number): string {
       op(
         "v128.bitselect",
         fma(local("z"), polynomial(local("z"), [-1 / 3628800, 1 / 40320, -1 / 720, 1 / 24, -0.5]), f32x4(1)),
-        fma(mul(local("r"), local("z")), polynomial(local("z"), [1 / 362880, -1 / 5040, 1 / 120, -1 / 6]), local("r")),
+        fma(
+          mul(local("r"), local("z")),
+          polynomial(local("z"), [1 / 362880, -1 / 5040, 1 / 120, -1 / 6]),
+          local("r"),
+        ),
         op("i32x4.eq", op("v128.and", local("n"), all(1)), all(1)),
       ),
       op("i32x4.shl", op("v128.and", local("n"), all(2)), "(i32.const 30)"),

@@ -68,7 +68,9 @@ export function loadLanes(
 export function storeOne(dtype: DType, address: Address, value: string, calls: Set<string>): string {
   if (dtype === "f32") return `(f32.store ${at(address)} ${value})`;
   if (dtype === "f16" || dtype === "bf16") {
-    return `(i32.store16 ${at(address)} (i32x4.extract_lane 0 ${narrow(dtype, `(f32x4.splat ${value})`, calls)}))`;
+    return `(i32.store16 ${at(address)} (i32x4.extract_lane 0 ${
+      narrow(dtype, `(f32x4.splat ${value})`, calls)
+    }))`;
   }
   return `(i32.store ${at(address)} ${value})`;
 }

@@ -34,7 +34,11 @@ function outputs(count: number): string {
   (param $radix i32) (param $leg i32) (param $piece i32)
   (local $k i32) (local $p i32) (local $x0 v128) (local $x1 v128) (local $v v128)
   ${each((j) => `(local $c${j} i32) (local $s${j} v128) (local $t${j} v128)`)}
-  ${each((j) => `(local.set $c${j} ${j === 0 ? "(local.get $c)" : `(i32.add (local.get $c${j - 1}) (local.get $cj))`})`)}
+  ${
+    each((j) =>
+      `(local.set $c${j} ${j === 0 ? "(local.get $c)" : `(i32.add (local.get $c${j - 1}) (local.get $cj))`})`
+    )
+  }
   (loop $legs
     (local.set $p (local.get $x))
     (local.set $k (local.get $piece))
@@ -160,4 +164,6 @@ const blank = `
     (br_if $next (local.tee $count (i32.sub (local.get $count) (i32.const 1))))))`;
 
 /** Text of `stage`, `outer`, `fold` and `blank`. */
-export const mixFunctions: string = [outputs(4), outputs(2), outputs(1), stage, outer, fold, blank].join("\n");
+export const mixFunctions: string = [outputs(4), outputs(2), outputs(1), stage, outer, fold, blank].join(
+  "\n",
+);

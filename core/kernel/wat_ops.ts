@@ -79,7 +79,9 @@ export function scalarOperation(o: Operation, calls: Set<string>): string {
   if (of === "bool") return refuse(o);
   if (ARITHMETIC[o.fn]) return `(i32.${ARITHMETIC[o.fn]} ${a} ${b})`;
   if (o.fn === "neg") return `(i32.sub ${i32(0)} ${a})`;
-  if (o.fn === "abs") return of === "u32" ? a : `(select (i32.sub ${i32(0)} ${a}) ${a} (i32.lt_s ${a} ${i32(0)}))`;
+  if (o.fn === "abs") {
+    return of === "u32" ? a : `(select (i32.sub ${i32(0)} ${a}) ${a} (i32.lt_s ${a} ${i32(0)}))`;
+  }
   if (o.fn === "max") return `(select ${a} ${b} (i32.gt${signed(of)} ${a} ${b}))`;
   if (o.fn === "min") return `(select ${a} ${b} (i32.lt${signed(of)} ${a} ${b}))`;
   return refuse(o);

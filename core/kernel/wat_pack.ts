@@ -3,7 +3,7 @@ import type { Expr } from "../ir/expr.ts";
 import { ixConst, ixScale, ixVar, type Var } from "../ir/ix.ts";
 import { get, i32 } from "./wat_code.ts";
 import type { Values } from "./wat_expr.ts";
-import { laneAddress, laneLoop, gathersAlong, type Range, Renaming, smaller } from "./wat_loops.ts";
+import { gathersAlong, laneAddress, laneLoop, type Range, Renaming, smaller } from "./wat_loops.ts";
 import { TILE_COLS } from "./wat_tile.ts";
 
 /** A variable and the part of its range in question. */
@@ -19,14 +19,23 @@ function origin(values: Values, code: string, from: string, bytes: number): stri
 }
 
 /** Write `value` as a matrix at `to`: rows by `rows`, `rowBytes` apart, elements by `cols`, lanes along these. */
-export function packMatrix(values: Values, value: Expr, rows: Part, cols: Part, to: string, rowBytes: number): void {
+export function packMatrix(
+  values: Values,
+  value: Expr,
+  rows: Part,
+  cols: Part,
+  to: string,
+  rowBytes: number,
+): void {
   const { fn } = values;
   const start = origin(values, origin(values, to, rows.range.from, rowBytes), cols.range.from, 4);
   fn.loop(rows.v.name, rows.range.from, rows.range.to, () => {
     const row = fn.keep("i32", `(i32.add ${start} (i32.mul ${fn.variable(rows.v.name)} ${i32(rowBytes)}))`);
     laneLoop(values, cols.v, (lanes) => {
       const at = laneAddress(values, row, cols.v, 4, lanes);
-      fn.line(lanes ? `(v128.store ${at} ${values.vector(value)})` : `(f32.store ${at} ${values.scalar(value)})`);
+      fn.line(
+        lanes ? `(v128.store ${at} ${values.vector(value)})` : `(f32.store ${at} ${values.scalar(value)})`,
+      );
     }, cols.range);
   });
 }
@@ -48,18 +57,28 @@ export function packPanels(
   (sideBySide ? packAcross : packTransposed)(values, value, across, along, start, panelBytes);
 }
 
-function packAcross(values: Values, value: Expr, across: Part, along: Part, start: string, panelBytes: number): void {
+function packAcross(
+  values: Values,
+  value: Expr,
+  across: Part,
+  along: Part,
+  start: string,
+  panelBytes: number,
+): void {
   const { fn } = values;
   const { name, extent } = across.v;
   const panel = `${name}.panel`;
-  const address = (): string => `(i32.add ${get(at)} (i32.mul ${fn.variable(along.v.name)} ${i32(4 * TILE_COLS)}))`;
+  const address = (): string =>
+    `(i32.add ${get(at)} (i32.mul ${fn.variable(along.v.name)} ${i32(4 * TILE_COLS)}))`;
   const at = fn.local("i32", "panel");
   fn.line(`(local.set ${at} ${start})`);
   fn.loop(panel, across.range.from, across.range.to, () => {
     const half = (h: number): Var => ({ name: `${name}.half${h}`, extent: Math.ceil(extent / 4) });
     const lanes = (h: number): void =>
-      values.withLane({ name, base: ixScale(ixVar(half(h)), 4) }, () =>
-        fn.line(`(v128.store offset=${16 * h} ${address()} ${values.vector(value)})`));
+      values.withLane(
+        { name, base: ixScale(ixVar(half(h)), 4) },
+        () => fn.line(`(v128.store offset=${16 * h} ${address()} ${values.vector(value)})`),
+      );
     for (const h of [0, 1]) {
       fn.define(half(h).name, `(i32.add (i32.shr_u ${fn.variable(panel)} ${i32(2)}) ${i32(h)})`);
     }

@@ -33,7 +33,9 @@ export function printRow(form: RowForm, values: Values): Cut {
   if (form.reduces.length === 0 && form.rowStores.length === 0) {
     return printMap([...form.outer, ...form.inner], form.stores, values);
   }
-  if (form.reduces.length === 0 && form.stores.length === 0) return printMap(form.outer, form.rowStores, values);
+  if (form.reduces.length === 0 && form.stores.length === 0) {
+    return printMap(form.outer, form.rowStores, values);
+  }
   return printRows(form, values);
 }
 
@@ -48,7 +50,12 @@ function printMap(vars: readonly Var[], stores: readonly Store[], values: Values
   if (outer.length > 0 && last.extent >= 16 && extentOf(outer) >= 8) {
     const row = flatten(outer, "row'");
     const inRow = new Renaming(row.places).stores(simple);
-    fn.loop("row'", units.from, units.to, () => laneLoop(values, last, (lanes) => values.store(inRow, lanes)));
+    fn.loop(
+      "row'",
+      units.from,
+      units.to,
+      () => laneLoop(values, last, (lanes) => values.store(inRow, lanes)),
+    );
     return { units: row.v.extent, scratchBytes: 0, work };
   }
   const one = flatten(merged.vars, "e'");
@@ -63,7 +70,10 @@ function printMap(vars: readonly Var[], stores: readonly Store[], values: Values
 
 /** The form with its outer variables as one, `r`, and each set of inner ones merged. */
 function simplify(form: RowForm): RowForm & { readonly r: Var } {
-  const joined = merge(form.outer, indicesOf(form.reduces.map((r) => r.value), [...form.rowStores, ...form.stores]));
+  const joined = merge(
+    form.outer,
+    indicesOf(form.reduces.map((r) => r.value), [...form.rowStores, ...form.stores]),
+  );
   const merging = new Renaming(joined.places);
   const row = flatten(joined.vars, "row'");
   const rows = new Renaming(row.places);
@@ -119,18 +129,40 @@ function printRowAlong(form: RowForm, values: Values): void {
     nest(values, inner.slice(0, -1), () => {
       const vector: Var = { name: `${last.name}/4`, extent: Math.floor(last.extent / 4) };
       if (vector.extent > 0) {
-        values.withLane({ name: last.name, base: ixScale(ixVar(vector), 4) }, () =>
-          partialSums(values, vector, reduce, true, lanesTotal, (into) => update(values, combine, value, true, into)));
+        values.withLane(
+          { name: last.name, base: ixScale(ixVar(vector), 4) },
+          () =>
+            partialSums(
+              values,
+              vector,
+              reduce,
+              true,
+              lanesTotal,
+              (into) => update(values, combine, value, true, into),
+            ),
+        );
       }
       if (last.extent % 4 === 0) return;
-      fn.loop(last.name, i32(4 * vector.extent), i32(last.extent), () => update(values, combine, value, false, total), 1, true);
+      fn.loop(
+        last.name,
+        i32(4 * vector.extent),
+        i32(last.extent),
+        () => update(values, combine, value, false, total),
+        1,
+        true,
+      );
     });
-    const lane = (l: number): string => value.type === "f32"
-      ? `(f32x4.extract_lane ${l} ${get(lanesTotal)})`
-      : `(i32x4.extract_lane ${l} ${get(lanesTotal)})`;
-    const parts = [...(last.extent >= 4 ? [0, 1, 2, 3].map(lane) : []), ...(last.extent % 4 ? [get(total)] : [])];
+    const lane = (l: number): string =>
+      value.type === "f32"
+        ? `(f32x4.extract_lane ${l} ${get(lanesTotal)})`
+        : `(i32x4.extract_lane ${l} ${get(lanesTotal)})`;
+    const parts = [
+      ...(last.extent >= 4 ? [0, 1, 2, 3].map(lane) : []),
+      ...(last.extent % 4 ? [get(total)] : []),
+    ];
     const kept = parts.map((p) => fn.keep(watType(value.type), p));
-    const both = (a: string, b: string): string => fn.keep(watType(value.type), combined(values, combine, value, false, a, b));
+    const both = (a: string, b: string): string =>
+      fn.keep(watType(value.type), combined(values, combine, value, false, a, b));
     const code = kept.length >= 4
       ? [both(both(kept[0]!, kept[2]!), both(kept[1]!, kept[3]!)), ...kept.slice(4)].reduce(both)
       : kept.reduce(both);
@@ -151,7 +183,9 @@ function printRowsAcross(form: RowForm & { readonly r: Var }, values: Values): n
   const isLight = costOf(form.reduces.map((x) => x.value)) <= 40;
   const groups = isLight && r.extent % 16 === 0 ? 4 : 1;
   const whole: Var = { name: "unit'", extent: Math.floor(r.extent / (4 * groups)) };
-  const bases = [...Array(groups).keys()].map((g) => ixAdd(ixScale(ixVar(whole), 4 * groups), ixConst(4 * g)));
+  const bases = [...Array(groups).keys()].map((g) =>
+    ixAdd(ixScale(ixVar(whole), 4 * groups), ixConst(4 * g))
+  );
   const to = fn.keep("i32", smaller(units.to, i32(whole.extent)));
   fn.loop("unit'", units.from, to, () => {
     const { level } = fn;
@@ -164,17 +198,29 @@ function printRowsAcross(form: RowForm & { readonly r: Var }, values: Values): n
     for (const reduce of form.reduces) {
       const into = bases.map(() => begin(values, reduce, true));
       const last = reduce.inner.at(-1) ?? { name: "e'", extent: 1 };
-      nest(values, reduce.inner.slice(0, -1), () =>
-        manyPartialSums(values, last, reduce, true, into, (parts) =>
-          each((g) => update(values, reduce.combine, reduce.value, true, parts[g]!))));
+      nest(
+        values,
+        reduce.inner.slice(0, -1),
+        () =>
+          manyPartialSums(
+            values,
+            last,
+            reduce,
+            true,
+            into,
+            (parts) => each((g) => update(values, reduce.combine, reduce.value, true, parts[g]!)),
+          ),
+      );
       into.forEach((name, g) => totals[g]!.set(reduce.id, get(name)));
     }
     each(() => values.store(form.rowStores, true));
     if (form.stores.length > 0) nest(values, form.inner, () => each(() => values.store(form.stores, true)));
   });
   if (r.extent % 4 === 0) return whole.extent;
-  fn.when(`(i32.gt_u ${units.to} ${i32(whole.extent)})`, () =>
-    fn.loop("row'", i32(4 * whole.extent), i32(r.extent), () => printRowAlong(form, values), 1, true));
+  fn.when(
+    `(i32.gt_u ${units.to} ${i32(whole.extent)})`,
+    () => fn.loop("row'", i32(4 * whole.extent), i32(r.extent), () => printRowAlong(form, values), 1, true),
+  );
   return whole.extent + 1;
 }
 
@@ -192,14 +238,22 @@ function start(combine: Combine, value: Expr, lanes: boolean): string {
   return literal(value.type === "f32" ? -Infinity : value.type === "i32" ? -(2 ** 31) : 0, value.type, lanes);
 }
 
-function combined(values: Values, combine: Combine, value: Expr, lanes: boolean, a: string, b: string): string {
+function combined(
+  values: Values,
+  combine: Combine,
+  value: Expr,
+  lanes: boolean,
+  a: string,
+  b: string,
+): string {
   const operation = { fn: combine, type: value.type, types: [value.type, value.type], args: [a, b] };
   return (lanes ? laneOperation : scalarOperation)(operation, values.fn.calls);
 }
 
 /** Combine the total `into` with the value at the current element. */
 function update(values: Values, combine: Combine, value: Expr, lanes: boolean, into: string): void {
-  const isProduct = combine === "add" && lanes && value.kind === "call" && value.fn === "mul" && value.type === "f32";
+  const isProduct = combine === "add" && lanes && value.kind === "call" && value.fn === "mul" &&
+    value.type === "f32";
   const code = isProduct
     ? `(f32x4.relaxed_madd ${value.args.map((a) => values.vector(a)).join(" ")} ${get(into)})`
     : combined(values, combine, value, lanes, get(into), lanes ? values.vector(value) : values.scalar(value));
@@ -229,12 +283,24 @@ function manyPartialSums(
   const { fn } = values;
   if (v.extent <= 2 * PARTIAL_TURNS) return fn.count(v.name, v.extent, () => body(totals));
   const blocks = `${v.name}.block`;
-  fn.loop(blocks, i32(0), i32(v.extent), () => {
-    const parts = totals.map(() => begin(values, reduce, lanes));
-    const after = fn.keep("i32", `(i32.add ${fn.variable(blocks)} ${i32(PARTIAL_TURNS)})`);
-    const to = fn.keep("i32", smaller(after, i32(v.extent)));
-    fn.loop(v.name, fn.variable(blocks), to, () => body(parts), 1, true);
-    totals.forEach((total, i) =>
-      fn.line(`(local.set ${total} ${combined(values, reduce.combine, reduce.value, lanes, get(total), get(parts[i]!))})`));
-  }, PARTIAL_TURNS, true);
+  fn.loop(
+    blocks,
+    i32(0),
+    i32(v.extent),
+    () => {
+      const parts = totals.map(() => begin(values, reduce, lanes));
+      const after = fn.keep("i32", `(i32.add ${fn.variable(blocks)} ${i32(PARTIAL_TURNS)})`);
+      const to = fn.keep("i32", smaller(after, i32(v.extent)));
+      fn.loop(v.name, fn.variable(blocks), to, () => body(parts), 1, true);
+      totals.forEach((total, i) =>
+        fn.line(
+          `(local.set ${total} ${
+            combined(values, reduce.combine, reduce.value, lanes, get(total), get(parts[i]!))
+          })`,
+        )
+      );
+    },
+    PARTIAL_TURNS,
+    true,
+  );
 }

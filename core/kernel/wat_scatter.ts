@@ -19,8 +19,14 @@ export function printScatter(form: ScatterForm, values: Values): Cut {
     const to = fn.keep("i32", smaller(`(i32.add ${from} ${i32(COLUMNS)})`, i32(column.v.extent)));
     const bytes = fn.keep("i32", `(i32.shl (i32.sub ${to} ${from}) ${i32(2)})`);
     const first = fn.keep("i32", `(i32.add ${out} (i32.shl ${from} ${i32(2)}))`);
-    fn.count("cleared'", form.rows, () =>
-      fn.line(`(memory.fill (i32.add ${first} ${times(fn.variable("cleared'"), rowBytes)}) ${i32(0)} ${bytes})`));
+    fn.count(
+      "cleared'",
+      form.rows,
+      () =>
+        fn.line(
+          `(memory.fill (i32.add ${first} ${times(fn.variable("cleared'"), rowBytes)}) ${i32(0)} ${bytes})`,
+        ),
+    );
     fn.count(item.v.name, item.v.extent, () => {
       const row = values.scalar(index);
       fn.when(`(i32.lt_u ${row} ${i32(form.rows)})`, () => {

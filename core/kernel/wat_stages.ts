@@ -8,7 +8,17 @@ import { blockOf, type Stage, stageOffsets } from "../ir/lowering.ts";
 import type { StagesForm, StagesGradForm } from "./kernel.ts";
 import { get, i32, times } from "./wat_code.ts";
 import type { Values } from "./wat_expr.ts";
-import { costOf, type Cut, flatten, laneAddress, laneLoop, type Range, Renaming, smaller, units } from "./wat_loops.ts";
+import {
+  costOf,
+  type Cut,
+  flatten,
+  laneAddress,
+  laneLoop,
+  type Range,
+  Renaming,
+  smaller,
+  units,
+} from "./wat_loops.ts";
 import { packMatrix, packPanels } from "./wat_pack.ts";
 import { TILE_COLS } from "./wat_tile.ts";
 
@@ -57,7 +67,10 @@ class Mixer {
     const { values, form } = this, { fn } = values;
     if (this.coefficientBytes === 0) {
       return form.stages.map((_, i) =>
-        fn.keep("i32", `(i32.add ${get(`$s${form.coefficients}`)} (i32.shl ${this.first(i, from)} ${i32(2)}))`)
+        fn.keep(
+          "i32",
+          `(i32.add ${get(`$s${form.coefficients}`)} (i32.shl ${this.first(i, from)} ${i32(2)}))`,
+        )
       );
     }
     let to = 0;
@@ -125,14 +138,20 @@ export function printStages(form: StagesForm, values: Values): Cut {
     const result = at[order.length % 2]!;
     const origin = fn.keep("i32", `(i32.sub ${result} (i32.mul ${from} ${i32(POSITION)}))`);
     fn.loop(row.v.name, rows.from, rows.to, () => {
-      const column = fn.keep("i32", `(i32.add ${origin} (i32.shl (i32.sub ${fn.variable(row.v.name)} ${rows.from}) ${i32(2)}))`);
+      const column = fn.keep(
+        "i32",
+        `(i32.add ${origin} (i32.shl (i32.sub ${fn.variable(row.v.name)} ${rows.from}) ${i32(2)}))`,
+      );
       laneLoop(values, form.feature, (lanes) => {
         const place = fn.keep("i32", laneAddress(values, column, form.feature, POSITION, lanes));
         const code = lanes
-          ? fn.keep("v128", [1, 2, 3].reduce(
-            (v, l) => `(v128.load32_lane offset=${l * POSITION} ${l} ${place} ${v})`,
-            `(v128.load32_zero ${place})`,
-          ))
+          ? fn.keep(
+            "v128",
+            [1, 2, 3].reduce(
+              (v, l) => `(v128.load32_lane offset=${l * POSITION} ${l} ${place} ${v})`,
+              `(v128.load32_zero ${place})`,
+            ),
+          )
           : fn.keep("f32", `(f32.load ${place})`);
         values.setAccumulator(0, code, [row.v.name, form.feature.name]);
         values.store(stores, lanes);
@@ -176,7 +195,10 @@ export function printStagesGrad(form: StagesGradForm, values: Values): Cut {
       for (const [value, to] of [[x, entering[0]!], [ct, leaving[0]!]] as const) {
         packPanels(values, value, across, along, to, groupBytes);
         if (row.v.extent % TILE_COLS === 0) continue;
-        fn.when(`(i32.lt_u ${count} ${i32(TILE_COLS)})`, () => fn.line(`(call $blank ${to} ${i32(group)} ${count})`));
+        fn.when(
+          `(i32.lt_u ${count} ${i32(TILE_COLS)})`,
+          () => fn.line(`(call $blank ${to} ${i32(group)} ${count})`),
+        );
       }
       for (let i = 0; i + 1 < stages.length; i++) {
         mixer.stage(i, entering[i]!, entering[i + 1]!, coefficients[i]!, false);

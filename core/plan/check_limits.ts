@@ -21,7 +21,8 @@ export interface PlanBytes {
 
 /** Bytes that a plan allocates. */
 export function planBytes({ buffers }: Plan): PlanBytes {
-  const of = (...roles: string[]): number => buffers.filter((b) => roles.includes(b.role)).reduce((n, b) => n + b.bytes, 0);
+  const of = (...roles: string[]): number =>
+    buffers.filter((b) => roles.includes(b.role)).reduce((n, b) => n + b.bytes, 0);
   const inputs = of("input"), outputs = of("output"), temporaries = of("temporary", "zeroed");
   return { inputs, outputs, temporaries, total: inputs + outputs + temporaries };
 }
@@ -33,7 +34,9 @@ export function checkLimits(plan: Plan, device: Capabilities): void {
   const [first] = largest;
   if (first && first.bytes > device.maxBufferBytes) {
     throw new PlanError(
-      `The plan needs a buffer of ${showBytes(first.bytes)} (${nameOf(plan, first.i)}) and ${device.adapterName} allows ` +
+      `The plan needs a buffer of ${showBytes(first.bytes)} (${
+        nameOf(plan, first.i)
+      }) and ${device.adapterName} allows ` +
         `${showBytes(device.maxBufferBytes)} each; try a smaller --batch or --seq, or --dtype f16.`,
       first.bytes,
       device.maxBufferBytes,
@@ -42,7 +45,9 @@ export function checkLimits(plan: Plan, device: Capabilities): void {
   if (device.maxTotalBytes !== null && total > device.maxTotalBytes) {
     const names = largest.slice(0, 3).map((b) => `${nameOf(plan, b.i)} ${showBytes(b.bytes)}`).join(", ");
     throw new PlanError(
-      `The plan needs ${showBytes(total)} and ${device.adapterName} has ${showBytes(device.maxTotalBytes)}; the largest are ` +
+      `The plan needs ${showBytes(total)} and ${device.adapterName} has ${
+        showBytes(device.maxTotalBytes)
+      }; the largest are ` +
         `${names}; try a smaller --batch or --seq, or --dtype f16.`,
       total,
       device.maxTotalBytes,

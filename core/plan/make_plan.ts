@@ -37,7 +37,10 @@ export function makePlan(source: Program, limits: FuseLimits, donations: readonl
     steps.push({ kernel: table.add(copyKernel(at)), slots: [places.get(id)!, to] });
     outputs[output] = { aval: at, place: to };
   }
-  const inputs = program.inputs.map((id) => ({ aval: program.nodes[id]!.aval, buffer: places.get(id)!.buffer }));
+  const inputs = program.inputs.map((id) => ({
+    aval: program.nodes[id]!.aval,
+    buffer: places.get(id)!.buffer,
+  }));
   return { inputs, outputs, buffers, kernels: table.kernels, steps };
 }
 
@@ -52,7 +55,9 @@ function takeOver(
   for (const donation of donations) {
     const to = program.outputs[donation.output]!, from = program.inputs[donation.input]!;
     if (to === from) continue;
-    if (!inPlace.has(to) && program.outputs.indexOf(to) === program.outputs.lastIndexOf(to) && fits(to, from)) inPlace.set(to, from);
+    if (
+      !inPlace.has(to) && program.outputs.indexOf(to) === program.outputs.lastIndexOf(to) && fits(to, from)
+    ) inPlace.set(to, from);
     else late.push(donation);
   }
   return { inPlace, late };
@@ -114,7 +119,11 @@ function allocate(
 }
 
 /** The smallest free buffer that is large enough, else the largest one, grown; undefined when none is free. */
-function takeFree(free: number[], buffers: { bytes: number; role: BufferSpec["role"] }[], need: number): number | undefined {
+function takeFree(
+  free: number[],
+  buffers: { bytes: number; role: BufferSpec["role"] }[],
+  need: number,
+): number | undefined {
   if (free.length === 0) return undefined;
   const bySize = [...free].sort((a, b) => buffers[a]!.bytes - buffers[b]!.bytes);
   const chosen = bySize.find((b) => buffers[b]!.bytes >= need) ?? bySize.at(-1)!;

@@ -22,7 +22,8 @@ export function prepare(program: Program, donations: readonly Donation[]): Progr
   const nodes: Node[] = [];
   const place = new Map<number, number>();
   const push = (node: Omit<Node, "id">): number => nodes.push({ ...node, id: nodes.length }) - 1;
-  const copyOf = (id: number): number => push({ op: "copy", params: "", inputs: [id], aval: nodes[id]!.aval, rules: copyRules });
+  const copyOf = (id: number): number =>
+    push({ op: "copy", params: "", inputs: [id], aval: nodes[id]!.aval, rules: copyRules });
   for (const node of program.nodes) {
     let inputs = node.inputs.map((i) => place.get(i)!);
     if (node.rules?.lower.kind === "pack") {

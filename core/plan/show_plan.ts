@@ -14,6 +14,8 @@ export function showPlan(plan: Plan): string {
       return `step ${i}: kernel ${kernel} ${plan.kernels[kernel]!.name} (${places})`;
     }),
     ...plan.outputs.map((x, i) => `output ${i}: ${showAval(x.aval)} in b${x.place.buffer}`),
-    `${showBytes(total)}: inputs ${showBytes(inputs)}, outputs ${showBytes(outputs)}, temporaries ${showBytes(temporaries)}`,
+    `${showBytes(total)}: inputs ${showBytes(inputs)}, outputs ${showBytes(outputs)}, temporaries ${
+      showBytes(temporaries)
+    }`,
   ].join("\n");
 }
