@@ -1,7 +1,5 @@
 /** A new adapter from nothing, composed and trained: `deno run -A examples/new_adapter.ts`. @module */
-import { type Adapter, compose, type LinearMap, lowRank } from "../adapters/mod.ts";
-import { openCpu } from "../core/cpu/mod.ts";
-import { evaluate, type Tensor } from "../core/mod.ts";
+import { type Adapter, compose, evaluate, lowRank, openCpu, type Tensor } from "../mod.ts";
 import { div, key, linear, mean, mul, normal, square, sub, sum } from "../ops/mod.ts";
 import { minimise } from "../train/minimise.ts";
 
@@ -20,7 +18,7 @@ const mirrors: Adapter<{ readonly u: Tensor; readonly v: Tensor }> = {
 
 const adapter = compose(mirrors, lowRank({ rank: 2, alpha: 2 }));
 const x = normal(key(1), [64, 16]), w = normal(key(2), [8, 16]);
-const base: LinearMap = (x) => linear(x, w);
+const base = (x: Tensor): Tensor => linear(x, w);
 const distance = (y: Tensor, z: Tensor): Tensor => mean(square(sub(y, z)), { axes: [0, 1] });
 
 // To find: the same map after two other mirrors and a change of rank 1.

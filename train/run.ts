@@ -128,8 +128,8 @@ function attempt<T>(run: () => Promise<T>): Effect.Effect<T, UserError> {
 
 /** Rows, model and tokenizer, checked against each other. */
 function load(options: TrainOptions, { say }: RunHooks) {
-  const tokenizer = loadTokenizer(options.model);
   const checkpoint = loadCheckpoint(options.model, { dtype: options.dtype, shapes: weightShapes });
+  const tokenizer = loadTokenizer(options.model);
   const { config, overflow } = checkpoint;
   if (tokenizer.vocabSize > config.vocabSize) {
     throw new DataError(
@@ -241,7 +241,9 @@ async function trainAll(
         metrics: result,
         lambda: result.then(() => session.lambdas()),
       });
-      // The first step compiles; signals are seen between steps.
+      // The CPU computes on this thread: let signals and timers in between steps.
+      await new Promise((resume) => setTimeout(resume, 0));
+      // The first step compiles: its numbers are shown before the second is queued.
       if (steps === 1 || queue.length >= IN_FLIGHT) await settle(queue.shift()!);
     }
     for (const pending of queue) await settle(pending);
