@@ -35,6 +35,4 @@ const laws = [
   distance(adapter.apply(found.params, base)(x), merged),
 ];
 const [atStart, mergeLaw] = evaluate(laws, found.values);
-console.log(
-  `${adapter.name} at the end: loss ${found.losses.at(-1)}\nidentity ${atStart}\nmerge law ${mergeLaw}`,
-);
+console.log(`${adapter.name}: loss ${found.losses.at(-1)}\nidentity ${atStart}\nmerge law ${mergeLaw}`);

@@ -61,22 +61,23 @@ export async function generate(
     given.set(`state.cache.${name}`, known ?? feed(`cache ${name}`, at, new Float32Array(sizeOf(at.shape))));
   }
   const stop = Math.min(t - 1, longest + maxNew - 1);
-  const read = async (): Promise<number[][]> => {
+  /** What stands in the first `written` positions of each row after its prompt, and whether the row is done. */
+  const read = async (written: number): Promise<{ ids: number[]; done: boolean }[]> => {
     const all = await device.download(given.get("state.tokens")!);
     return prompts.map((p, i) => {
-      const fresh = [...all.slice(i * t + p.length, i * t + Math.min(t, p.length + maxNew))];
+      const fresh = [
+        ...all.slice(i * t + p.length, i * t + Math.max(p.length, Math.min(written, p.length + maxNew))),
+      ];
       const at = fresh.indexOf(end);
-      return at < 0 ? fresh : fresh.slice(0, at);
+      return at < 0 ? { ids: fresh, done: fresh.length === maxNew } : { ids: fresh.slice(0, at), done: true };
     });
   };
-  let position = 0;
-  for (; position < stop; position++) {
+  let written = 1;
+  for (let position = 0; position < stop; position++) {
     run.run(given);
-    if (position >= longest && position % LOOK_EVERY === 0) {
-      const sofar = await read();
-      if (sofar.every((ids, i) => prompts[i]!.length + ids.length < position || ids.length === maxNew)) break;
-    }
+    written = position + 2;
+    if (position < longest || position % LOOK_EVERY !== 0) continue;
+    if ((await read(written)).every((row) => row.done)) break;
   }
-  const written = position + 1;
-  return (await read()).map((ids, i) => ids.slice(0, Math.max(0, written - prompts[i]!.length)));
+  return (await read(written)).map((row) => row.ids);
 }
