@@ -8,7 +8,7 @@ function reflect(x: Tensor, v: Tensor): Tensor {
   return sub(x, mul(mul(linear(x, v), v), div(2, sum(square(v), { axes: [0, 1] }))));
 }
 
-/** Two mirrors make a rotation: W' = W·H(v)·H(u). They start as one and cancel out. */
+/** Two mirrors make a rotation: W' = W·H(v)·H(u). They start equal and cancel out. */
 const mirrors: Adapter<{ readonly u: Tensor; readonly v: Tensor }> = {
   name: "mirrors",
   init: (k, { inDim }) => ({ u: normal(k, [1, inDim]), v: normal(k, [1, inDim]) }),
@@ -30,9 +30,7 @@ const found = await minimise(await openCpu({ threads: 1 }), loss, start, { steps
 found.losses.forEach((loss, t) => t % 50 === 0 && console.log(`step ${t}: loss ${loss}`));
 
 const merged = linear(x, adapter.merge(found.params, w));
-const laws = [
-  distance(adapter.apply(start, base)(x), base(x)),
-  distance(adapter.apply(found.params, base)(x), merged),
-];
-const [atStart, mergeLaw] = evaluate(laws, found.values);
-console.log(`${adapter.name}: loss ${found.losses.at(-1)}\nidentity ${atStart}\nmerge law ${mergeLaw}`);
+const mergeLaw = distance(adapter.apply(found.params, base)(x), merged);
+const identity = distance(adapter.apply(start, base)(x), base(x));
+const [atStart, atEnd] = evaluate([identity, mergeLaw], found.values);
+console.log(`at the end: loss ${found.losses.at(-1)}\nidentity ${atStart}\nmerge law ${atEnd}`);

@@ -17,8 +17,8 @@ import {
 } from "../train/optimiser.ts";
 import { numbersOf } from "./matrix.ts";
 
-const lora = lowRank({ rank: 2, alpha: 4 }), boft = butterfly({ block: 4, factors: 2 });
-const options = { rank: 2, alpha: 4, block: 4, factors: 2 };
+const lora = lowRank({ rank: 3, alpha: 6 }), boft = butterfly({ block: 4, factors: 2 });
+const options = { rank: 3, alpha: 6, block: 4, factors: 2 };
 
 /** One class with two members. */
 function classOf<P>(adapter: Adapter<P>): ShapeClass {
@@ -179,12 +179,12 @@ Deno.test("mix: the step of branch i is λ_i times the step without mixing", () 
       scaleByRate(),
     );
   const three = mix([lora, boft, lowRank({ rank: 1, alpha: 2 })], gradNormShare);
-  for (const  of of[classOf(hybrid(options)), classOf(three)]) {
-    const grads = gradientsOf(of, (branch) => [1, 20, 0.3][branch]!);
-    const mixed = updateOnce(links([mixBranches()]), of, grads, new Map());
-    const plain = updateOnce(links([]), of, grads, new Map());
-    for (const { key, path, slot } of of.leaves) {
-      const lambda = mixed.state.get(lambdaKey(of, Number(path[0])))!;
+  for (const shapeClass of [classOf(hybrid(options)), classOf(three)]) {
+    const grads = gradientsOf(shapeClass, (branch) => [1, 20, 0.3][branch]!);
+    const mixed = updateOnce(links([mixBranches()]), shapeClass, grads, new Map());
+    const plain = updateOnce(links([]), shapeClass, grads, new Map());
+    for (const { key, path, slot } of shapeClass.leaves) {
+      const lambda = mixed.state.get(lambdaKey(shapeClass, Number(path[0])))!;
       const expected = plain.updates.get(key)!.map((u, i) => u * lambda[Math.floor(i / slot)]!);
       assert(expected.some((u) => Math.abs(u) > 1e-4), `the step of ${path} is zero.`);
       mixed.updates.get(key)!.forEach((u, i) => assertAlmostEquals(u, expected[i]!, 1e-15));
