@@ -19,13 +19,13 @@ export async function tensorflow(): Promise<Contender> {
   };
 }
 
-/** jax-js with its WebAssembly backend. */
+/** jax-js with its WebAssembly backend, which starts a worker for each core. */
 export async function jaxJs(): Promise<Contender> {
   await jax.init("wasm");
   jax.defaultDevice("wasm");
   return {
     name: "jax-js 0.1.25",
-    threads: 1,
+    threads: navigator.hardwareConcurrency,
     prepare: (n) => {
       const matrix = (): jax.Array => jax.numpy.array(randomMatrix(n)).reshape([n, n]);
       const a = matrix(), b = matrix();

@@ -1,6 +1,6 @@
 /** Ops against their definitions: in float64 by the table of rows, and every exported op in that table. @module */
 import { assertEquals, assertThrows } from "@std/assert";
-import { aval, type DType, input, type Shape, ShapeError, type Tensor } from "../core/ir/mod.ts";
+import { aval, type DType, input, type Shape, ShapeError, type Tensor, within } from "../core/ir/mod.ts";
 import * as ops from "../ops/mod.ts";
 import { checkPrimitive } from "./check_primitive.ts";
 import { opRows } from "./op_rows.ts";
@@ -69,3 +69,12 @@ const refused: readonly (readonly [what: string, call: () => Tensor, message: st
 for (const [what, call, message] of refused) {
   Deno.test(`${what}: a ShapeError that says so`, () => void assertThrows(call, ShapeError, message));
 }
+
+Deno.test("a ShapeError names the scopes of the user's program, innermost first", () => {
+  const error = assertThrows(
+    () => within("layer 3", () => within("q_proj", () => ops.linear(x([4, 8]), x([3, 6])))),
+    ShapeError,
+    "\n  in q_proj\n  in layer 3",
+  );
+  assertEquals(error.scopes, ["q_proj", "layer 3"]);
+});

@@ -73,6 +73,10 @@ async function checkAllOn(device: Device): Promise<void> {
 Deno.test("every op on the CPU target", async () => checkAllOn(await openCpu({ threads: 2 })));
 
 const gpu = await openGpu({ software: true });
+if (!gpu && Deno.env.get("GYRE_REQUIRE_GPU") === "1") {
+  throw new Error("GYRE_REQUIRE_GPU is 1 and there is no WebGPU adapter.");
+}
+if (!gpu) console.log("Skipped on the GPU: there is no WebGPU adapter.");
 
 Deno.test({
   name: "every op on the GPU target",

@@ -11,17 +11,26 @@ class Graph {
   readonly drafts: Draft[];
   readonly writer = new Map<number, Draft>();
   readonly readers = new Map<number, Set<Draft>>();
+  /** The newest value among what a kernel writes and all that it needs: merging makes old kernels need newer values. */
+  readonly #newest = new Map<Draft, number>();
+  readonly #packs = new Map<number, number[]>();
 
   constructor(readonly program: Program, readonly bindings: Bindings, drafts: readonly Draft[]) {
     this.drafts = [...drafts].sort((a, b) => a.writes[0]! - b.writes[0]!);
-    for (const d of this.drafts) this.#enter(d);
+    for (const { id, inputs } of program.nodes) {
+      if (this.#isPack(id)) {
+        for (const i of inputs) this.#packs.set(i, [...(this.#packs.get(i) ?? []), id]);
+      }
+    }
+    for (const d of this.drafts) this.#enter(d, Math.max(...d.writes));
   }
 
-  #enter(d: Draft): void {
+  #enter(d: Draft, newest: number): void {
     for (const id of d.writes) this.writer.set(id, d);
     for (const id of this.bindings.reads(d.body)) {
       this.readers.set(id, (this.readers.get(id) ?? new Set()).add(d));
     }
+    this.#raise(d, newest);
   }
 
   replace(old: readonly Draft[], fresh: Draft): void {
@@ -30,7 +39,21 @@ class Graph {
       for (const readers of this.readers.values()) readers.delete(d);
     }
     this.drafts.push(fresh);
-    this.#enter(fresh);
+    this.#enter(fresh, Math.max(...old.map((d) => this.#newest.get(d)!)));
+  }
+
+  /** Note that `d`, and with it every kernel after it, needs values as new as `newest`. */
+  #raise(d: Draft, newest: number): void {
+    const stack = [d];
+    for (let next = stack.pop(); next; next = stack.pop()) {
+      if ((this.#newest.get(next) ?? -1) >= newest) continue;
+      this.#newest.set(next, newest);
+      const values = [...next.writes];
+      for (let id = values.pop(); id !== undefined; id = values.pop()) {
+        values.push(...(this.#packs.get(id) ?? []));
+        stack.push(...(this.readers.get(id) ?? []));
+      }
+    }
   }
 
   /** Kernels whose results `d` reads; a packed value is written by the writers of its parts. */
@@ -44,6 +67,21 @@ class Graph {
     }
   }
 
+  /** Whether `reader` reads a packed value of which `writer` writes a part: inside one kernel it would not be there yet. */
+  readsPacked(reader: Draft, writer: Draft): boolean {
+    const stack = [...this.bindings.reads(reader.body)].filter((id) => this.#isPack(id));
+    for (let id = stack.pop(); id !== undefined; id = stack.pop()) {
+      const { inputs } = this.program.nodes[id]!;
+      if (inputs.some((i) => writer.writes.includes(i))) return true;
+      stack.push(...inputs.filter((i) => this.#isPack(i)));
+    }
+    return false;
+  }
+
+  #isPack(id: number): boolean {
+    return this.program.nodes[id]!.rules?.lower.kind === "pack";
+  }
+
   /** Whether `to` needs `from` by way of a third kernel. */
   detour(from: Draft, to: Draft): boolean {
     const first = Math.min(...from.writes);
@@ -51,7 +89,7 @@ class Graph {
     const stack = [...this.sources(to)].filter((d) => d !== from);
     for (let d = stack.pop(); d; d = stack.pop()) {
       if (d === from) return true;
-      if (seen.has(d) || Math.max(...d.writes) < first) continue;
+      if (seen.has(d) || this.#newest.get(d)! < first) continue;
       seen.add(d);
       stack.push(...this.sources(d));
     }
@@ -119,6 +157,7 @@ function join(graph: Graph, host: Draft, map: Draft): Draft | null {
   if (!sameShape(shape(host), shape(map)) || !graph.drafts.includes(host) || !graph.drafts.includes(map)) {
     return null;
   }
+  if (graph.readsPacked(host, map) || graph.readsPacked(map, host)) return null;
   const feeds = [...graph.bindings.reads(host.body)].some((id) => map.writes.includes(id));
   if (feeds) return isMap(host) ? join(graph, map, host) : null;
   const hostStores = storesOf(host.body);
@@ -197,11 +236,16 @@ function prune(graph: Graph): Draft[] {
 /** Kernels in an order in which sources come first, otherwise by their last value's place in the program. */
 function inOrder(graph: Graph, drafts: readonly Draft[]): Draft[] {
   const writer = new Map(drafts.flatMap((d) => d.writes.map((id) => [id, d] as const)));
-  const done = new Set<Draft>();
+  const done = new Set<Draft>(), open = new Set<Draft>();
   const order: Draft[] = [];
   const visit = (d: Draft): void => {
     if (done.has(d)) return;
-    done.add(d);
+    if (open.has(d)) {
+      throw new Error(
+        `Kernels need each other's results: one writes ${d.writes.map((id) => `%${id}`).join(" ")}.`,
+      );
+    }
+    open.add(d);
     const stack = [...graph.bindings.reads(d.body)];
     for (let id = stack.pop(); id !== undefined; id = stack.pop()) {
       const node = graph.program.nodes[id]!;
@@ -209,6 +253,7 @@ function inOrder(graph: Graph, drafts: readonly Draft[]): Draft[] {
       const source = writer.get(id);
       if (source) visit(source);
     }
+    done.add(d);
     order.push(d);
   };
   [...drafts].sort((a, b) => Math.max(...a.writes) - Math.max(...b.writes)).forEach(visit);

@@ -44,7 +44,9 @@ type Left =
 /** Print a contract kernel. */
 export function printContract(form: ContractForm, values: Values): Cut {
   const rows = extentOf(form.row), cols = extentOf(form.col);
-  if (rows < 4 || cols < 4) return printRow(asRows(form), values);
+  // A sum of its own computes its operands anew, so they must be cheap; few rows and columns hardly repeat them.
+  const isLight = costOf(form.terms.flatMap((t) => [t.left, t.right])) <= 16;
+  if ((rows < 4 || cols < 4) && (isLight || rows * cols < 16)) return printRow(asRows(form), values);
   const flat = flattenForm(prefersRows(form) ? swapped(form) : form);
   return printBlocks(flat, values);
 }

@@ -98,9 +98,7 @@ export class Values {
     const vars = this.#vars(e);
     if (!lane || !vars.has(lane.name)) {
       const code = splat(this.scalar(e), e.type);
-      return code.startsWith("(v128.const")
-        ? code
-        : this.fn.bind(`p${code}`, this.#levelOf(vars), "v128", code);
+      return this.fn.bind(`p${code}`, this.#levelOf(vars), "v128", code);
     }
     if (e.kind === "acc") return this.#accumulator(e.id).code;
     const key = `v${this.#id(e)}@${lane.base.key}`;

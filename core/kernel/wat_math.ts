@@ -2,9 +2,17 @@
  * Functions that WebAssembly lacks, on four f32 lanes: elementary functions by range reduction and polynomials
  * (relative error a few 1e-7), and the conversions of f16. @module
  */
-import { f32x4, i32x4 } from "./wat_code.ts";
+/** Address of the constants, in the first page of the memory. */
+const CONSTANTS_AT = 4096;
+/** Bits of the constants in use; each fills four lanes in memory, from where it is read faster than put together. */
+const constants: number[] = [];
 
-const all = (n: number): string => i32x4([n, n, n, n]);
+const all = (n: number): string => {
+  const bits = n >>> 0, known = constants.indexOf(bits);
+  const index = known >= 0 ? known : constants.push(bits) - 1;
+  return `(v128.load offset=${CONSTANTS_AT + 16 * index} (i32.const 0))`;
+};
+const f32x4 = (x: number): string => all(new Uint32Array(Float32Array.of(x).buffer)[0]!);
 const X = "(local.get $x)";
 const op = (name: string, ...args: readonly string[]): string => `(${name} ${args.join(" ")})`;
 const add = (a: string, b: string): string => op("f32x4.add", a, b);
@@ -44,14 +52,15 @@ function scaleByPower(value: string, n: string): string {
   return mul(mul(value, power(half)), power(op("i32x4.sub", n, half)));
 }
 
+// pmax and pmin with x first keep a NaN, and are one instruction each.
 // e^x = 2^n · e^r with r = x - n·ln 2, |r| ≤ ln 2 / 2; e^r by its Taylor series to r⁷.
 const exp = lanes(
   "exp",
   "(local $n v128) (local $r v128) (local $y v128)",
-  set("y", op("f32x4.min", op("f32x4.max", X, f32x4(-104)), f32x4(89))),
+  set("y", op("f32x4.pmin", op("f32x4.pmax", X, f32x4(-104)), f32x4(89))),
   set("n", op("f32x4.nearest", mul(local("y"), f32x4(Math.LOG2E)))),
   set("r", fma(local("n"), f32x4(-LN2_LOW), fma(local("n"), f32x4(-LN2_HIGH), local("y")))),
-  set("n", op("i32x4.trunc_sat_f32x4_s", local("n"))),
+  set("n", op("i32x4.relaxed_trunc_f32x4_s", local("n"))),
   scaleByPower(polynomial(local("r"), [1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1, 1]), local("n")),
 );
 
@@ -220,6 +229,15 @@ const functions: Readonly<Record<string, string>> = {
   toHalf,
   toBrain,
 };
+
+/** Text of the data segment that holds the constants of all functions. */
+export function mathConstants(): string {
+  const bytes = new Uint8Array(
+    Uint32Array.from(constants.flatMap((bits) => [bits, bits, bits, bits])).buffer,
+  );
+  const text = [...bytes].map((b) => `\\${b.toString(16).padStart(2, "0")}`).join("");
+  return `(data (i32.const ${CONSTANTS_AT}) "${text}")`;
+}
 
 /** Text of the functions named, and of those that they call; each is `(v128) → v128`. */
 export function mathFunctions(names: Iterable<string>): string {

@@ -4,9 +4,8 @@
  */
 import type { Expr } from "../ir/expr.ts";
 import { ixAdd, ixConst, ixScale, ixVar, type Var } from "../ir/ix.ts";
-import type { Combine } from "../ir/lowering.ts";
-import { extentOf, type Reduce, type RowForm, type Store } from "./kernel.ts";
-import { get, i32, type WatType } from "./wat_code.ts";
+import { extentOf, type RowForm, type Store } from "./kernel.ts";
+import { get, i32 } from "./wat_code.ts";
 import type { Values } from "./wat_expr.ts";
 import {
   costOf,
@@ -21,12 +20,10 @@ import {
   smaller,
   units,
 } from "./wat_loops.ts";
-import { laneOperation, literal, scalarOperation, watType } from "./wat_ops.ts";
+import { begin, partialSums, reduceAlong, update } from "./wat_reduce.ts";
 
 /** Groups of four elements in a unit of a map. */
 const MAP_FOURS = 256;
-/** Turns after which a sum is added to the total, so that long sums stay accurate. */
-const PARTIAL_TURNS = 256;
 
 /** Print a row kernel. */
 export function printRow(form: RowForm, values: Values): Cut {
@@ -121,53 +118,7 @@ function lanesAcross({ r, reduces, inner, stores }: RowForm & { readonly r: Var 
 
 /** One row, lanes along its elements. */
 function printRowAlong(form: RowForm, values: Values): void {
-  const { fn } = values;
-  for (const reduce of form.reduces) {
-    const { combine, inner, value } = reduce;
-    const lanesTotal = begin(values, reduce, true), total = begin(values, reduce, false);
-    const last = inner.at(-1) ?? { name: "e'", extent: 1 };
-    nest(values, inner.slice(0, -1), () => {
-      const vector: Var = { name: `${last.name}/4`, extent: Math.floor(last.extent / 4) };
-      if (vector.extent > 0) {
-        values.withLane(
-          { name: last.name, base: ixScale(ixVar(vector), 4) },
-          () =>
-            partialSums(
-              values,
-              vector,
-              reduce,
-              true,
-              lanesTotal,
-              (into) => update(values, combine, value, true, into),
-            ),
-        );
-      }
-      if (last.extent % 4 === 0) return;
-      fn.loop(
-        last.name,
-        i32(4 * vector.extent),
-        i32(last.extent),
-        () => update(values, combine, value, false, total),
-        1,
-        true,
-      );
-    });
-    const lane = (l: number): string =>
-      value.type === "f32"
-        ? `(f32x4.extract_lane ${l} ${get(lanesTotal)})`
-        : `(i32x4.extract_lane ${l} ${get(lanesTotal)})`;
-    const parts = [
-      ...(last.extent >= 4 ? [0, 1, 2, 3].map(lane) : []),
-      ...(last.extent % 4 ? [get(total)] : []),
-    ];
-    const kept = parts.map((p) => fn.keep(watType(value.type), p));
-    const both = (a: string, b: string): string =>
-      fn.keep(watType(value.type), combined(values, combine, value, false, a, b));
-    const code = kept.length >= 4
-      ? [both(both(kept[0]!, kept[2]!), both(kept[1]!, kept[3]!)), ...kept.slice(4)].reduce(both)
-      : kept.reduce(both);
-    values.setAccumulator(reduce.id, code, ["row'"]);
-  }
+  for (const reduce of form.reduces) values.setAccumulator(reduce.id, reduceAlong(values, reduce), ["row'"]);
   values.store(form.rowStores, false);
   if (form.stores.length === 0) return;
   const last = form.inner.at(-1);
@@ -202,7 +153,7 @@ function printRowsAcross(form: RowForm & { readonly r: Var }, values: Values): n
         values,
         reduce.inner.slice(0, -1),
         () =>
-          manyPartialSums(
+          partialSums(
             values,
             last,
             reduce,
@@ -222,85 +173,4 @@ function printRowsAcross(form: RowForm & { readonly r: Var }, values: Values): n
     () => fn.loop("row'", i32(4 * whole.extent), i32(r.extent), () => printRowAlong(form, values), 1, true),
   );
   return whole.extent + 1;
-}
-
-/** A new total of a reduction; returns the name of its local. */
-function begin(values: Values, { combine, value }: Reduce, lanes: boolean): string {
-  const { fn } = values;
-  const type: WatType = lanes ? "v128" : watType(value.type);
-  const name = fn.local(type, "total");
-  fn.line(`(local.set ${name} ${start(combine, value, lanes)})`);
-  return name;
-}
-
-function start(combine: Combine, value: Expr, lanes: boolean): string {
-  if (combine === "add") return literal(0, value.type, lanes);
-  return literal(value.type === "f32" ? -Infinity : value.type === "i32" ? -(2 ** 31) : 0, value.type, lanes);
-}
-
-function combined(
-  values: Values,
-  combine: Combine,
-  value: Expr,
-  lanes: boolean,
-  a: string,
-  b: string,
-): string {
-  const operation = { fn: combine, type: value.type, types: [value.type, value.type], args: [a, b] };
-  return (lanes ? laneOperation : scalarOperation)(operation, values.fn.calls);
-}
-
-/** Combine the total `into` with the value at the current element. */
-function update(values: Values, combine: Combine, value: Expr, lanes: boolean, into: string): void {
-  const isProduct = combine === "add" && lanes && value.kind === "call" && value.fn === "mul" &&
-    value.type === "f32";
-  const code = isProduct
-    ? `(f32x4.relaxed_madd ${value.args.map((a) => values.vector(a)).join(" ")} ${get(into)})`
-    : combined(values, combine, value, lanes, get(into), lanes ? values.vector(value) : values.scalar(value));
-  values.fn.line(`(local.set ${into} ${code})`);
-}
-
-function partialSums(
-  values: Values,
-  v: Var,
-  reduce: Reduce,
-  lanes: boolean,
-  total: string,
-  body: (into: string) => void,
-): void {
-  manyPartialSums(values, v, reduce, lanes, [total], ([into]) => body(into!));
-}
-
-/** The loop over `v`; a long one adds to fresh totals, which join the old ones from time to time. */
-function manyPartialSums(
-  values: Values,
-  v: Var,
-  reduce: Reduce,
-  lanes: boolean,
-  totals: readonly string[],
-  body: (into: readonly string[]) => void,
-): void {
-  const { fn } = values;
-  if (v.extent <= 2 * PARTIAL_TURNS) return fn.count(v.name, v.extent, () => body(totals));
-  const blocks = `${v.name}.block`;
-  fn.loop(
-    blocks,
-    i32(0),
-    i32(v.extent),
-    () => {
-      const parts = totals.map(() => begin(values, reduce, lanes));
-      const after = fn.keep("i32", `(i32.add ${fn.variable(blocks)} ${i32(PARTIAL_TURNS)})`);
-      const to = fn.keep("i32", smaller(after, i32(v.extent)));
-      fn.loop(v.name, fn.variable(blocks), to, () => body(parts), 1, true);
-      totals.forEach((total, i) =>
-        fn.line(
-          `(local.set ${total} ${
-            combined(values, reduce.combine, reduce.value, lanes, get(total), get(parts[i]!))
-          })`,
-        )
-      );
-    },
-    PARTIAL_TURNS,
-    true,
-  );
 }

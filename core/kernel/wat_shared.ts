@@ -3,6 +3,7 @@
  * runs them in its optimising tier. Addresses and strides are in bytes. @module
  */
 import { eliminateFunctions } from "./wat_eliminate.ts";
+import { mathConstants } from "./wat_math.ts";
 import { mixFunctions } from "./wat_mix.ts";
 import { tileFunctions } from "./wat_tile.ts";
 
@@ -20,9 +21,10 @@ const PARAMETERS: Readonly<Record<string, number>> = {
   eliminate: 4,
 };
 
-/** Text of the shared module. */
+/** Text of the shared module, which also brings the constants of the elementary functions into the memory's first page. */
 export function sharedModule(): string {
-  return ["(module", MEMORY_IMPORT, tileFunctions, mixFunctions, eliminateFunctions, ")"].join("\n");
+  return ["(module", MEMORY_IMPORT, tileFunctions, mixFunctions, eliminateFunctions, mathConstants(), ")"]
+    .join("\n");
 }
 
 /** Text of the imports of the shared functions that are in `names`. */

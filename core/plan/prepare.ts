@@ -14,7 +14,7 @@ const copyRules: NonNullable<Node["rules"]> = {
 
 /**
  * Insert copies: for parts of a packed value that are inputs, outputs, packed values themselves or packed twice, and
- * for an output that is another input than the one whose memory it takes over.
+ * for an output that is an input, if it takes over the memory of another or its own is taken over.
  */
 export function prepare(program: Program, donations: readonly Donation[]): Program {
   const asked = new Set([...program.inputs, ...program.outputs]);
@@ -38,9 +38,13 @@ export function prepare(program: Program, donations: readonly Donation[]): Progr
   }
   const outputs = program.outputs.map((id) => place.get(id)!);
   const isInput = new Set(program.inputs);
-  for (const { output, input } of donations) {
-    const id = program.outputs[output]!;
-    if (isInput.has(id) && id !== program.inputs[input]) outputs[output] = copyOf(place.get(id)!);
-  }
+  const to = new Map(donations.map(({ output, input }) => [output, program.inputs[input]!]));
+  const overwritten = new Set(
+    [...to].filter(([output, id]) => program.outputs[output] !== id).map(([, id]) => id),
+  );
+  program.outputs.forEach((id, output) => {
+    const moves = to.has(output) && to.get(output) !== id;
+    if (isInput.has(id) && (moves || overwritten.has(id))) outputs[output] = copyOf(place.get(id)!);
+  });
   return { nodes, inputs: program.inputs.map((id) => place.get(id)!), outputs };
 }
