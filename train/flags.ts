@@ -113,15 +113,18 @@ function toggle(help: string): Flag<boolean> {
 
 const DATA = "examples/data/train.jsonl", EVAL = "examples/data/eval.jsonl";
 
-/** Learning rates that suit a method, used when `--lr` is not given. */
-function learningRate(method: MethodName): number {
-  return method === "full" ? 5e-4 : 2e-3;
+const BASE = "examples/base";
+
+/** Learning rates that suit a method, used when `--lr` is not given: the small bundled model takes a higher one. */
+function learningRate(method: MethodName, isBundled: boolean): number {
+  if (method === "full") return 5e-4;
+  return isBundled ? 6e-3 : 1e-3;
 }
 
 /** All flags, in the order of the help. */
 export const FLAGS: Table = {
   model: {
-    ...bundled("DIR", "examples/base", "model directory in the Hugging Face layout"),
+    ...bundled("DIR", BASE, "model directory in the Hugging Face layout"),
     section: "Model and data",
   },
   data: bundled(
@@ -197,8 +200,10 @@ export const FLAGS: Table = {
     value: "X",
     read: above0,
     help: "learning rate",
-    absent: (get) => learningRate(get("method")),
-    shown: `${learningRate("hybrid")}, full ${learningRate("full")}`,
+    absent: (get, { root }) => learningRate(get("method"), get("model") === `${root}/${BASE}`),
+    shown: `${learningRate("hybrid", false)}, bundled model ${learningRate("hybrid", true)}, full ${
+      learningRate("full", true)
+    }`,
   },
   orthogonalLr: {
     value: "X",
