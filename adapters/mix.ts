@@ -2,7 +2,7 @@
 import { fill } from "../core/ir/mod.ts";
 import { add, div, split } from "../ops/mod.ts";
 import type { Adapter, Mixing, MixRule } from "./adapter.ts";
-import { ratesOf } from "./compose.ts";
+import { ratesOf, refuseMixing } from "./compose.ts";
 
 /** One adapter for each element of a tuple of parameters. */
 export type Branches<Ps extends readonly unknown[]> = { readonly [K in keyof Ps]: Adapter<Ps[K]> };
@@ -29,6 +29,7 @@ export function mix<const Ps extends readonly unknown[]>(
 ): Adapter<Ps> {
   // A tuple read at a number is a union to the checker; branch i always meets parameters i.
   const list = branches as unknown as readonly Adapter<Ps[number]>[];
+  refuseMixing("mix", list);
   return {
     name: `mix(${list.map((b) => b.name).join(", ")})`,
     init: (key, dims) => {

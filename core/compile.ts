@@ -1,6 +1,6 @@
 /** From a pure function to a plan: trace, put in a line, fuse, plan. No effects. @module */
 import * as Either from "fp-ts/Either.js";
-import { type Aval, type DType, ShapeError, showAval } from "./ir/aval.ts";
+import { type Aval, ShapeError, showAval } from "./ir/aval.ts";
 import { linearise, type Program } from "./ir/program.ts";
 import { input, type Tensor } from "./ir/tensor.ts";
 import { leaves, type MapTree, mapTree, type Tree } from "./ir/tree.ts";
@@ -81,8 +81,11 @@ export function compileTraced({ inputs, outputs }: Traced, options: CompileOptio
     }
     return i;
   };
+  const taken = new Set<number>();
   const donations = (options.inPlace ?? []).map(({ output, input }) => {
     const pair = { output: find(outputs, output, "output"), input: find(inputs, input, "input") };
+    if (taken.has(pair.input)) throw new Error(`Two outputs are to update "${input}" in place; give one.`);
+    taken.add(pair.input);
     requireSameAval(inputs[pair.input]!.leaf, outputs[pair.output]!.leaf, input);
     return pair;
   });
@@ -97,9 +100,4 @@ function requireSameAval(x: Tensor, y: Tensor, path: string): void {
       `Cannot update ${path} ${showAval(x.aval)} in place by ${showAval(y.aval)}: they must be the same.`,
     );
   }
-}
-
-/** A tree of avals like a tree of things that have a shape and a dtype. */
-export function avalOf(x: { readonly shape: readonly number[]; readonly dtype: DType }): Aval {
-  return { shape: x.shape, dtype: x.dtype };
 }

@@ -1,6 +1,6 @@
 /** Reductions along axes, besides the sum. @module */
 import { primitive, type Tensor } from "../core/ir/mod.ts";
-import { div, mul, neg } from "./arithmetic.ts";
+import { div, maximum, mul, neg } from "./arithmetic.ts";
 import { broadcastIn, sum } from "./broadcast.ts";
 import { cast, widen } from "./cast.ts";
 import { eq } from "./compare.ts";
@@ -14,7 +14,8 @@ const maximal = primitive<[x: Tensor], ReduceParams>("max", ({ axes }) => ({
   vjp: (ct, [x], y) => {
     const wide = (t: Tensor): Tensor => broadcastIn(t, { shape: x.shape, axes });
     const hit = cast(eq(x, wide(y)), "f32");
-    return [mul(hit, wide(div(ct, sum(hit, { axes }))))];
+    // At least one matches, unless another kernel rounded x otherwise: then nothing flows, rather than 0/0.
+    return [mul(hit, wide(div(ct, maximum(sum(hit, { axes }), 1))))];
   },
 }));
 

@@ -101,9 +101,9 @@ const WRONG: readonly (readonly [argv: readonly string[], message: string])[] = 
   [["--rank="], "--rank needs a value: --rank N."],
   [
     ["--method", "botf"],
-    `--method is "botf": give one of full, lora, rslora, oft, boft, hybrid; did you mean boft?`,
+    `--method is "botf": give one of full, lora, rslora, boft, oft, hybrid; did you mean boft?`,
   ],
-  [["--method", "galore"], `--method is "galore": give one of full, lora, rslora, oft, boft, hybrid.`],
+  [["--method", "galore"], `--method is "galore": give one of full, lora, rslora, boft, oft, hybrid.`],
   [["--lr", "fast"], `--lr is "fast": give a number above 0.`],
   [["--lr", "0"], `--lr is "0": give a number above 0.`],
   [["--lr", "Infinity"], `--lr is "Infinity": give a number above 0.`],

@@ -2,7 +2,7 @@
  * Arenas: trainable parameters of one shape class lie in one tensor f32[members, slot], so that the optimiser is one
  * kernel a class instead of one a parameter. @module
  */
-import { type Aval, aval, showAval, sizeOf, type Tensor } from "../core/ir/mod.ts";
+import { type Aval, aval, type Shape, showAval, sizeOf, type Tensor } from "../core/ir/mod.ts";
 import type { Fitted, Mixing, Placed, Rate } from "../adapters/mod.ts";
 import { pack, reshape, slice } from "../ops/mod.ts";
 
@@ -61,15 +61,16 @@ export function classesOf(placed: readonly Placed[]): ShapeClass[] {
 export function weightClasses(
   weights: readonly { readonly name: string; readonly aval: Aval }[],
 ): ShapeClass[] {
-  const groups = new Map<string, string[]>();
+  const groups = new Map<string, { readonly shape: Shape; readonly members: string[] }>();
   for (const { name, aval: { shape } } of weights) {
-    const key = shape.join();
-    groups.set(key, [...(groups.get(key) ?? []), name]);
+    const key = shape.join(), group = groups.get(key);
+    if (group) group.members.push(name);
+    else groups.set(key, { shape, members: [name] });
   }
-  return [...groups].map(([shape, members], i) => ({
+  return [...groups.values()].map(({ shape, members }, i) => ({
     key: `class${i}`,
     members,
-    leaves: [leafOf(`class${i}_0`, "weight", aval(shape.split(",").map(Number)), "plain")],
+    leaves: [leafOf(`class${i}_0`, "weight", aval(shape), "plain")],
     mixing: null,
     fitted: null,
   }));

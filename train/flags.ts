@@ -1,10 +1,10 @@
 /** The flags of `train.ts` as one table: what they take, what they mean, their defaults. @module */
 import * as Either from "fp-ts/Either.js";
+import { type MethodName, METHODS } from "./methods.ts";
 import { nearest } from "./nearest.ts";
 import type { ScheduleName } from "./schedule.ts";
 
-/** How to fine-tune. */
-export type MethodName = "full" | "lora" | "rslora" | "oft" | "boft" | "hybrid";
+export type { MethodName } from "./methods.ts";
 
 /** What a run is asked to do. */
 export interface TrainOptions {
@@ -150,9 +150,9 @@ export const FLAGS: Table = {
   method: {
     ...flag(
       "NAME",
-      oneOf("full", "lora", "rslora", "oft", "boft", "hybrid"),
+      oneOf(...METHODS),
       "hybrid",
-      "full, lora, rslora, oft, boft or hybrid",
+      `${METHODS.slice(0, -1).join(", ")} or ${METHODS.at(-1)}`,
     ),
     section: "Method",
   },

@@ -12,7 +12,7 @@ import { weightShapes } from "./llama.ts";
 import { describeRotations, methodClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
-import { openProgress, type Progress } from "./report.ts";
+import { openProgress } from "./report.ts";
 import { type MetricsFile, openMetrics, writeSettings } from "./run_files.ts";
 import { writeSafetensors } from "./safetensors.ts";
 import { schedule, warmupSteps } from "./schedule.ts";
@@ -51,6 +51,8 @@ export interface RunHooks {
   readonly stopped: () => boolean;
 }
 
+/** Trained parameters, in `adapter/` of the output directory. */
+const ADAPTER_FILE = "adapter.safetensors";
 /** Held-out rows that are answered in full. */
 const ANSWERED = 128;
 /** Samples shown before and after. */
@@ -90,6 +92,12 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       using metrics = openMetrics(options.out);
       const done = await trainAll(session, train, options, hooks, metrics);
       await save(session, options, classes);
+      if (done.gaveUp) {
+        throw new UserError(
+          `${TOO_MANY_SKIPPED} steps had gradients that are not finite; what was trained before is saved in ` +
+            `${options.out}/adapter. Try a lower --lr.`,
+        );
+      }
       if (done.interrupted) {
         hooks.say(`interrupted after step ${done.steps}: the adapter is saved in ${options.out}/adapter`);
       }
@@ -122,12 +130,45 @@ function attempt<T>(run: () => Promise<T>): Effect.Effect<T, UserError> {
     if (error instanceof ShapeError || error instanceof PlanError) {
       return Effect.fail(new UserError(error.message.replace(/\n\s*/g, "; ")));
     }
+    if (isFileError(error)) {
+      return Effect.fail(new UserError(`A file cannot be read or written: ${error.message}`));
+    }
     return Effect.die(error);
   });
 }
 
+/** Whether the file system refused: permissions, a file in the place of a directory, no space left. */
+function isFileError(error: unknown): error is Error {
+  return error instanceof Error &&
+    (/\(os error \d+\)/.test(error.message) || error instanceof Deno.errors.NotCapable);
+}
+
+/** Refuse what could only fail, or destroy, later. */
+function checkRequest({ batch, accumulate, out }: TrainOptions): void {
+  if (batch % accumulate !== 0) {
+    throw new UserError(
+      `--accumulate ${accumulate}: a batch of ${batch} rows has no ${accumulate} equal parts; use a divisor of ${batch}.`,
+    );
+  }
+  const earlier = `${out}/adapter/${ADAPTER_FILE}`;
+  if (exists(earlier)) {
+    throw new UserError(`--out ${out}: ${earlier} is there from an earlier run; give another directory.`);
+  }
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
 /** Rows, model and tokenizer, checked against each other. */
 function load(options: TrainOptions, { say }: RunHooks) {
+  checkRequest(options);
   const checkpoint = loadCheckpoint(options.model, { dtype: options.dtype, shapes: weightShapes });
   const tokenizer = loadTokenizer(options.model);
   const { config, overflow } = checkpoint;
@@ -195,6 +236,8 @@ interface Trained {
   readonly last: number | null;
   readonly tokensPerSecond: number | null;
   readonly interrupted: boolean;
+  /** Too many steps had gradients that are not finite. */
+  readonly gaveUp: boolean;
 }
 
 async function trainAll(
@@ -204,42 +247,37 @@ async function trainAll(
   hooks: RunHooks,
   metrics: MetricsFile,
 ): Promise<Trained> {
-  const { batch, seq, seed, accumulate } = options;
+  const { batch, seq, seed } = options;
   const total = options.steps ??
     Math.max(1, Math.round(options.epochs * batchesPerEpoch(examples, { batch, seq })));
-  if (batch % accumulate !== 0) {
-    throw new UserError(
-      `--accumulate ${accumulate}: a batch of ${batch} rows has no ${accumulate} equal parts; use a divisor of ${batch}.`,
-    );
-  }
   const rate = schedule(options.schedule, { warmup: warmupSteps(options.warmup, total), total });
   const progress = openProgress(total);
   const losses: number[] = [];
   const clock = new StepClock();
   let skipped = 0, steps = 0;
   const settle = async (pending: Pending): Promise<void> => {
-    const { loss, gradNorm } = await pending.metrics;
+    const { loss, gradNorm, lambdas } = await pending.metrics;
     clock.tick(pending.tokens);
-    if (!Number.isFinite(gradNorm)) skipped = reportSkip(pending.step, skipped, progress);
+    if (!Number.isFinite(gradNorm)) {
+      skipped++;
+      progress.note(`step ${pending.step}: the gradients are not finite; the step was left out`);
+    }
     losses.push(loss);
-    const lambda = await pending.lambda;
     const report = { step: pending.step, loss, lr: pending.lr, gradNorm, tokensPerSecond: clock.rate() ?? 0 };
     progress.step(report);
-    metrics.append(Object.keys(lambda).length > 0 ? { ...report, lambda } : report);
+    metrics.append(Object.keys(lambdas).length > 0 ? { ...report, lambda: lambdas } : report);
   };
   const queue: Pending[] = [];
   try {
     for (const rows of batches(examples, { batch, seq, seed, epochs: Infinity })) {
-      if (steps === total || hooks.stopped()) break;
+      if (steps === total || hooks.stopped() || skipped >= TOO_MANY_SKIPPED) break;
       const multiplier = rate(steps);
       const lr = options.lr * multiplier;
-      const result = session.step(rows, { plain: lr, orthogonal: options.orthogonalLr * multiplier });
       queue.push({
         step: ++steps,
         lr,
         tokens: realTokens(rows),
-        metrics: result,
-        lambda: result.then(() => session.lambdas()),
+        metrics: session.step(rows, { plain: lr, orthogonal: options.orthogonalLr * multiplier }),
       });
       // The CPU computes on this thread: let signals and timers in between steps.
       await new Promise((resume) => setTimeout(resume, 0));
@@ -257,6 +295,7 @@ async function trainAll(
     last: tail.length > 0 ? tail.reduce((a, b) => a + b) / tail.length : null,
     tokensPerSecond: clock.rate(),
     interrupted: hooks.stopped(),
+    gaveUp: skipped >= TOO_MANY_SKIPPED,
   };
 }
 
@@ -265,15 +304,6 @@ interface Pending {
   readonly lr: number;
   readonly tokens: number;
   readonly metrics: Promise<StepMetrics>;
-  readonly lambda: Promise<Readonly<Record<string, readonly number[]>>>;
-}
-
-function reportSkip(step: number, before: number, progress: Progress): number {
-  progress.note(`step ${step}: the gradients are not finite; the step was left out`);
-  if (before + 1 >= TOO_MANY_SKIPPED) {
-    throw new UserError(`${TOO_MANY_SKIPPED} steps had gradients that are not finite; try a lower --lr.`);
-  }
-  return before + 1;
 }
 
 /** Positions with a token: the last one of a row is where padding begins. */
@@ -316,7 +346,7 @@ async function save(
     { method, rank, alpha, block, factors, target, base_model: model },
     "adapter.json",
   );
-  writeSafetensors(`${options.out}/adapter/adapter.safetensors`, named);
+  writeSafetensors(`${options.out}/adapter/${ADAPTER_FILE}`, named);
 }
 
 async function conclude(

@@ -35,6 +35,8 @@ export interface HostBatch {
 export interface StepMetrics {
   readonly loss: number;
   readonly gradNorm: number;
+  /** λ after this step; empty without mixed adapters. */
+  readonly lambdas: Lambdas;
 }
 
 /** Weight of each branch of a mixed adapter, by the path of the adapted map. */
@@ -142,6 +144,18 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     ids: aval([rows, length], "i32"),
     labels: aval([rows, length], "i32"),
   });
+  const readLambdas = async (): Promise<Lambdas> => {
+    const all: Record<string, number[]> = {};
+    await Promise.all(
+      classes.flatMap((c) =>
+        Array.from({ length: c.mixing?.branches ?? 0 }, async (_, b) => {
+          const values = await device.download(arrays.get(`optimiser.lambda_${c.key}_${b}`)!);
+          c.members.forEach((m, i) => ((all[m] ??= [])[b] = values[i]!));
+        })
+      ),
+    );
+    return all;
+  };
   let steps = 0;
 
   return {
@@ -164,8 +178,9 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       const out = run.run(withBatch(batch).set("rates", feed("rates", aval([4]), numbers)));
       const read = async (name: string): Promise<number> =>
         (await device.download(out.get(`metrics.${name}`)!))[0]!;
-      const [loss, gradNorm] = await Promise.all([read("loss"), read("gradNorm")]);
-      return { loss, gradNorm };
+      // All reads are queued before any later step can overwrite what they read.
+      const [loss, gradNorm, lambdas] = await Promise.all([read("loss"), read("gradNorm"), readLambdas()]);
+      return { loss, gradNorm, lambdas };
     },
     evaluate: async (batches) => {
       let total = 0, tokens = 0;
@@ -209,18 +224,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       const out = run.run(new Map([...arrays, ["ids", feed("sequence", at, Int32Array.from(ids))]]));
       return await device.download(out.get("logits")!) as Float32Array;
     },
-    lambdas: async () => {
-      const all: Record<string, number[]> = {};
-      await Promise.all(
-        classes.flatMap((c) =>
-          Array.from({ length: c.mixing?.branches ?? 0 }, async (_, b) => {
-            const values = await device.download(arrays.get(`optimiser.lambda_${c.key}_${b}`)!);
-            c.members.forEach((m, i) => ((all[m] ??= [])[b] = values[i]!));
-          })
-        ),
-      );
-      return all;
-    },
+    lambdas: readLambdas,
     trained: () => download(device, classes, arrays),
     stats: () => stats,
   };

@@ -111,11 +111,6 @@ export function fill(value: number, shape: Shape = [], dtype: DType = "f32"): Te
   return filled({ value, shape, dtype })();
 }
 
-/** The value of a {@linkcode fill}, null for other nodes. */
-export function fillValue(x: Tensor): number | null {
-  return x.op === "fill" ? Number((JSON.parse(x.params) as { value: number | string }).value) : null;
-}
-
 /** Throw unless two avals agree, naming both. */
 export function requireSame(what: string, x: Aval, y: Aval): void {
   if (showAval(x) !== showAval(y)) {
