@@ -1,19 +1,47 @@
 /** Butterfly-orthogonal adapter (BOFT): W' = W·R, R orthogonal. arXiv:2311.06243; one factor is OFT, arXiv:2306.07280. @module */
-import { fill, ShapeError, type Stage, type Tensor } from "../core/ir/mod.ts";
-import { cayley, reshape, skewFromEntries, stages } from "../ops/mod.ts";
-import type { Adapter } from "./adapter.ts";
+import { fill, ShapeError, sizeOf, type Stage, type Tensor } from "../core/ir/mod.ts";
+import {
+  broadcastTo,
+  cayley,
+  cayleyNeumann,
+  div,
+  eye,
+  type Key,
+  le,
+  mul,
+  reshape,
+  skewFromEntries,
+  square,
+  stages,
+  uniform,
+  where,
+} from "../ops/mod.ts";
+import { type Adapter, withRowSquares } from "./adapter.ts";
 
-/** Trainable leaf: `skew` f32[factors, in/block, block·(block−1)/2], the free entries of the skew blocks. */
+/** Parameters: `skew` f32[factors, in/block, block·(block−1)/2], the free entries of the skew blocks. */
 export interface ButterflyParams {
   readonly skew: Tensor;
+  /** f32[out]: multiplies the rows of the weight; starts at one. */
+  readonly scale?: Tensor;
 }
 
 /** Options of {@linkcode butterfly}. */
 export interface ButterflyOptions {
-  /** Size of the orthogonal blocks; even when there are several factors. */
-  readonly block: number;
-  /** Number of butterfly factors m; features mix within groups of block·2^(m−1). */
-  readonly factors: number;
+  /** Size of the orthogonal blocks, even when there are several factors; null or absent: the largest of 8, 4, 2 that fits. */
+  readonly block?: number | null;
+  /**
+   * Number of butterfly factors m: features mix within groups of block·2^(m−1). Null or absent: 2 where they fit, else 1.
+   */
+  readonly factors?: number | null;
+  /** Train a factor for each row of the weight too, as PEFT's BOFT does; then W' is no rotation of W. Default false. */
+  readonly rowScale?: boolean;
+  /** Multiplicative dropout: the share of blocks that a training step replaces by I. Default 0. */
+  readonly dropout?: number;
+  /**
+   * How blocks come from skew matrices. "exact" (default) solves; a number is the count of terms of the Neumann series,
+   * as PEFT's OFT has it: faster to write, but not orthogonal.
+   */
+  readonly cayley?: "exact" | number;
 }
 
 /**
@@ -24,16 +52,24 @@ export interface ButterflyOptions {
  * Cost: 2·n·in·m·block flops; trains m·in·(block−1)/2 numbers. Throws ShapeError where `in` is not divisible by
  * block·2^(m−1), or the block is odd with several factors.
  */
-export function butterfly({ block, factors }: ButterflyOptions): Adapter<ButterflyParams> {
-  const list = butterflyStages(block, factors);
+export function butterfly(options: ButterflyOptions = {}): Adapter<ButterflyParams> {
+  const { rowScale = false, dropout = 0, cayley: mode = "exact" } = options;
+  butterflyStages(options.block ?? 2, options.factors ?? 1);
+  const list = ({ skew }: ButterflyParams): Stage[] => {
+    const { block, factors } = sizesOf(skew);
+    return butterflyStages(block, factors);
+  };
   // [factors, in/block, …] → the blocks Q one after the other, as `stages` wants them.
-  const blocks = ({ skew }: ButterflyParams): Tensor => {
-    const q = cayley(skewFromEntries(skew, block));
-    return reshape(q, [q.shape.reduce((n, d) => n * d, 1)]);
+  const blocks = ({ skew }: ButterflyParams, key?: Key): Tensor => {
+    const s = skewFromEntries(skew, sizesOf(skew).block);
+    const exact = mode === "exact" ? cayley(s) : cayleyNeumann(s, mode);
+    const q = key && dropout > 0 ? dropBlocks(exact, dropout, key) : exact;
+    return reshape(q, [sizeOf(q.shape)]);
   };
   return {
-    name: factors === 1 ? "oft" : "boft",
-    init: (_key, { inDim }) => {
+    name: options.factors === 1 ? "oft" : "boft",
+    init: (_key, { inDim, outDim }) => {
+      const { block, factors } = butterflySizes(inDim, options);
       const group = block * 2 ** (factors - 1);
       if (inDim % group !== 0) {
         throw new ShapeError(
@@ -41,13 +77,65 @@ export function butterfly({ block, factors }: ButterflyOptions): Adapter<Butterf
             `${inDim} is not divisible by block·2^(factors−1) = ${group}. ${suggest(inDim, factors)}`,
         );
       }
-      return { skew: fill(0, [factors, inDim / block, (block * (block - 1)) / 2]) };
+      const skew = fill(0, [factors, inDim / block, (block * (block - 1)) / 2]);
+      return rowScale ? { skew, scale: fill(1, [outDim]) } : { skew };
     },
     // The transposed stages multiply a row by Q_{m−1} first and by Q₀ last.
-    apply: (params, base) => (x) => base(stages(x, blocks(params), { stages: list, transposed: true })),
-    merge: (params, weight) => stages(weight, blocks(params), { stages: list }),
-    rate: () => "orthogonal",
+    apply: (params, base, key) => {
+      const { scale } = params;
+      const turned = (x: Tensor): Tensor =>
+        base(stages(x, blocks(params, key), { stages: list(params), transposed: true }));
+      // A rotation of the input keeps the norms of the weight's rows; a truncated series does not.
+      const known = mode === "exact" ? base.rowSquares : undefined;
+      if (!scale) return withRowSquares(turned, known);
+      return withRowSquares((x) => mul(turned(x), scale), known && (() => mul(known(), square(scale))));
+    },
+    merge: (params, weight) => {
+      const turned = stages(weight, blocks(params), { stages: list(params) });
+      return params.scale ? mul(turned, reshape(params.scale, [params.scale.shape[0]!, 1])) : turned;
+    },
+    ...(mode === "exact"
+      ? {
+        unmerge: (params: ButterflyParams, merged: Tensor) => {
+          const turned = params.scale
+            ? div(merged, reshape(params.scale, [params.scale.shape[0]!, 1]))
+            : merged;
+          return stages(turned, blocks(params), { stages: list(params), transposed: true });
+        },
+      }
+      : {}),
+    ...(rowScale
+      ? {}
+      : { scaled: ({ skew }: ButterflyParams, strength: Tensor) => ({ skew: mul(skew, strength) }) }),
+    rate: (path) => path === "scale" ? "plain" : "orthogonal",
   };
+}
+
+/** Blocks [..., n, n], each replaced by I with this probability. */
+function dropBlocks(blocks: Tensor, probability: number, key: Key): Tensor {
+  const [n, m] = blocks.shape.slice(-2) as [number, number];
+  const kept = le(probability, uniform(key, blocks.shape.slice(0, -2)));
+  const wide = reshape(kept, [...blocks.shape.slice(0, -2), 1, 1]);
+  return where(broadcastTo(wide, blocks.shape), blocks, eye([...blocks.shape.slice(0, -2), n, m]));
+}
+
+/** Block and factors that a parameter's shape [factors, in/block, block·(block−1)/2] tells. */
+function sizesOf({ shape }: Tensor): { readonly block: number; readonly factors: number } {
+  return { factors: shape[0]!, block: (1 + Math.sqrt(1 + 8 * shape[2]!)) / 2 };
+}
+
+/** Block and factors for `inDim` features: as asked, what was left open chosen to fit; larger blocks before more factors. */
+export function butterflySizes(
+  inDim: number,
+  { block, factors }: Pick<ButterflyOptions, "block" | "factors">,
+): { readonly block: number; readonly factors: number } {
+  const choices = (block ? [block] : [8, 4, 2]).flatMap((b) =>
+    (factors ? [factors] : [2, 1]).map((m) => ({ block: b, factors: m }))
+  );
+  // Where nothing fits, the adapter says so.
+  return choices.find((c) =>
+    inDim % (c.block * 2 ** (c.factors - 1)) === 0 && (c.factors === 1 || c.block % 2 === 0)
+  ) ?? choices.at(-1)!;
 }
 
 /** The stages of a butterfly: factor i mixes pairs of pieces of block/2 at distance 2^i; a single factor whole blocks. */

@@ -7,4 +7,5 @@ export const identity: Adapter<readonly []> = {
   init: () => [],
   apply: (_params, base) => base,
   merge: (_params, weight) => weight,
+  unmerge: (_params, merged) => merged,
 };

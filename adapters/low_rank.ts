@@ -1,46 +1,160 @@
-/** Low-rank adapter (LoRA): W' = W + s·B·A. arXiv:2106.09685, eq. 3; rsLoRA: arXiv:2312.03732. @module */
-import { ShapeError, type Tensor } from "../core/ir/mod.ts";
-import { fill } from "../core/ir/mod.ts";
-import { add, linear, matmul, mul, uniform } from "../ops/mod.ts";
-import type { Adapter } from "./adapter.ts";
+/**
+ * Low-rank adapters: W' = W + s·B·A (LoRA, arXiv:2106.09685, eq. 3), from several starts, and with magnitudes of their
+ * own (DoRA, arXiv:2402.09353). @module
+ */
+import { fill, ShapeError, type Tensor } from "../core/ir/mod.ts";
+import { stopGradient } from "../core/diff/vjp.ts";
+import {
+  add,
+  concat,
+  div,
+  linear,
+  matmul,
+  mul,
+  neg,
+  reshape,
+  sqrt,
+  square,
+  sub,
+  sum,
+  transpose,
+  uniform,
+} from "../ops/mod.ts";
+import { type Adapter, type LinearMap, type Site, withRowSquares } from "./adapter.ts";
+import { type LowRankStart, startFrom } from "./low_rank_start.ts";
 
-/** Trainable leaves: `a` f32[rank, in], `b` f32[out, rank]. */
+/** Parameters of {@linkcode lowRank}: `a` f32[rank, in] and `b` f32[out, rank] are trained. */
 export interface LowRankParams {
   readonly a: Tensor;
   readonly b: Tensor;
+  /** Frozen copies of a start that is not zero: −s·b0·a0 makes the adapted map start equal to the base. */
+  readonly a0?: Tensor;
+  readonly b0?: Tensor;
+  /** f32[out]: trained norm of each row of the adapted weight (DoRA). */
+  readonly magnitude?: Tensor;
+  /** f32[out]: norms of the frozen weight's rows, frozen, for taking a merge back. */
+  readonly rowNorm?: Tensor;
 }
 
 /** Options of {@linkcode lowRank}. */
 export interface LowRankOptions {
   readonly rank: number;
   readonly alpha: number;
-  /** rsLoRA: scale = alpha / √rank instead of alpha / rank. */
+  /** Scale s = alpha / √rank instead of alpha / rank (rsLoRA, arXiv:2312.03732). */
   readonly rankStabilised?: boolean;
+  /** Where A and B start; default "zero". */
+  readonly start?: LowRankStart;
+  /** DoRA: the rows of the weight get norms of their own, the low-rank part changes their directions. */
+  readonly decomposed?: boolean;
+  /** γ of the start "lora-ga"; default 16. */
+  readonly gamma?: number;
+  /** The start "lora-ga" of the paper (default) or of PEFT, which multiplies B by the singular values. */
+  readonly variant?: "paper" | "peft";
 }
+
+/** Names of low-rank methods by their start. */
+const NAMES = { zero: "lora", "lora-ga": "lora-ga", pissa: "pissa", olora: "olora" } as const;
 
 /**
  * Add a rank-`rank` update to a frozen linear map.
  *
- * `a` starts uniform in ±1/√in (Kaiming-uniform, a = √5), `b` at zero, so the adapted map starts equal to the base.
- * Cost: 2·n·rank·(in + out) flops for x f32[n, in]. Trains rank·(in + out) numbers. B·A is formed only by `merge`.
- * Throws ShapeError for a rank that is not a whole number from 1 to min(in, out).
+ * From the start "zero" `a` is uniform in ±1/√in (Kaiming-uniform, a = √5) and `b` zero. From the others both are full,
+ * and what they add at the start is taken away by frozen copies on the side of the activations, in the same
+ * accumulator, so the adapted map always starts equal to the base whatever the precision of the weight.
+ *
+ * With `decomposed`, W' = m ⊙ (W + s·B·A) / ‖W + s·B·A‖ by rows; the norm counts as a constant in derivatives (DoRA,
+ * section 4.3) and is found without forming W'. Cost: 2·n·rank·(in + out) flops for x f32[n, in], twice that with
+ * frozen copies. Trains rank·(in + out) numbers, and out more if decomposed. Throws ShapeError for a rank that does not
+ * fit, and for `decomposed` around an adapter that does not know its row norms.
  */
-export function lowRank({ rank, alpha, rankStabilised = false }: LowRankOptions): Adapter<LowRankParams> {
+export function lowRank(options: LowRankOptions): Adapter<LowRankParams> {
+  const { rank, alpha, rankStabilised = false, start = "zero", decomposed = false } = options;
   const s = alpha / (rankStabilised ? Math.sqrt(rank) : rank);
+  const { asks, factors } = startFrom({ ...options, start, scale: s });
+  /** W' before its rows get their norms. */
+  const merged = ({ a, b, a0, b0 }: LowRankParams, weight: Tensor): Tensor => {
+    const moved = add(weight, mul(matmul(b, a), s));
+    return a0 && b0 ? sub(moved, mul(matmul(b0, a0), s)) : moved;
+  };
+  const name = start === "zero" && rankStabilised ? "rslora" : NAMES[start];
   return {
-    name: rankStabilised ? "rslora" : "lora",
-    init: (key, { inDim, outDim }) => {
-      if (!Number.isInteger(rank) || rank < 1 || rank > Math.min(inDim, outDim)) {
+    name: !decomposed ? name : start === "zero" && !rankStabilised ? "dora" : `dora(${name})`,
+    init: (key, site) => {
+      requireRank(rank, site, start === "lora-ga" ? 2 : 1);
+      const bound = 1 / Math.sqrt(site.inDim);
+      const found = factors(site);
+      const norm = decomposed ? sqrt(sum(square(site.weight), { axes: [1] })) : null;
+      return {
+        ...(found
+          ? { a: found.a, b: found.b, a0: found.a, b0: found.b }
+          : { a: uniform(key, [rank, site.inDim], -bound, bound), b: fill(0, [site.outDim, rank]) }),
+        ...(norm ? { magnitude: norm, rowNorm: norm } : {}),
+      };
+    },
+    apply: (params, base) => {
+      const { a, b, magnitude } = stacked(params);
+      const low = (x: Tensor): Tensor => add(base(x), mul(linear(linear(x, a), b), s));
+      const { rowSquares } = base;
+      if (!magnitude) {
+        return withRowSquares(low, rowSquares && (() => rowSquaresOf(base, rowSquares(), a, b, s)));
+      }
+      if (!rowSquares) {
         throw new ShapeError(
-          `Cannot adapt a map from ${inDim} to ${outDim} with rank ${rank}: use 1 to ${
-            Math.min(inDim, outDim)
-          }.`,
+          "Cannot keep the norms of a map's rows (DoRA) around an adapter that does not know them: put DoRA inside, " +
+            "or give that adapter's map rowSquares.",
         );
       }
-      const bound = 1 / Math.sqrt(inDim);
-      return { a: uniform(key, [rank, inDim], -bound, bound), b: fill(0, [outDim, rank]) };
+      const norm = stopGradient(sqrt(rowSquaresOf(base, rowSquares(), a, b, s)));
+      return withRowSquares((x) => mul(low(x), div(magnitude, norm)), () => square(magnitude));
     },
-    apply: ({ a, b }, base) => (x) => add(base(x), mul(linear(linear(x, a), b), s)),
-    merge: ({ a, b }, weight) => add(weight, mul(matmul(b, a), s)),
+    merge: (params, weight) => {
+      const moved = merged(params, weight);
+      if (!params.magnitude) return moved;
+      const norm = sqrt(sum(square(moved), { axes: [1] }));
+      return mul(moved, column(div(params.magnitude, norm)));
+    },
+    unmerge: (params, weight) => {
+      const { magnitude, rowNorm } = params;
+      const change = sub(merged(params, weight), weight);
+      if (!magnitude || !rowNorm) return sub(weight, change);
+      // Rows u·t − δ of norm ‖w₀‖, u of norm 1: the larger root t, the only positive one while ‖δ‖ < ‖w₀‖.
+      const u = div(weight, column(magnitude));
+      const p = sum(mul(u, change), { axes: [1] });
+      const q = sub(sum(square(change), { axes: [1] }), square(rowNorm));
+      const t = add(p, sqrt(sub(square(p), q)));
+      return sub(mul(u, column(t)), change);
+    },
+    ...(decomposed ? {} : {
+      scaled: (params: LowRankParams, strength: Tensor) => ({
+        ...params,
+        b: mul(params.b, strength),
+        ...(params.b0 ? { b0: mul(params.b0, strength) } : {}),
+      }),
+    }),
+    asks,
+    rate: (path) => path === "a0" || path === "b0" || path === "rowNorm" ? "frozen" : "plain",
   };
+}
+
+/** Trained and frozen factors as one pair, so that both share a product: [A; A₀] and [B, −B₀]. */
+function stacked({ a, b, a0, b0, ...rest }: LowRankParams): LowRankParams {
+  return a0 && b0 ? { ...rest, a: concat([a, a0], 0), b: concat([b, neg(b0)], 1) } : { ...rest, a, b };
+}
+
+/** ‖w + s·b·A‖² by rows, from ‖w‖² and thin products: ‖w‖² + 2s·b·(A·w) + s²·b·(A·Aᵀ)·bᵀ. */
+function rowSquaresOf(base: LinearMap, squares: Tensor, a: Tensor, b: Tensor, s: number): Tensor {
+  const crossed = sum(mul(b, transpose(base(a))), { axes: [1] });
+  const own = sum(mul(matmul(b, linear(a, a)), b), { axes: [1] });
+  return add(add(squares, mul(crossed, 2 * s)), mul(own, s * s));
+}
+
+/** A number for each row, f32[out] → f32[out, 1]. */
+function column(x: Tensor): Tensor {
+  return reshape(x, [x.shape[0]!, 1]);
+}
+
+function requireRank(rank: number, { inDim, outDim }: Site, uses: number): void {
+  const most = Math.floor(Math.min(inDim, outDim) / uses);
+  if (Number.isInteger(rank) && rank >= 1 && rank <= most) return;
+  throw new ShapeError(`Cannot adapt a map from ${inDim} to ${outDim} with rank ${rank}: use 1 to ${most}.`);
 }

@@ -5,6 +5,7 @@ export * from "./compose.ts";
 export * from "./hybrid.ts";
 export * from "./identity.ts";
 export * from "./low_rank.ts";
+export * from "./low_rank_start.ts";
 export * from "./mix.ts";
 export * from "./parallel.ts";
 export * from "./place.ts";

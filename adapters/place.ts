@@ -1,8 +1,8 @@
 /** Placement: which adapter goes on which linear map of a model. @module */
-import { type Aval, leaves, mapTree, ShapeError, type Tensor, within } from "../core/ir/mod.ts";
+import { type Aval, fill, leaves, mapTree, ShapeError, type Tensor, within } from "../core/ir/mod.ts";
 import { isTensor } from "../core/compile.ts";
 import { type Key, key } from "../ops/mod.ts";
-import type { Adapter, LinearDims, LinearMap, Mixing, Rate } from "./adapter.ts";
+import type { Adapter, Ask, LinearDims, LinearMap, Mixing, Rate, Site } from "./adapter.ts";
 
 /** A linear map of a model, by its path, such as `model.layers.0.self_attn.q_proj`. */
 export interface Module extends LinearDims {
@@ -20,10 +20,14 @@ export interface Leaf {
 export interface Fitted {
   readonly name: string;
   readonly leaves: readonly Leaf[];
-  readonly mixing: Mixing | null;
-  readonly init: (key: Key) => readonly Tensor[];
-  readonly apply: (params: readonly Tensor[], base: LinearMap) => LinearMap;
+  readonly mixing: readonly Mixing[];
+  /** Factorisations that `init` needs in its site. */
+  readonly asks: readonly Ask[];
+  readonly init: (key: Key, site: Site) => readonly Tensor[];
+  readonly apply: (params: readonly Tensor[], base: LinearMap, key?: Key) => LinearMap;
   readonly merge: (params: readonly Tensor[], weight: Tensor) => Tensor;
+  /** Null where merging has no inverse in closed form. */
+  readonly unmerge: ((params: readonly Tensor[], merged: Tensor) => Tensor) | null;
 }
 
 /** An adapter and the paths that it is for. */
@@ -34,47 +38,117 @@ export interface Placement {
 }
 
 /**
- * Put an adapter on every linear map whose path matches a pattern: `*` stands for any characters; a pattern without
- * `*` matches the end of a path (`q_proj`). Several patterns are separated by commas; `all-linear` matches everything.
+ * Put an adapter, or one made for each map's sizes, on every linear map whose path matches a pattern: `*` stands for
+ * any characters, `2-5` between dots for the numbers from 2 to 5; a pattern without `*` matches the end of a path
+ * (`q_proj`). Several patterns are separated by commas; `all-linear` matches everything, `attn` and `mlp` the maps of
+ * those blocks.
  */
-export function on<P>(pattern: string, adapter: Adapter<P>): Placement {
+export function on<P>(pattern: string, adapter: Adapter<P> | ((dims: LinearDims) => Adapter<P>)): Placement {
   const tests = pattern.split(",").map((p) => p.trim()).filter((p) => p !== "").map(matcher);
-  return { pattern, matches: (path) => tests.some((t) => t(path)), fit: (dims) => fit(adapter, dims) };
+  const made = typeof adapter === "function" ? adapter : () => adapter;
+  return { pattern, matches: (path) => tests.some((t) => t(path)), fit: (dims) => fit(made(dims), dims) };
 }
 
-function matcher(pattern: string): (path: string) => boolean {
-  if (pattern === "all-linear") return () => true;
-  if (!pattern.includes("*")) return (path) => path === pattern || path.endsWith(`.${pattern}`);
-  const escaped = pattern.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&")).join(".*");
-  const test = new RegExp(`^${escaped}$`);
-  return (path) => test.test(path);
+/** Names for the maps of a block. */
+const BLOCKS: Readonly<Record<string, string>> = { "all-linear": "*", attn: "*.self_attn.*", mlp: "*.mlp.*" };
+
+function matcher(name: string): (path: string) => boolean {
+  const pattern = BLOCKS[name] ?? name;
+  const segments = pattern.split(".");
+  const ranges: (readonly [number, number])[] = [];
+  const source = segments.map((segment) => {
+    const range = segment.match(/^(\d+)-(\d+)$/);
+    if (!range) {
+      return segment.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&")).join(".*");
+    }
+    ranges.push([Number(range[1]), Number(range[2])]);
+    return "(\\d+)";
+  }).join("\\.");
+  const test = new RegExp(pattern.includes("*") ? `^${source}$` : `(?:^|\\.)${source}$`);
+  return (path) => {
+    const found = path.match(test);
+    return found !== null && ranges.every(([low, high], i) => {
+      const n = Number(found[i + 1]);
+      return low <= n && n <= high;
+    });
+  };
+}
+
+/** Parameters of an adapter whose type is not known: leaves by path. */
+export type AnyParams = Readonly<Record<string, Tensor>>;
+
+/**
+ * The same adapter for maps of these sizes, its parameters as a record of leaves by path: adapters that are only known
+ * at run time all have this type, and combine as others do. Throws ShapeError where it cannot adapt the sizes.
+ */
+export function erase<P>(adapter: Adapter<P>, dims: LinearDims): Adapter<AnyParams> {
+  // Traced once to learn the tree's layout; nothing of it is computed.
+  const template = adapter.init(key(0), templateSite(dims, adapter.asks?.(dims) ?? []));
+  // The same tree with other tensors in it has the same type.
+  const rebuild = (params: AnyParams): P =>
+    mapTree<P, Tensor, Tensor>(template, isTensor, (_leaf, path) => {
+      const found = params[path];
+      if (found) return found;
+      throw new ShapeError(
+        `Cannot bind ${adapter.name}: it has no parameter "${path}" among ${Object.keys(params).join(", ")}.`,
+      );
+    }) as P;
+  const { name, rate, asks, mixing, unmerge, scaled } = adapter;
+  return {
+    name,
+    init: (k, site) => flatten(adapter.init(k, site)),
+    apply: (params, base, k) => adapter.apply(rebuild(params), base, k),
+    merge: (params, weight) => adapter.merge(rebuild(params), weight),
+    ...(unmerge ? { unmerge: (params, merged) => unmerge(rebuild(params), merged) } : {}),
+    ...(scaled ? { scaled: (params, strength) => flatten(scaled(rebuild(params), strength)) } : {}),
+    ...(rate ? { rate } : {}),
+    ...(asks ? { asks } : {}),
+    ...(mixing ? { mixing } : {}),
+  };
+}
+
+/** Leaves of a tree of tensors by path. */
+function flatten<P>(tree: P): AnyParams {
+  const list = leaves<Tensor>(tree as Parameters<typeof leaves<Tensor>>[0], isTensor);
+  return Object.fromEntries(list.map(({ path, leaf }) => [path, leaf]));
 }
 
 /** Fit an adapter to sizes; throws ShapeError where it cannot adapt them. */
 export function fit<P>(adapter: Adapter<P>, dims: LinearDims): Fitted {
-  // Traced once to learn the tree's layout; nothing of it is computed.
-  const template = adapter.init(key(0), dims);
-  const list = leaves<Tensor>(template as Parameters<typeof leaves<Tensor>>[0], isTensor);
-  const rebuild = (params: readonly Tensor[]): P => {
-    if (params.length !== list.length) {
+  const { name, rate, asks, mixing, init, apply, merge, unmerge } = erase(adapter, dims);
+  const asked = asks?.(dims) ?? [];
+  const template = Object.entries(init(key(0), templateSite(dims, asked)));
+  const bind = (params: readonly Tensor[]): AnyParams => {
+    if (params.length !== template.length) {
       throw new ShapeError(
-        `Cannot bind ${adapter.name}: it has ${list.length} parameters and got ${params.length}.`,
+        `Cannot bind ${name}: it has ${template.length} parameters and got ${params.length}.`,
       );
     }
-    let next = 0;
-    // The same tree with other tensors in it has the same type.
-    return mapTree<P, Tensor, Tensor>(template, isTensor, () => params[next++]!) as P;
+    return Object.fromEntries(template.map(([path], i) => [path, params[i]!]));
   };
   return {
-    name: adapter.name,
-    leaves: list.map(({ path, leaf }) => ({ path, aval: leaf.aval, rate: adapter.rate?.(path) ?? "plain" })),
-    mixing: adapter.mixing ?? null,
-    init: (k) =>
-      leaves<Tensor>(adapter.init(k, dims) as Parameters<typeof leaves<Tensor>>[0], isTensor).map((x) =>
-        x.leaf
-      ),
-    apply: (params, base) => adapter.apply(rebuild(params), base),
-    merge: (params, weight) => adapter.merge(rebuild(params), weight),
+    name,
+    leaves: template.map(([path, leaf]) => ({ path, aval: leaf.aval, rate: rate?.(path) ?? "plain" })),
+    mixing: mixing ?? [],
+    asks: asked,
+    init: (k, site) => Object.values(init(k, site)),
+    apply: (params, base, k) => apply(bind(params), base, k),
+    merge: (params, weight) => merge(bind(params), weight),
+    unmerge: unmerge ? (params, merged) => unmerge(bind(params), merged) : null,
+  };
+}
+
+/** A site of these sizes without numbers. */
+function templateSite({ inDim, outDim }: LinearDims, asks: readonly Ask[]): Site {
+  return {
+    inDim,
+    outDim,
+    weight: fill(0, [outDim, inDim]),
+    factors: asks.map(({ columns }) => ({
+      u: fill(0, [outDim, columns]),
+      s: fill(0, [columns]),
+      v: fill(0, [inDim, columns]),
+    })),
   };
 }
 
@@ -82,6 +156,8 @@ export function fit<P>(adapter: Adapter<P>, dims: LinearDims): Fitted {
 export interface Placed {
   readonly module: Module;
   readonly fitted: Fitted;
+  /** Which placement it is from. */
+  readonly placement: number;
 }
 
 /**
@@ -96,7 +172,8 @@ export function place(modules: readonly Module[], placements: readonly Placement
     }
   }
   return modules.flatMap((module) => {
-    const placement = placements.find((p) => p.matches(module.path));
-    return placement ? [{ module, fitted: within(module.path, () => placement.fit(module)) }] : [];
+    const at = placements.findIndex((p) => p.matches(module.path));
+    if (at < 0) return [];
+    return [{ module, placement: at, fitted: within(module.path, () => placements[at]!.fit(module)) }];
   });
 }

@@ -4,10 +4,13 @@ import type { Adapter } from "./adapter.ts";
 
 /** The base map plus `strength` times the adapter's change: 0 is the base, 1 the adapter. */
 export function scale<P>(strength: number, adapter: Adapter<P>): Adapter<P> {
+  // The inverse of a scaled change has no closed form.
+  const { unmerge: _, ...rest } = adapter;
   return {
-    ...adapter,
+    ...rest,
     name: `${strength}·${adapter.name}`,
-    apply: (params, base) => (x) => add(base(x), mul(sub(adapter.apply(params, base)(x), base(x)), strength)),
+    apply: (params, base, key) => (x) =>
+      add(base(x), mul(sub(adapter.apply(params, base, key)(x), base(x)), strength)),
     merge: (params, weight) => add(weight, mul(sub(adapter.merge(params, weight), weight), strength)),
   };
 }

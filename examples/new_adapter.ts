@@ -1,5 +1,5 @@
 /** A new adapter from nothing, composed and trained: `deno run -A examples/new_adapter.ts`. @module */
-import { type Adapter, compose, evaluate, lowRank, openCpu, type Tensor } from "../mod.ts";
+import { type Adapter, compose, evaluate, lowRank, openCpu, siteOf, type Tensor } from "../mod.ts";
 import { div, key, linear, mean, mul, normal, square, sub, sum } from "../ops/mod.ts";
 import { minimise } from "../train/minimise.ts";
 
@@ -24,7 +24,7 @@ const distance = (y: Tensor, z: Tensor): Tensor => mean(square(sub(y, z)), { axe
 // To find: the same map after two other mirrors and a change of rank 1.
 const turned = reflect(reflect(w, normal(key(3), [1, 16])), normal(key(4), [1, 16]));
 const target = linear(x, sub(turned, linear(normal(key(5), [8, 1]), normal(key(6), [16, 1]))));
-const start = adapter.init(key(7), { inDim: 16, outDim: 8 });
+const start = adapter.init(key(7), siteOf(w));
 const loss = (p: typeof start): Tensor => distance(adapter.apply(p, base)(x), target);
 const found = await minimise(await openCpu({ threads: 1 }), loss, start, { steps: 300, rate: 0.05 });
 found.losses.forEach((loss, t) => t % 50 === 0 && console.log(`step ${t}: loss ${loss}`));

@@ -26,6 +26,10 @@ export interface AdapterRow {
   readonly parameters: (dims: LinearDims) => number;
   /** Whether W' = W·R with R orthogonal at any parameters. */
   readonly isOrthogonal: boolean;
+  /** Whether merging has an inverse in closed form. */
+  readonly isInvertible: boolean;
+  /** Whether norms count as constants in its derivatives (DoRA). */
+  readonly holdsNorms: boolean;
 }
 
 const dims: LinearDims = { inDim: 16, outDim: 12 };
@@ -34,7 +38,7 @@ function row<P>(
   name: string,
   adapter: Adapter<P>,
   parameters: AdapterRow["parameters"],
-  options: { readonly isOrthogonal?: boolean; readonly dims?: LinearDims } = {},
+  options: Partial<Pick<AdapterRow, "isOrthogonal" | "isInvertible" | "holdsNorms" | "dims">> = {},
 ): AdapterRow {
   return {
     name,
@@ -42,11 +46,15 @@ function row<P>(
     parameters,
     dims: options.dims ?? dims,
     isOrthogonal: options.isOrthogonal ?? false,
+    isInvertible: options.isInvertible ?? true,
+    holdsNorms: options.holdsNorms ?? false,
   };
 }
 
 /** rank·(in + out). */
 const lowRankCount = (rank: number) => ({ inDim, outDim }: LinearDims): number => rank * (inDim + outDim);
+/** rank·(in + out) + out. */
+const doraCount = (rank: number) => (at: LinearDims): number => lowRankCount(rank)(at) + at.outDim;
 /** m·in·(b − 1)/2. */
 const butterflyCount = (block: number, factors: number) => ({ inDim }: LinearDims): number =>
   (factors * inDim * (block - 1)) / 2;
@@ -55,6 +63,7 @@ const sumOf = (...counts: AdapterRow["parameters"][]) => (at: LinearDims): numbe
 
 const lora = lowRank({ rank: 3, alpha: 6 });
 const boft = butterfly({ block: 4, factors: 2 });
+const dora = lowRank({ rank: 3, alpha: 6, decomposed: true });
 const loraCount = lowRankCount(3), boftCount = butterflyCount(4, 2);
 
 /** One row an adapter; add yours here. */
@@ -64,6 +73,23 @@ export const adapterRows: readonly AdapterRow[] = [
   row("lowRank of rank 1 on a square map", lowRank({ rank: 1, alpha: 1 }), lowRankCount(1), {
     dims: { inDim: 8, outDim: 8 },
   }),
+  row("LoRA-GA", lowRank({ rank: 3, alpha: 6, start: "lora-ga", rankStabilised: true }), lowRankCount(3)),
+  row(
+    "LoRA-GA as in PEFT",
+    lowRank({ rank: 3, alpha: 6, start: "lora-ga", variant: "peft" }),
+    lowRankCount(3),
+  ),
+  row("PiSSA", lowRank({ rank: 3, alpha: 6, start: "pissa" }), lowRankCount(3)),
+  row("OLoRA", lowRank({ rank: 3, alpha: 6, start: "olora" }), lowRankCount(3)),
+  row("DoRA", dora, doraCount(3), { holdsNorms: true }),
+  row(
+    "DoRA from LoRA-GA",
+    lowRank({ rank: 3, alpha: 6, start: "lora-ga", decomposed: true }),
+    doraCount(3),
+    { holdsNorms: true },
+  ),
+  row("DoRA ∘ butterfly", compose(dora, boft), sumOf(doraCount(3), boftCount), { holdsNorms: true }),
+  row("butterfly ∘ DoRA", compose(boft, dora), sumOf(boftCount, doraCount(3)), { holdsNorms: true }),
   row("rsLoRA", lowRank({ rank: 4, alpha: 8, rankStabilised: true }), lowRankCount(4)),
   row("butterfly, 1 factor", butterfly({ block: 4, factors: 1 }), butterflyCount(4, 1), {
     isOrthogonal: true,
@@ -80,7 +106,24 @@ export const adapterRows: readonly AdapterRow[] = [
     isOrthogonal: true,
     dims: { inDim: 24, outDim: 10 },
   }),
-  row("hybrid", hybrid({ rank: 3, alpha: 6, block: 4, factors: 2 }), sumOf(loraCount, boftCount)),
+  row(
+    "butterfly with row scale",
+    butterfly({ block: 4, factors: 2, rowScale: true }),
+    sumOf(boftCount, ({ outDim }) => outDim),
+  ),
+  row("butterfly by a Neumann series", butterfly({ block: 4, factors: 1, cayley: 5 }), butterflyCount(4, 1), {
+    isInvertible: false,
+  }),
+  ...(["update", "delta", "generator"] as const).flatMap((space) =>
+    (["rotated", "raw"] as const).map((input) =>
+      row(
+        `hybrid in ${space} space, ${input} input`,
+        hybrid({ rank: 3, alpha: 6, block: 4, factors: 2, space, input }),
+        sumOf(loraCount, boftCount),
+        { isInvertible: space !== "delta" },
+      )
+    )
+  ),
   row("lowRank ∘ butterfly", compose(lora, boft), sumOf(loraCount, boftCount)),
   row("butterfly ∘ lowRank", compose(boft, lora), sumOf(boftCount, loraCount)),
   row(
@@ -91,9 +134,19 @@ export const adapterRows: readonly AdapterRow[] = [
       isOrthogonal: true,
     },
   ),
-  row("lowRank ∥ lowRank", parallel(lora, lowRank({ rank: 2, alpha: 2 })), sumOf(loraCount, lowRankCount(2))),
-  row("butterfly ∥ lowRank", parallel(boft, lora), sumOf(boftCount, loraCount)),
-  row("0.5·lowRank", scale(0.5, lora), loraCount),
+  row(
+    "lowRank ∥ lowRank",
+    parallel(lora, lowRank({ rank: 2, alpha: 2 })),
+    sumOf(loraCount, lowRankCount(2)),
+    { isInvertible: false },
+  ),
+  row("butterfly ∥ lowRank", parallel(boft, lora), sumOf(boftCount, loraCount), { isInvertible: false }),
+  row("0.5·lowRank", scale(0.5, lora), loraCount, { isInvertible: false }),
+  row(
+    "lowRank ∘ hybrid",
+    compose(lora, hybrid({ rank: 3, alpha: 6, block: 4, factors: 2 })),
+    sumOf(loraCount, loraCount, boftCount),
+  ),
   row(
     "mix of three",
     mix([lora, boft, lowRank({ rank: 1, alpha: 2 })], gradNormShare),

@@ -13,9 +13,10 @@ import {
   lowRank,
   parallel,
   scale,
+  siteOf,
 } from "../adapters/mod.ts";
 import { openCpu } from "../core/cpu/mod.ts";
-import { aval, evaluate, input, sizeOf, type Tensor } from "../core/mod.ts";
+import { aval, evaluate, fill, input, sizeOf, type Tensor } from "../core/mod.ts";
 import { cayley, key, linear, mean, mul, normal, skewFromEntries, square, sub } from "../ops/mod.ts";
 import { minimise } from "../train/minimise.ts";
 import { adapterRows } from "./adapter_rows.ts";
@@ -93,7 +94,7 @@ Deno.test("adapters: the merge law holds for compositions of compositions", () =
     fc.property(composed, seeds, (adapter, seed) => {
       const { params, values } = paramsOf(adapter, seed);
       requireEqual(adapter.name, adapter.apply(params, base)(x), linear(x, adapter.merge(params, w)), values);
-      const start = adapter.init(key(seed), dims);
+      const start = adapter.init(key(seed), siteOf(w));
       requireEqual(`${adapter.name} at the start`, adapter.apply(start, base)(x), base(x), []);
     }),
     few,
@@ -199,7 +200,7 @@ Deno.test("butterfly: norms stay after 200 steps of AdamW, in f32", async () => 
     const adapter = butterfly({ block, factors });
     const from = normal(key(1), [8, d]), to = normal(key(2), [8, d]);
     const rotate = (params: ReturnType<typeof adapter.init>): Tensor => adapter.apply(params, (u) => u)(from);
-    const start = adapter.init(key(3), { inDim: d, outDim: d });
+    const start = adapter.init(key(3), siteOf(fill(0, [d, d])));
     const error = (y: Tensor): Tensor => mean(square(sub(y, to)), { axes: [0, 1] });
     const { losses, params, values } = await minimise(device, (p) => error(rotate(p)), start, {
       steps: 200,

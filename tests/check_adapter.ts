@@ -1,6 +1,6 @@
 /** The laws of an adapter, checked on one row of {@linkcode adapterRows}. @module */
 import { assert, assertEquals } from "@std/assert";
-import type { Fitted, LinearDims, LinearMap } from "../adapters/mod.ts";
+import { baseMap, type Fitted, type LinearDims, type LinearMap, type Site, siteOf } from "../adapters/mod.ts";
 import {
   aval,
   bytesOf,
@@ -15,7 +15,7 @@ import {
   sizeOf,
   type Tensor,
 } from "../core/mod.ts";
-import { key, linear, mul, sum } from "../ops/mod.ts";
+import { key, mul, sum } from "../ops/mod.ts";
 import type { AdapterRow } from "./adapter_rows.ts";
 import { difference, numbersOf, rowNorms, singularValues, timesTransposed } from "./matrix.ts";
 import { runOnce } from "./run_once.ts";
@@ -28,23 +28,43 @@ export interface Sample {
   readonly x: Tensor;
   readonly w: Tensor;
   readonly base: LinearMap;
+  readonly site: Site;
   readonly params: readonly Tensor[];
+  /** The parameters that are trained. */
+  readonly trained: readonly Tensor[];
   readonly given: ReadonlyMap<Tensor, Float64Array>;
 }
 
-/** Inputs with numbers in −1…1; parameters in ±`spread`. */
+/** Inputs with numbers in −1…1; trained parameters in ±`spread`, frozen ones as they start. */
 export function sampleOf(fitted: Fitted, { inDim, outDim }: LinearDims, seed: number, spread = 0.7): Sample {
   const x = input(aval([TOKENS, inDim]), "x"), w = input(aval([outDim, inDim]), "w");
+  const factors = fitted.asks.map(({ columns }, i) => ({
+    u: input(aval([outDim, columns]), `u${i}`),
+    s: input(aval([columns]), `s${i}`),
+    v: input(aval([inDim, columns]), `v${i}`),
+  }));
+  const site = siteOf(w, factors);
+  const outside = [x, w, ...factors.flatMap((f) => [f.u, f.s, f.v])];
+  // Singular values are positive.
+  const fixed = new Map(outside.map((t, i) => [
+    t,
+    numbersOf(sizeOf(t.shape), seed + 101 * i).map((v) => (t.shape.length === 1 ? 1 + Math.abs(v) : v)),
+  ]));
+  const start = evaluate(fitted.init(SEED, site), fixed);
   const params = fitted.leaves.map((leaf) => input(leaf.aval, leaf.path));
-  const numbers = [x, w, ...params].map((t, i) =>
-    numbersOf(sizeOf(t.shape), seed + 101 * i).map((v) => (i < 2 ? v : spread * v))
+  const numbers = fitted.leaves.map((leaf, i) =>
+    leaf.rate === "frozen"
+      ? start[i]!
+      : numbersOf(sizeOf(leaf.aval.shape), seed + 101 * (2 + i)).map((v) => spread * v)
   );
   return {
     x,
     w,
+    site,
     params,
-    base: (u) => linear(u, w),
-    given: new Map([x, w, ...params].map((t, i) => [t, numbers[i]!])),
+    trained: params.filter((_, i) => fitted.leaves[i]!.rate !== "frozen"),
+    base: baseMap(w),
+    given: new Map([...fixed, ...params.map((t, i) => [t, numbers[i]!] as const)]),
   };
 }
 
@@ -55,8 +75,8 @@ function requireSmall(what: string, found: number, most: number): void {
 /** The adapted map starts as the base map. */
 export function checkStart({ fit, dims }: AdapterRow): void {
   const fitted = fit(dims);
-  const { x, base, w, given } = sampleOf(fitted, dims, 1);
-  const start = fitted.init(SEED);
+  const { x, base, w, site, given } = sampleOf(fitted, dims, 1);
+  const start = fitted.init(SEED, site);
   const [y, y0, merged] = evaluate([fitted.apply(start, base)(x), base(x), fitted.merge(start, w)], given);
   requireSmall("identity at the start", difference(y!, y0!), 1e-12);
   requireSmall("merged weight at the start", difference(merged!, given.get(w)!), 1e-12);
@@ -67,8 +87,12 @@ export function checkCount({ fit, dims, parameters }: AdapterRow): void {
   for (const times of [1, 2, 3]) {
     const at = { inDim: times * dims.inDim, outDim: dims.outDim + times - 1 };
     const fitted = fit(at);
-    assertEquals(fitted.leaves.reduce((n, leaf) => n + sizeOf(leaf.aval.shape), 0), parameters(at));
-    assertEquals(fitted.init(SEED).map((t) => t.shape), fitted.leaves.map((leaf) => leaf.aval.shape));
+    const trained = fitted.leaves.filter((leaf) => leaf.rate !== "frozen");
+    assertEquals(trained.reduce((n, leaf) => n + sizeOf(leaf.aval.shape), 0), parameters(at));
+    assertEquals(
+      fitted.init(SEED, sampleOf(fitted, at, 1).site).map((t) => t.shape),
+      fitted.leaves.map((leaf) => leaf.aval.shape),
+    );
   }
 }
 
@@ -81,16 +105,28 @@ export function checkMerge({ fit, dims, parameters }: AdapterRow): void {
   if (parameters(dims) > 0) assert(difference(y!, y0!) > 1e-3, "the parameters change nothing.");
 }
 
-/** Gradients of every leaf, and of x, against central differences along random directions. */
-export function checkGradients({ fit, dims }: AdapterRow): void {
+/** unmerge(p, merge(p, W)) = W, where there is an inverse; the row says whether there is. */
+export function checkUnmerge({ fit, dims, isInvertible }: AdapterRow): void {
   const fitted = fit(dims);
-  const { x, base, params, given } = sampleOf(fitted, dims, 3);
+  assertEquals(fitted.unmerge !== null, isInvertible);
+  if (!fitted.unmerge) return;
+  const { w, params, given } = sampleOf(fitted, dims, 2, 0.2);
+  const [back] = evaluate([fitted.unmerge(params, fitted.merge(params, w))], given);
+  requireSmall("unmerge law", difference(back!, given.get(w)!), 1e-10);
+}
+
+/** Gradients of every leaf, and of x, against central differences along random directions. */
+export function checkGradients({ fit, dims, holdsNorms }: AdapterRow): void {
+  // What counts as a constant in derivatives is none for differences: those rows have a test of their own.
+  if (holdsNorms) return;
+  const fitted = fit(dims);
+  const { x, base, params, trained, given } = sampleOf(fitted, dims, 3);
   const y = fitted.apply(params, base)(x);
   const weights = input(y.aval, "weights");
   const inputs = [...given.keys(), weights];
   const numbers = [...given.values(), numbersOf(sizeOf(y.shape), 5)];
   const loss = sum(mul(y, weights), { axes: [0, 1] });
-  const wrt = [x, ...params];
+  const wrt = [x, ...trained];
   const grads = evaluateProgram(linearise(inputs, gradients([loss], [fill(1)], wrt)), numbers);
   const forward = linearise(inputs, [loss]);
   const step = 1e-4;
@@ -142,9 +178,9 @@ export function compareNorms(rotated: Float64Array, x: Float64Array, k: number, 
 export function checkMemory({ fit }: AdapterRow): void {
   const dims = { inDim: 240, outDim: 240 };
   const fitted = fit(dims);
-  const { x, base, params, given } = sampleOf(fitted, dims, 5);
+  const { x, base, params, trained, given } = sampleOf(fitted, dims, 5);
   const y = fitted.apply(params, base)(x);
-  const grads = gradients([sum(mul(y, y), { axes: [0, 1] })], [fill(1)], [x, ...params]);
+  const grads = gradients([sum(mul(y, y), { axes: [0, 1] })], [fill(1)], [x, ...trained]);
   const ends = (list: readonly Tensor[]) => list.map((leaf, i) => ({ path: String(i), leaf }));
   for (const outputs of [[y], [y, ...grads]]) {
     const { plan } = compileTraced({ inputs: ends([...given.keys()]), outputs: ends(outputs) });
@@ -169,6 +205,7 @@ export async function checkAdapter(row: AdapterRow, device: Device): Promise<voi
   checkStart(row);
   checkCount(row);
   checkMerge(row);
+  checkUnmerge(row);
   checkGradients(row);
   checkOrthogonal(row);
   checkMemory(row);

@@ -1,24 +1,35 @@
 /** Mixing by gradient norms: what λ is, and what it does to a step. @module */
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type Adapter, butterfly, gradNormShare, hybrid, lowRank, mix, on, place } from "../adapters/mod.ts";
+import {
+  type Adapter,
+  butterfly,
+  gradNormShare,
+  hybrid,
+  lowRank,
+  mix,
+  on,
+  place,
+  siteOf,
+} from "../adapters/mod.ts";
+import { key } from "../ops/mod.ts";
 import { evaluate, fill, input, sizeOf, type Tensor } from "../core/mod.ts";
 import { aval } from "../core/mod.ts";
-import { arenaAval, classesOf, type ShapeClass } from "../train/arena.ts";
+import { arenaAval, classesOf, type ShapeClass, trainedLeaves } from "../train/arena.ts";
 import {
   addDecayedWeights,
   chain,
   clipByGlobalNorm,
-  lambdaKey,
   mixBranches,
   type Optimiser,
   scaleByAdam,
   scaleByRate,
 } from "../train/optimiser.ts";
+import { branchOf, weightsLeaf } from "../train/mixing.ts";
 import { numbersOf } from "./matrix.ts";
 
 const lora = lowRank({ rank: 3, alpha: 6 }), boft = butterfly({ block: 4, factors: 2 });
-const options = { rank: 3, alpha: 6, block: 4, factors: 2 };
+const options = { rank: 3, alpha: 6, block: 4, factors: 2, start: "zero" } as const;
 
 /** One class with two members. */
 function classOf<P>(adapter: Adapter<P>): ShapeClass {
@@ -26,26 +37,33 @@ function classOf<P>(adapter: Adapter<P>): ShapeClass {
   return classesOf(place(modules, [on("all-linear", adapter)]))[0]!;
 }
 
-/** Numbers of each arena: leaf `path`, scaled by `scale(branch)`. Rows end in zeros, as packed gradients do. */
+/** Which branch a leaf of a mix is of. */
+const branch = (of: ShapeClass, path: string): number => branchOf(of.mixing[0]!, path)!;
+
+/** Numbers of each trained arena: leaf `path`, scaled by `scale(branch)`. Rows end in zeros, as packed gradients do. */
 function gradientsOf(
   of: ShapeClass,
   scale: (branch: number) => number,
   seedOf = (path: string): string => path,
 ): Map<string, Float64Array> {
-  return new Map(of.leaves.map((leaf) => {
-    const size = sizeOf(leaf.aval.shape);
-    const seed = [...seedOf(leaf.path)].reduce((n, c) => 31 * n + c.charCodeAt(0), 7);
-    const numbers = new Float64Array(of.members.length * leaf.slot);
-    of.members.forEach((_, row) =>
-      numbers.set(numbersOf(size, seed + row).map((g) => g * scale(Number(leaf.path[0]))), row * leaf.slot)
-    );
-    return [leaf.key, numbers];
-  }));
+  return new Map(
+    trainedLeaves(of).map((leaf) => {
+      const size = sizeOf(leaf.aval.shape);
+      const seed = [...seedOf(leaf.path)].reduce((n, c) => 31 * n + c.charCodeAt(0), 7);
+      const numbers = new Float64Array(of.members.length * leaf.slot);
+      of.members.forEach((_, row) =>
+        numbers.set(numbersOf(size, seed + row).map((g) => g * scale(branch(of, leaf.path))), row * leaf.slot)
+      );
+      return [leaf.key, numbers];
+    }),
+  );
 }
 
 interface Outcome {
   readonly updates: ReadonlyMap<string, Float64Array>;
   readonly state: ReadonlyMap<string, Float64Array>;
+  /** Numbers of the arena of weights. */
+  readonly weights: Float64Array | null;
 }
 
 /** One update in float64. */
@@ -54,21 +72,32 @@ function updateOnce(
   of: ShapeClass,
   grads: ReadonlyMap<string, Float64Array>,
   state: ReadonlyMap<string, Float64Array>,
+  weights: Float64Array | null = null,
 ): Outcome {
   const given = new Map<Tensor, Float64Array>();
   const arenas = (numbers: ReadonlyMap<string, Float64Array>): Record<string, Tensor> =>
-    Object.fromEntries(of.leaves.map((leaf) => {
-      const t = input(arenaAval(of, leaf), leaf.key);
-      given.set(t, numbers.get(leaf.key)!);
-      return [leaf.key, t];
-    }));
+    Object.fromEntries(
+      of.leaves.filter((leaf) => numbers.has(leaf.key)).map((leaf) => {
+        const t = input(arenaAval(of, leaf), leaf.key);
+        given.set(t, numbers.get(leaf.key)!);
+        return [leaf.key, t];
+      }),
+    );
   const spec = Object.entries(optimiser.state([of]));
   const old = Object.fromEntries(spec.map(([name, s]) => {
     const t = input(s.aval, name);
     given.set(t, state.get(name) ?? new Float64Array(sizeOf(s.aval.shape)).fill(s.initial));
     return [name, t];
   }));
-  const g = arenas(grads), params = arenas(gradientsOf(of, () => 1, (path) => `parameter ${path}`));
+  const g = arenas(grads);
+  const values = new Map(gradientsOf(of, () => 1, (path) => `parameter ${path}`));
+  for (const mixing of of.mixing) {
+    const leaf = weightsLeaf(of, mixing), n = mixing.branches.length;
+    const start = new Float64Array(of.members.length * leaf.slot);
+    of.members.forEach((_, row) => start.fill(1 / n, row * leaf.slot, row * leaf.slot + n));
+    values.set(leaf.key, weights ?? start);
+  }
+  const params = arenas(values);
   const rates = {
     plain: fill(0.01),
     orthogonal: fill(0.002),
@@ -76,18 +105,26 @@ function updateOnce(
     correction2: fill(1000),
   };
   const result = optimiser.update(g, old, { classes: [of], params, grads: g, rates });
-  const names = [...Object.keys(result.updates), ...Object.keys(result.state)];
-  const values = evaluate([...Object.values(result.updates), ...Object.values(result.state)], given);
-  const all = names.map((name, i) => [name, values[i]!] as const);
-  const count = Object.keys(result.updates).length;
-  return { updates: new Map(all.slice(0, count)), state: new Map(all.slice(count)) };
+  const outputs = [result.updates, result.state, result.replaced ?? {}];
+  const numbers = evaluate(outputs.flatMap((o) => Object.values(o)), given);
+  let next = 0;
+  const [updates, after, replaced] = outputs.map((o) =>
+    new Map(Object.keys(o).map((name) => [name, numbers[next++]!]))
+  ) as [Map<string, Float64Array>, Map<string, Float64Array>, Map<string, Float64Array>];
+  return { updates, state: after, weights: [...replaced.values()][0] ?? null };
+}
+
+/** The weight of branch `b` for each member. */
+function perMember(of: ShapeClass, weights: Float64Array, b: number): number[] {
+  const { slot } = weightsLeaf(of, of.mixing[0]!);
+  return of.members.map((_, row) => weights[row * slot + b]!);
 }
 
 /** λ of each branch and member after `steps` updates with the same gradients. */
 function lambdas(of: ShapeClass, grads: ReadonlyMap<string, Float64Array>, steps = 1): number[][] {
-  let state: ReadonlyMap<string, Float64Array> = new Map();
-  for (let i = 0; i < steps; i++) ({ state } = updateOnce(mixBranches(), of, grads, state));
-  return Array.from({ length: of.mixing!.branches }, (_, b) => [...state.get(lambdaKey(of, b))!]);
+  let weights: Float64Array | null = null;
+  for (let i = 0; i < steps; i++) ({ weights } = updateOnce(mixBranches(), of, grads, new Map(), weights));
+  return of.mixing[0]!.branches.map((_, b) => [...perMember(of, weights!, b)]);
 }
 
 const power = fc.double({ min: -12, max: 12, noNaN: true }).map((p) => 10 ** p);
@@ -96,8 +133,9 @@ const few = { numRuns: 40 };
 
 Deno.test("hybrid: λ starts at one half, stays within its bounds, and both branches' sum to 1", () => {
   const of = classOf(hybrid(options));
-  const initial = Object.entries(mixBranches().state([of])).map(([, s]) => s.initial);
-  assertEquals(initial, [0.5, 0.5]);
+  const dims = { inDim: 16, outDim: 8 };
+  const start = hybrid(options).init(key(1), siteOf(fill(1, [dims.outDim, dims.inDim])));
+  assertEquals([...evaluate([start.weights])[0]!], [0.5, 0.5]);
   fc.assert(
     fc.property(power, power, steps, (low, orthogonal, n) => {
       const [a, b] = lambdas(of, gradientsOf(of, (branch) => [low, orthogonal][branch]!), n);
@@ -114,7 +152,7 @@ Deno.test("hybrid: λ is g_L / (g_L + g_O), norms over the root of the number of
   const of = classOf(hybrid({ ...options, ema: 0, clamp: [0, 1] }));
   const grads = gradientsOf(of, (branch) => [3, 1][branch]!);
   const norm = (branch: number, row: number): number => {
-    const leaves = of.leaves.filter((l) => l.path.startsWith(`${branch}.`));
+    const leaves = trainedLeaves(of).filter((l) => branchOf(of.mixing[0]!, l.path) === branch);
     const squares = leaves.flatMap((l) =>
       [...grads.get(l.key)!.subarray(row * l.slot, (row + 1) * l.slot)].map((g) => g * g)
     );
@@ -129,7 +167,7 @@ Deno.test("hybrid: λ is g_L / (g_L + g_O), norms over the root of the number of
 
 Deno.test("hybrid: swapping the branches gives 1 − λ, scaling both gradients leaves λ", () => {
   const of = classOf(mix([lora, boft], gradNormShare)), swapped = classOf(mix([boft, lora], gradNormShare));
-  const other = (path: string): string => `${1 - Number(path[0])}${path.slice(1)}`;
+  const other = (path: string): string => path.replace(/\d/, (b) => String(1 - Number(b)));
   fc.assert(
     fc.property(power, power, fc.constantFrom(1e-3, 7, 1e4), steps, (low, orthogonal, factor, n) => {
       const scale = (branch: number): number => [low, orthogonal][branch]!;
@@ -183,8 +221,8 @@ Deno.test("mix: the step of branch i is λ_i times the step without mixing", () 
     const grads = gradientsOf(shapeClass, (branch) => [1, 20, 0.3][branch]!);
     const mixed = updateOnce(links([mixBranches()]), shapeClass, grads, new Map());
     const plain = updateOnce(links([]), shapeClass, grads, new Map());
-    for (const { key, path, slot } of shapeClass.leaves) {
-      const lambda = mixed.state.get(lambdaKey(shapeClass, Number(path[0])))!;
+    for (const { key, path, slot } of trainedLeaves(shapeClass)) {
+      const lambda = perMember(shapeClass, mixed.weights!, branch(shapeClass, path));
       const expected = plain.updates.get(key)!.map((u, i) => u * lambda[Math.floor(i / slot)]!);
       assert(expected.some((u) => Math.abs(u) > 1e-4), `the step of ${path} is zero.`);
       mixed.updates.get(key)!.forEach((u, i) => assertAlmostEquals(u, expected[i]!, 1e-15));

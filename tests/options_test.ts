@@ -1,4 +1,6 @@
 /** The command line: defaults, every flag, and messages that say what to do. @module */
+import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
+import { METHODS } from "../train/methods.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseArgs } from "@std/cli/parse-args";
 import * as fc from "fast-check";
@@ -22,10 +24,8 @@ Deno.test("options: without flags the bundled example is trained with the hybrid
     out: "runs/2025-03-04-050607-hybrid",
     method: "hybrid",
     target: "all-linear",
-    rank: 8,
-    alpha: 16,
-    block: null,
-    factors: null,
+    ...DEFAULT_SETTINGS,
+    startBatches: 4,
     steps: null,
     accumulate: 1,
     schedule: "cosine",
@@ -60,6 +60,15 @@ Deno.test("options: every flag reaches its option", () => {
     alpha: ["1.5", 1.5],
     block: ["4", 4],
     factors: ["3", 3],
+    gamma: ["64", 64],
+    variant: ["peft", "peft"],
+    startBatches: ["2", 2],
+    rowScale: ["", true],
+    dropout: ["0.1", 0.1],
+    neumann: ["5", 5],
+    space: ["delta", "delta"],
+    scope: ["layer", "layer"],
+    input: ["raw", "raw"],
     steps: ["77", 77],
     epochs: ["2.5", 2.5],
     batch: ["12", 12],
@@ -76,7 +85,7 @@ Deno.test("options: every flag reaches its option", () => {
     json: ["", true],
     help: ["", true],
   };
-  const name = (key: string): string => `--${key.replace("L", "-l")}`;
+  const name = (key: string): string => `--${key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
   const entries = Object.entries(given);
   const expected = Object.fromEntries(entries.map(([key, [, value]]) => [key, value]));
   assertEquals({
@@ -101,9 +110,9 @@ const WRONG: readonly (readonly [argv: readonly string[], message: string])[] = 
   [["--rank="], "--rank needs a value: --rank N."],
   [
     ["--method", "botf"],
-    `--method is "botf": give one of full, lora, rslora, boft, oft, hybrid; did you mean boft?`,
+    `--method is "botf": give one of ${METHODS.join(", ")}; did you mean boft?`,
   ],
-  [["--method", "galore"], `--method is "galore": give one of full, lora, rslora, boft, oft, hybrid.`],
+  [["--method", "galore"], `--method is "galore": give one of ${METHODS.join(", ")}.`],
   [["--lr", "fast"], `--lr is "fast": give a number above 0.`],
   [["--lr", "0"], `--lr is "0": give a number above 0.`],
   [["--lr", "Infinity"], `--lr is "Infinity": give a number above 0.`],
@@ -145,7 +154,7 @@ Deno.test("options: whatever the arguments, the outcome is options or one line",
 Deno.test("options: the help names every flag, its value and its default", () => {
   const help = helpText();
   for (const [key, { value, help: text, shown }] of Object.entries(FLAGS)) {
-    const name = key === "orthogonalLr" ? "orthogonal-lr" : key;
+    const name = key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
     const line = help.split("\n").find((l) => l.startsWith(`  --${name} `));
     assert(line !== undefined, `no line for --${name}`);
     assertStringIncludes(line, text);

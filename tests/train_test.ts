@@ -3,6 +3,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { openCpu } from "../core/cpu/mod.ts";
 import { openGpu } from "../core/gpu/mod.ts";
 import type { Device } from "../core/mod.ts";
+import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { batches } from "../train/batches.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import { loadDataset } from "../train/data.ts";
@@ -24,11 +25,10 @@ async function losses(
   const { config, weights } = loadCheckpoint(base, { dtype, shapes: weightShapes });
   const { examples } = loadDataset(`${root}examples/data/train.jsonl`, loadTokenizer(base), 64);
   const classes = methodClasses({
+    ...DEFAULT_SETTINGS,
     method,
     rank: 4,
     alpha: 8,
-    block: null,
-    factors: null,
     target: "all-linear",
   }, config);
   const session = await openSession({
@@ -39,6 +39,7 @@ async function losses(
     accumulate,
     seed,
     maxLength: 64,
+    startBatches: [...batches(examples, { batch: rows, seq: 64, seed, epochs: 1 })].slice(0, 2),
   });
   const loss: number[] = [];
   for (const batch of batches(examples, { batch: rows, seq: 64, seed, epochs: 1 })) {

@@ -2,7 +2,7 @@
  * Arenas: trainable parameters of one shape class lie in one tensor f32[members, slot], so that the optimiser is one
  * kernel a class instead of one a parameter. @module
  */
-import { type Aval, aval, type Shape, showAval, sizeOf, type Tensor } from "../core/ir/mod.ts";
+import { type Aval, aval, type Shape, sizeOf, type Tensor } from "../core/ir/mod.ts";
 import type { Fitted, Mixing, Placed, Rate } from "../adapters/mod.ts";
 import { pack, reshape, slice } from "../ops/mod.ts";
 
@@ -24,10 +24,13 @@ export interface ShapeClass {
   /** Paths of the adapted maps, or names of the fully trained weights. */
   readonly members: readonly string[];
   readonly leaves: readonly ArenaLeaf[];
-  readonly mixing: Mixing | null;
+  readonly mixing: readonly Mixing[];
   /** How to apply and merge; null for weights that are trained themselves. */
   readonly fitted: Fitted | null;
 }
+
+/** Tensors by arena key. */
+export type Arenas = Readonly<Record<string, Tensor>>;
 
 /** f32 elements between bindings: 256 bytes. */
 const SLOT_UNIT = 64;
@@ -36,17 +39,20 @@ function leafOf(key: string, path: string, at: Aval, rate: Rate): ArenaLeaf {
   return { key, path, aval: at, rate, slot: Math.ceil(sizeOf(at.shape) / SLOT_UNIT) * SLOT_UNIT };
 }
 
-/** Group adapted maps by sizes and adapter. */
-export function classesOf(placed: readonly Placed[]): ShapeClass[] {
+/** The leaves that are trained: of them there are gradients and optimiser state. */
+export function trainedLeaves(of: ShapeClass): ArenaLeaf[] {
+  return of.leaves.filter((leaf) => leaf.rate !== "frozen");
+}
+
+/** Group adapted maps by placement and sizes. `first` numbers the classes. */
+export function classesOf(placed: readonly Placed[], first = 0): ShapeClass[] {
   const groups = new Map<string, Placed[]>();
   for (const p of placed) {
-    const key = `${p.fitted.name} ${p.module.inDim} ${p.module.outDim} ${
-      p.fitted.leaves.map((l) => showAval(l.aval)).join()
-    }`;
+    const key = `${p.placement} ${p.module.inDim} ${p.module.outDim}`;
     groups.set(key, [...(groups.get(key) ?? []), p]);
   }
-  return [...groups.values()].map((group, i) => {
-    const { fitted } = group[0]!;
+  return [...groups.values()].map((group, n) => {
+    const { fitted } = group[0]!, i = first + n;
     return {
       key: `class${i}`,
       members: group.map((p) => p.module.path),
@@ -57,9 +63,10 @@ export function classesOf(placed: readonly Placed[]): ShapeClass[] {
   });
 }
 
-/** Group weights that are trained themselves by shape. */
+/** Group weights that are trained themselves by shape. `first` numbers the classes. */
 export function weightClasses(
   weights: readonly { readonly name: string; readonly aval: Aval }[],
+  first = 0,
 ): ShapeClass[] {
   const groups = new Map<string, { readonly shape: Shape; readonly members: string[] }>();
   for (const { name, aval: { shape } } of weights) {
@@ -67,11 +74,11 @@ export function weightClasses(
     if (group) group.members.push(name);
     else groups.set(key, { shape, members: [name] });
   }
-  return [...groups.values()].map(({ shape, members }, i) => ({
-    key: `class${i}`,
+  return [...groups.values()].map(({ shape, members }, n) => ({
+    key: `class${first + n}`,
     members,
-    leaves: [leafOf(`class${i}_0`, "weight", aval(shape), "plain")],
-    mixing: null,
+    leaves: [leafOf(`class${first + n}_0`, "weight", aval(shape), "plain")],
+    mixing: [],
     fitted: null,
   }));
 }
@@ -100,14 +107,18 @@ function rowOf(arena: Tensor, row: number, leaf: ArenaLeaf): Tensor {
   return reshape(slice(arena, { start: [row, 0], stop: [row + 1, size] }), leaf.aval.shape);
 }
 
-/** Lay values of each member's leaves into arenas: the inverse of {@linkcode unpack}, zeros in the gaps. */
+/**
+ * Lay values of each member's leaves into arenas, zeros in the gaps: the inverse of {@linkcode unpack}. `values` has a list
+ * for each member, in the order of the leaves that `of` gives (default all).
+ */
 export function packAll(
   classes: readonly ShapeClass[],
   values: ReadonlyMap<string, readonly Tensor[]>,
+  of: (c: ShapeClass) => readonly ArenaLeaf[] = (c) => c.leaves,
 ): Record<string, Tensor> {
   return Object.fromEntries(
     classes.flatMap((c) =>
-      c.leaves.map((
+      of(c).map((
         leaf,
         i,
       ) => [leaf.key, pack(c.members.map((member) => values.get(member)![i]!), leaf.slot)])
@@ -118,7 +129,7 @@ export function packAll(
 /** Number of trained values. */
 export function countTrainable(classes: readonly ShapeClass[]): number {
   return classes.reduce(
-    (n, c) => n + c.members.length * c.leaves.reduce((k, l) => k + sizeOf(l.aval.shape), 0),
+    (n, c) => n + c.members.length * trainedLeaves(c).reduce((k, l) => k + sizeOf(l.aval.shape), 0),
     0,
   );
 }

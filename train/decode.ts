@@ -16,10 +16,9 @@ import {
   where,
 } from "../ops/mod.ts";
 import { type Attend, hidden, logits } from "./llama.ts";
-import type { Arenas } from "./optimiser.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 import { bindModel, type Subject, type Weights } from "./step.ts";
-import { unpack } from "./arena.ts";
+import { type Arenas, unpack } from "./arena.ts";
 
 /** State of a decoding: each step reads position `position` of all rows and writes the next token. */
 export interface DecodeState {

@@ -1,5 +1,6 @@
 /** The flags of `train.ts` as one table: what they take, what they mean, their defaults. @module */
 import * as Either from "fp-ts/Either.js";
+import { type AdapterSettings, DEFAULT_SETTINGS } from "./adapter_specs.ts";
 import { type MethodName, METHODS } from "./methods.ts";
 import { nearest } from "./nearest.ts";
 import type { ScheduleName } from "./schedule.ts";
@@ -7,13 +8,15 @@ import type { ScheduleName } from "./schedule.ts";
 export type { MethodName } from "./methods.ts";
 
 /** What a run is asked to do. */
-export interface TrainOptions {
+export interface TrainOptions extends AdapterSettings {
   readonly model: string;
   readonly data: string;
   /** Null: no evaluation. */
   readonly eval: string | null;
   readonly out: string;
   readonly method: MethodName;
+  /** Batches whose gradients LoRA-GA starts from. */
+  readonly startBatches: number;
   readonly target: string;
   readonly rank: number;
   readonly alpha: number;
@@ -96,6 +99,7 @@ function oneOf<T extends string>(...choices: readonly T[]): Flag<T>["read"] {
 }
 
 const above0 = number("a number above 0", (n) => n > 0);
+const share = number("a number from 0 to below 1", (n) => n >= 0 && n < 1);
 const from0 = number("a number from 0 on", (n) => n >= 0);
 
 /** A flag with a fixed default. */
@@ -157,7 +161,7 @@ export const FLAGS: Table = {
     section: "Method",
   },
   target: flag("NAMES", text, "all-linear", "linear maps to adapt: q_proj,v_proj or patterns with *"),
-  rank: flag("N", whole(1), 8, "rank of the low-rank branch"),
+  rank: flag("N", whole(1), DEFAULT_SETTINGS.rank, "rank of the low-rank branch"),
   alpha: {
     value: "X",
     read: above0,
@@ -179,6 +183,46 @@ export const FLAGS: Table = {
     absent: () => null,
     shown: "2 where they fit, else 1",
   },
+  gamma: flag("X", above0, DEFAULT_SETTINGS.gamma, "LoRA-GA: γ, which makes its start smaller"),
+  variant: flag(
+    "NAME",
+    oneOf("paper", "peft"),
+    DEFAULT_SETTINGS.variant,
+    "LoRA-GA: start as in the paper, or as in PEFT",
+  ),
+  startBatches: flag("N", whole(1), 4, "LoRA-GA: batches whose gradients it starts from"),
+  rowScale: toggle("orthogonal methods: train a factor for each row of the weight too"),
+  dropout: flag(
+    "X",
+    share,
+    DEFAULT_SETTINGS.dropout,
+    "orthogonal methods: share of the blocks that a step leaves out",
+  ),
+  neumann: {
+    value: "N",
+    read: whole(2),
+    help: "orthogonal methods: terms of the Neumann series in place of the exact Cayley map",
+    absent: () => null,
+    shown: "exact",
+  },
+  space: flag(
+    "NAME",
+    oneOf("update", "delta", "generator"),
+    DEFAULT_SETTINGS.space,
+    "hybrid: where its weights act: update, delta or generator",
+  ),
+  scope: flag(
+    "NAME",
+    oneOf("module", "layer"),
+    DEFAULT_SETTINGS.scope,
+    "hybrid: weights for each map, or for each layer",
+  ),
+  input: flag(
+    "NAME",
+    oneOf("rotated", "raw"),
+    DEFAULT_SETTINGS.input,
+    "hybrid: what the low-rank branch reads",
+  ),
   steps: {
     value: "N",
     read: whole(1),

@@ -33,30 +33,32 @@ export const causal: Attend = (_layer, queries, { keys, values }) => attention(q
 
 /** Hidden states f32[batch, t, hidden] before the head, for ids i32[batch, t]. */
 export function hidden(model: Llama, ids: Tensor, attend: Attend = causal): Tensor {
-  const { config, weight } = model;
-  let x = gather(weight("model.embed_tokens.weight"), ids);
-  for (let i = 0; i < config.layers; i++) {
-    const at = `model.layers.${i}`;
-    x = within(at, () => {
-      const mixed = add(
-        x,
-        attentionBlock(
-          model,
-          i,
-          rmsNorm(x, weight(`${at}.input_layernorm.weight`), config.rmsNormEps),
-          attend,
-        ),
-      );
-      return add(
-        mixed,
-        mlp(
-          model,
-          `${at}.mlp`,
-          rmsNorm(mixed, weight(`${at}.post_attention_layernorm.weight`), config.rmsNormEps),
-        ),
-      );
-    });
-  }
+  let x = embed(model, ids);
+  for (let i = 0; i < model.config.layers; i++) x = decoderLayer(model, i, x, attend);
+  return finalNorm(model, x);
+}
+
+/** Embeddings f32[batch, t, hidden] of ids i32[batch, t]. */
+export function embed({ weight }: Llama, ids: Tensor): Tensor {
+  return gather(weight("model.embed_tokens.weight"), ids);
+}
+
+/** Layer `i`: x f32[batch, t, hidden] → the same shape. */
+export function decoderLayer(model: Llama, i: number, x: Tensor, attend: Attend = causal): Tensor {
+  const { config: { rmsNormEps }, weight } = model;
+  const at = `model.layers.${i}`;
+  return within(at, () => {
+    const normed = rmsNorm(x, weight(`${at}.input_layernorm.weight`), rmsNormEps);
+    const mixed = add(x, attentionBlock(model, i, normed, attend));
+    return add(
+      mixed,
+      mlp(model, `${at}.mlp`, rmsNorm(mixed, weight(`${at}.post_attention_layernorm.weight`), rmsNormEps)),
+    );
+  });
+}
+
+/** The norm before the head: x f32[batch, t, hidden] → the same shape. */
+export function finalNorm({ config, weight }: Llama, x: Tensor): Tensor {
   return rmsNorm(x, weight("model.norm.weight"), config.rmsNormEps);
 }
 

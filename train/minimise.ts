@@ -14,8 +14,16 @@ import {
   type Tensor,
 } from "../core/mod.ts";
 import { add, reshape, slice } from "../ops/mod.ts";
-import { arenaAval, type ArenaLeaf, packAll, type ShapeClass, unpack, weightClasses } from "./arena.ts";
-import { adamW, type Arenas, type Optimiser, type OptimiserState } from "./optimiser.ts";
+import {
+  arenaAval,
+  type ArenaLeaf,
+  type Arenas,
+  packAll,
+  type ShapeClass,
+  unpack,
+  weightClasses,
+} from "./arena.ts";
+import { adamW, type Optimiser, type OptimiserState } from "./optimiser.ts";
 import { runnerOf } from "./runner.ts";
 
 /** Options of {@linkcode minimise}. */

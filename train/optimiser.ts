@@ -5,10 +5,8 @@
 import type { Monoid } from "fp-ts/Monoid.js";
 import { type Aval, fill, type Tensor } from "../core/ir/mod.ts";
 import { add, broadcastTo, div, lt, maximum, minimum, mul, reshape, sqrt, sum, where } from "../ops/mod.ts";
-import { arenaAval, type ArenaLeaf, type ShapeClass } from "./arena.ts";
-
-/** Tensors by arena key. */
-export type Arenas = Readonly<Record<string, Tensor>>;
+import { arenaAval, type ArenaLeaf, type Arenas, type ShapeClass, trainedLeaves } from "./arena.ts";
+import { branchOf, nextWeights, weightsOf } from "./mixing.ts";
 
 /** What every link of a chain sees besides the updates. */
 export interface StepContext {
@@ -40,6 +38,8 @@ export interface Optimiser {
   readonly update: (updates: Arenas, state: OptimiserState, context: StepContext) => {
     readonly updates: Arenas;
     readonly state: OptimiserState;
+    /** Arenas that get a new value instead of an update, such as the weights of mixed branches. */
+    readonly replaced?: Arenas;
     readonly metrics: Readonly<Record<string, Tensor>>;
   };
 }
@@ -55,6 +55,7 @@ export const optimiserMonoid: Monoid<Optimiser> = {
       return {
         updates: b.updates,
         state: { ...a.state, ...b.state },
+        replaced: { ...a.replaced, ...b.replaced },
         metrics: { ...a.metrics, ...b.metrics },
       };
     },
@@ -67,7 +68,7 @@ export function chain(...links: readonly Optimiser[]): Optimiser {
 }
 
 function mapArenas(classes: readonly ShapeClass[], f: (leaf: ArenaLeaf, of: ShapeClass) => Tensor): Arenas {
-  return Object.fromEntries(classes.flatMap((c) => c.leaves.map((leaf) => [leaf.key, f(leaf, c)])));
+  return Object.fromEntries(classes.flatMap((c) => trainedLeaves(c).map((leaf) => [leaf.key, f(leaf, c)])));
 }
 
 /** Squared Frobenius norm of each member's row, f32[members]. */
@@ -78,7 +79,7 @@ function rowSquares(arena: Tensor): Tensor {
 /** Norm of all gradients together, f32[]. Logged as `gradNorm`. */
 export function globalNorm(classes: readonly ShapeClass[], grads: Arenas): Tensor {
   const squares = classes.flatMap((c) =>
-    c.leaves.map((leaf) => sum(rowSquares(grads[leaf.key]!), { axes: [0] }))
+    trainedLeaves(c).map((leaf) => sum(rowSquares(grads[leaf.key]!), { axes: [0] }))
   );
   return sqrt(squares.reduce((a, b) => add(a, b)));
 }
@@ -107,7 +108,7 @@ export function scaleByAdam(
     state: (classes) =>
       Object.fromEntries(
         classes.flatMap((c) =>
-          c.leaves.flatMap((leaf) =>
+          trainedLeaves(c).flatMap((leaf) =>
             ["m", "v"].map((moment) => [`${moment}_${leaf.key}`, { aval: arenaAval(c, leaf), initial: 0 }])
           )
         ),
@@ -140,56 +141,25 @@ export function addDecayedWeights(decay: number): Optimiser {
 }
 
 /**
- * Multiply the updates of each branch of a mixed adapter by its weight λ, one for each member, kept as state
- * `lambda_<class>_<branch>` f32[members]. Norms are of the raw gradients, over √(number of parameters).
+ * Follow the gradients of mixed branches: their weights λ get new values from the raw gradients, and where they act on
+ * the step the updates of branch i are multiplied by λ_i.
  */
 export function mixBranches(): Optimiser {
   return {
-    state: (classes) =>
-      Object.fromEntries(classes.flatMap((c) =>
-        Array.from({ length: c.mixing?.branches ?? 0 }, (_, b) => [
-          lambdaKey(c, b),
-          { aval: { shape: [c.members.length], dtype: "f32" as const }, initial: 1 / c.mixing!.branches },
-        ])
-      )),
-    update: (updates, state, { classes, grads }) => {
-      const next: Record<string, Tensor> = {};
-      for (const c of classes) {
-        if (!c.mixing) continue;
-        const { rule, branches, ema, clamp: [low, high] } = c.mixing;
-        const norms = Array.from({ length: branches }, (_, b) => branchNorm(c, b, grads));
-        rule(norms).forEach((weight, b) => {
-          const old = state[lambdaKey(c, b)]!;
-          next[lambdaKey(c, b)] = minimum(maximum(add(mul(old, ema), mul(weight, 1 - ema)), low), high);
-        });
-      }
-      const mixed = mapArenas(classes, ({ key, path, slot }, c) => {
-        if (!c.mixing) return updates[key]!;
-        const weight = next[lambdaKey(c, branchOf(path))]!;
-        return mul(
-          updates[key]!,
-          broadcastTo(reshape(weight, [c.members.length, 1]), [c.members.length, slot]),
-        );
-      });
-      return { updates: mixed, state: next, metrics: {} };
+    state: () => ({}),
+    update: (updates, _state, { classes, params, grads }) => {
+      const replaced = nextWeights(classes, params, grads);
+      const mixed = mapArenas(classes, ({ key, path, slot }, c) =>
+        c.mixing.reduce((update, mixing) => {
+          const branch = branchOf(mixing, path);
+          if (branch === null || mixing.space !== "update") return update;
+          const weight = weightsOf(c, mixing, replaced, branch);
+          const wide = broadcastTo(reshape(weight, [c.members.length, 1]), [c.members.length, slot]);
+          return mul(update, wide);
+        }, updates[key]!));
+      return { updates: mixed, state: {}, replaced, metrics: {} };
     },
   };
-}
-
-/** State key of branch `b`'s weights. */
-export function lambdaKey(of: ShapeClass, b: number): string {
-  return `lambda_${of.key}_${b}`;
-}
-
-function branchOf(path: string): number {
-  return Number(path.split(".")[0]);
-}
-
-function branchNorm(c: ShapeClass, branch: number, grads: Arenas): Tensor {
-  const leaves = c.leaves.filter((l) => branchOf(l.path) === branch);
-  const count = leaves.reduce((n, l) => n + l.aval.shape.reduce((a, b) => a * b, 1), 0);
-  const squares = leaves.map((l) => rowSquares(grads[l.key]!)).reduce((a, b) => add(a, b));
-  return sqrt(div(squares, count));
 }
 
 /** Multiply by −(learning rate), each leaf its own: the last link. */
@@ -197,7 +167,10 @@ export function scaleByRate(): Optimiser {
   return {
     state: () => ({}),
     update: (updates, _state, { classes, rates }) => ({
-      updates: mapArenas(classes, ({ key, rate }) => mul(updates[key]!, mul(rates[rate], -1))),
+      updates: mapArenas(
+        classes,
+        ({ key, rate }) => mul(updates[key]!, mul(rates[rate === "orthogonal" ? "orthogonal" : "plain"], -1)),
+      ),
       state: {},
       metrics: {},
     }),

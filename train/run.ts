@@ -1,5 +1,6 @@
 /** A whole run: load, evaluate, train, evaluate again, save. The edge of the program: every effect is here or below. @module */
 import * as Effect from "effect/Effect";
+import { ADAPTERS } from "./adapter_specs.ts";
 import { countTrainable } from "./arena.ts";
 import { drawLambdas, namedParams } from "./adapter_file.ts";
 import { batches, batchesPerEpoch, type TokenBatch } from "./batches.ts";
@@ -86,6 +87,8 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         accumulate: options.accumulate,
         seed: options.seed,
         maxLength: Math.min(config.maxPositions, longestOf(options, held)),
+        startBatches: firstBatches(train, options),
+        say: hooks.say,
       });
       const before = await measure(session, tokenizer, held, options);
       writeSettings(options.out, { ...options, device: kind, adapter_name: adapterName });
@@ -201,6 +204,19 @@ function load(options: TrainOptions, { say }: RunHooks) {
     train: read(options.data).examples,
     held: options.eval ? read(options.eval).examples : null,
   };
+}
+
+/** The first batches of training, whose gradients start the adapters that ask for them. */
+function firstBatches(
+  examples: readonly Example[],
+  { batch, seq, seed, startBatches }: TrainOptions,
+): readonly TokenBatch[] {
+  const all: TokenBatch[] = [];
+  for (const rows of batches(examples, { batch, seq, seed, epochs: Infinity })) {
+    if (all.length === startBatches) break;
+    all.push(rows);
+  }
+  return all;
 }
 
 /** Longest sequence that training or answering may reach. */
@@ -340,12 +356,11 @@ async function save(
 ): Promise<void> {
   const named = namedParams(classes, await session.trained());
   Deno.mkdirSync(`${options.out}/adapter`, { recursive: true });
-  const { method, rank, alpha, block, factors, target, model } = options;
-  writeSettings(
-    `${options.out}/adapter`,
-    { method, rank, alpha, block, factors, target, base_model: model },
-    "adapter.json",
-  );
+  const { method, target, model } = options;
+  const settings = method === "full"
+    ? {}
+    : Object.fromEntries(ADAPTERS[method].uses.map((name) => [name, options[name]]));
+  writeSettings(`${options.out}/adapter`, { method, ...settings, target, base_model: model }, "adapter.json");
   writeSafetensors(`${options.out}/adapter/${ADAPTER_FILE}`, named);
 }
 

@@ -8,6 +8,7 @@ import {
   type DeviceArray,
   type Executable,
   type MapTree,
+  planBytes,
   type Tensor,
   traceTree,
 } from "../core/mod.ts";
@@ -55,4 +56,29 @@ export async function runnerOf<A>(
       return new Map(compiled.outputs.map((path, i) => [path, results[i]!]));
     },
   };
+}
+
+/** Runners by name: each compiled once, all given back together. */
+export class RunnerCache {
+  readonly #runners = new Map<string, Promise<Runner>>();
+
+  get(name: string, make: () => Promise<Runner>): Promise<Runner> {
+    const known = this.#runners.get(name);
+    if (known) return known;
+    const fresh = make();
+    this.#runners.set(name, fresh);
+    return fresh;
+  }
+
+  /** Largest temporary memory that one of the plans needs, in bytes. */
+  async temporaryBytes(): Promise<number> {
+    const all = await Promise.all(this.#runners.values());
+    return Math.max(0, ...all.map((r) => planBytes(r.compiled.plan).temporaries));
+  }
+
+  /** Free what the plans hold; results that they gave are gone with them. */
+  async dispose(): Promise<void> {
+    for (const runner of this.#runners.values()) (await runner).executable.dispose();
+    this.#runners.clear();
+  }
 }

@@ -11,10 +11,13 @@ import {
 } from "../core/mod.ts";
 import { foldIn, key } from "../ops/mod.ts";
 import { arenaAval, packAll, type ShapeClass, unpack } from "./arena.ts";
+import type { HostFactors } from "./factorise.ts";
 import { generate } from "./generate.ts";
 import { hidden, logits, rotaryTables } from "./llama.ts";
 import type { Optimiser } from "./optimiser.ts";
-import { type Runner, runnerOf } from "./runner.ts";
+import { weightsLeaf } from "./mixing.ts";
+import { type Runner, RunnerCache, runnerOf } from "./runner.ts";
+import { startFactors } from "./start_factors.ts";
 import { bindModel, initialParams, KEY_STRIDE, lossOf, rotaryOf, type Subject, trainStep } from "./step.ts";
 
 /** Numbers of a weight on the host. */
@@ -39,7 +42,7 @@ export interface StepMetrics {
   readonly lambdas: Lambdas;
 }
 
-/** Weight of each branch of a mixed adapter, by the path of the adapted map. */
+/** Weight of each branch of a mixed adapter, by the path of the adapted map (and of the mix, if it is inside another adapter). */
 export type Lambdas = Readonly<Record<string, readonly number[]>>;
 
 /** Options of {@linkcode openSession}. */
@@ -54,6 +57,10 @@ export interface SessionOptions {
   readonly maxLength: number;
   /** Adam's β, for the bias corrections. */
   readonly betas?: readonly [number, number];
+  /** Batches whose gradients start the adapters that ask for them (LoRA-GA). */
+  readonly startBatches?: readonly HostBatch[];
+  /** A line for people on what the start cost. */
+  readonly say?: (line: string) => void;
 }
 
 /** A model in training. */
@@ -95,18 +102,14 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const trainedNames = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
   const arrays = new Map<string, DeviceArray>();
   const stats = { compileSeconds: 0, temporaryBytes: 0 };
-  const runners = new Map<string, Promise<Runner>>();
-  const runner = (name: string, make: () => Promise<Runner>): Promise<Runner> => {
-    const known = runners.get(name);
-    if (known) return known;
-    const fresh = make().then((r) => {
-      stats.compileSeconds += r.executable.compileSeconds;
-      stats.temporaryBytes = Math.max(stats.temporaryBytes, planBytes(r.compiled.plan).temporaries);
-      return r;
-    });
-    runners.set(name, fresh);
-    return fresh;
-  };
+  const runners = new RunnerCache();
+  const runner = (name: string, make: () => Promise<Runner>): Promise<Runner> =>
+    runners.get(name, () =>
+      make().then((r) => {
+        stats.compileSeconds += r.executable.compileSeconds;
+        stats.temporaryBytes = Math.max(stats.temporaryBytes, planBytes(r.compiled.plan).temporaries);
+        return r;
+      }));
   const frozen = Object.fromEntries(
     [...host].filter(([name]) => !trainedNames.has(name)).map(([name, t]) => [name, t.aval]),
   );
@@ -115,7 +118,13 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   }
 
   const params = Object.fromEntries(classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)])));
-  await initialise(device, subject, host, options.seed, arrays);
+  const factors = await startFactors(
+    { device, config, frozen, arrays, batches: options.startBatches ?? [] },
+    classes,
+    options.seed,
+    options.say,
+  );
+  await initialise(device, subject, { host, frozen, arrays, factors, seed: options.seed });
   const stateSpec = optimiser.state(classes);
   const state = Object.fromEntries(Object.entries(stateSpec).map(([name, s]) => [name, s.aval]));
   for (const [name, { aval: at, initial }] of Object.entries(stateSpec)) {
@@ -148,9 +157,13 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     const all: Record<string, number[]> = {};
     await Promise.all(
       classes.flatMap((c) =>
-        Array.from({ length: c.mixing?.branches ?? 0 }, async (_, b) => {
-          const values = await device.download(arrays.get(`optimiser.lambda_${c.key}_${b}`)!);
-          c.members.forEach((m, i) => ((all[m] ??= [])[b] = values[i]!));
+        c.mixing.map(async (mixing) => {
+          const { key, slot } = weightsLeaf(c, mixing);
+          const values = await device.download(arrays.get(`params.${key}`)!);
+          c.members.forEach((m, i) => {
+            const at = mixing.path === "" ? m : `${m} ${mixing.path.slice(0, -1)}`;
+            all[at] = [...values.slice(i * slot, i * slot + mixing.branches.length)];
+          });
         })
       ),
     );
@@ -165,7 +178,14 @@ export async function openSession(options: SessionOptions): Promise<Session> {
         runnerOf(
           device,
           trainStep(subject, optimiser, accumulate),
-          { weights: frozen, params, optimiser: state, batch: batchAvals(batch), rates: aval([4]) },
+          {
+            weights: frozen,
+            params,
+            optimiser: state,
+            batch: batchAvals(batch),
+            rates: aval([4]),
+            key: aval([2], "u32"),
+          },
           ["params", "optimiser"],
         ));
       steps++;
@@ -175,7 +195,11 @@ export async function openSession(options: SessionOptions): Promise<Session> {
         1 / (1 - beta1 ** steps),
         1 / (1 - beta2 ** steps),
       ]);
-      const out = run.run(withBatch(batch).set("rates", feed("rates", aval([4]), numbers)));
+      const [bits] = evaluate([foldIn(key(options.seed), STEP_KEYS + steps).bits]);
+      const out = run.run(
+        withBatch(batch).set("rates", feed("rates", aval([4]), numbers))
+          .set("key", feed("key", aval([2], "u32"), Uint32Array.from(bits!))),
+      );
       const read = async (name: string): Promise<number> =>
         (await device.download(out.get(`metrics.${name}`)!))[0]!;
       // All reads are queued before any later step can overwrite what they read.
@@ -230,41 +254,69 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   };
 }
 
+/** Folded into the seed's key for the key of step t: above the numbers of members, which begin at 0. */
+const STEP_KEYS = 2 ** 31;
+
+/** What parameters start from. */
+interface StartInput {
+  readonly host: ReadonlyMap<string, HostTensor>;
+  readonly frozen: Readonly<Record<string, Aval>>;
+  readonly factors: ReadonlyMap<string, readonly HostFactors[]>;
+  readonly seed: number;
+  /** Frozen weights as `weights.<name>`; gets the arenas as `params.<key>`. */
+  readonly arrays: Map<string, DeviceArray>;
+}
+
 /** Compute the initial parameters on the device, each member's from its own key. */
 async function initialise(
   device: Device,
   { classes }: Subject,
-  host: ReadonlyMap<string, HostTensor>,
-  seed: number,
-  arrays: Map<string, DeviceArray>,
+  { host, frozen, arrays, factors, seed }: StartInput,
 ): Promise<void> {
   const members = classes.flatMap((c) => c.members);
   const keys = new Uint32Array(members.length * KEY_STRIDE);
   members.forEach((_, i) => keys.set([...evaluate([foldIn(key(seed), i).bits])[0]!], i * KEY_STRIDE));
   const keysAval = aval([members.length, KEY_STRIDE], "u32");
+  const given = new Map(arrays);
+  const fresh: DeviceArray[] = [];
+  const give = (path: string, data: HostArray, at: Aval): Aval => {
+    const array = device.upload(data, at);
+    fresh.push(array);
+    given.set(path, array);
+    return at;
+  };
   const own = Object.fromEntries(
-    classes.filter((c) => !c.fitted).flatMap((c) => c.members.map((m) => [m, host.get(m)!.aval])),
+    classes.filter((c) => !c.fitted).flatMap((c) =>
+      c.members.map((m) => [m, give(`weights.${m}`, host.get(m)!.data, host.get(m)!.aval)])
+    ),
   );
+  const found = Object.fromEntries([...factors].map(([member, list]) => [
+    member,
+    list.map((f, i) => {
+      const columns = f.s.length;
+      const put = (name: "u" | "s" | "v", shape: readonly number[]): Aval =>
+        give(`factors.${member}.${i}.${name}`, f[name], aval(shape));
+      return {
+        u: put("u", [f.u.length / columns, columns]),
+        s: put("s", [columns]),
+        v: put("v", [f.v.length / columns, columns]),
+      };
+    }),
+  ]));
+  give("keys", keys, keysAval);
   const run = await runnerOf(
     device,
-    ({ weights, keys }) => ({ params: packAll(classes, initialParams(classes, weights, keys)) }),
-    {
-      weights: own,
-      keys: keysAval,
-    },
+    ({ weights, keys, factors }) => ({
+      params: packAll(classes, initialParams(classes, weights, keys, new Map(Object.entries(factors)))),
+    }),
+    { weights: { ...frozen, ...own }, keys: keysAval, factors: found },
   );
-  const given = new Map(
-    Object.keys(own).map((
-      name,
-    ) => [`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval)]),
-  );
-  given.set("keys", device.upload(keys, keysAval));
   // The executable owns these arrays: it lives as long as the device.
   for (const [path, array] of run.run(given)) arrays.set(path, array);
   await Promise.all(
     [...arrays].filter(([path]) => path.startsWith("params.")).slice(0, 1).map(([, a]) => device.download(a)),
   );
-  for (const array of given.values()) device.free(array);
+  for (const array of fresh) device.free(array);
 }
 
 async function download(

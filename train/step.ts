@@ -1,27 +1,22 @@
 /** The training step, evaluation and initialisation as pure graphs. @module */
 import { fill, gradients, type Tensor } from "../core/mod.ts";
-import type { LinearMap } from "../adapters/mod.ts";
+import { baseMap, type Factors, type LinearMap, type Site, siteOf } from "../adapters/mod.ts";
 import {
   add,
   cast,
   countTrained,
   crossEntropySum,
   div,
-  linear,
+  foldIn,
+  type Key,
   maximum,
   reshape,
   slice,
 } from "../ops/mod.ts";
-import { packAll, type ShapeClass, unpack } from "./arena.ts";
+import { type Arenas, packAll, type ShapeClass, trainedLeaves, unpack } from "./arena.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 import { hidden, type Llama, logits, type Rotary } from "./llama.ts";
-import {
-  type Arenas,
-  keepIfFinite,
-  type Optimiser,
-  type OptimiserState,
-  type StepRates,
-} from "./optimiser.ts";
+import { keepIfFinite, type Optimiser, type OptimiserState, type StepRates } from "./optimiser.ts";
 
 /** Frozen tensors by name. */
 export type Weights = Readonly<Record<string, Tensor>>;
@@ -38,14 +33,19 @@ export interface Subject {
   readonly classes: readonly ShapeClass[];
 }
 
-/** The model with trained parameters in place: `params` holds a list of tensors for each member of each class. */
+/**
+ * The model with trained parameters in place: `params` holds a list of tensors for each member of each class; `key` is
+ * a training step's randomness, from which each member draws its own.
+ */
 export function bindModel(
   { config, classes }: Subject,
   weights: Weights,
   params: ReadonlyMap<string, readonly Tensor[]>,
   rotary: Rotary,
+  key?: Key,
 ): Llama {
   const adapters = new Map(classes.flatMap((c) => c.members.map((m) => [m, c.fitted] as const)));
+  const places = new Map([...adapters.keys()].map((member, i) => [member, i]));
   const weight = (name: string): Tensor => {
     const trained = adapters.has(name) ? params.get(name)?.[0] : undefined;
     const found = trained ?? weights[name];
@@ -53,9 +53,9 @@ export function bindModel(
     return found;
   };
   const map = (path: string): LinearMap => {
-    const base: LinearMap = (x) => linear(x, weight(`${path}.weight`));
+    const base = baseMap(weight(`${path}.weight`));
     const fitted = adapters.get(path);
-    return fitted ? fitted.apply(params.get(path)!, base) : base;
+    return fitted ? fitted.apply(params.get(path)!, base, key && foldIn(key, places.get(path)!)) : base;
   };
   return { config, weight, map, rotary };
 }
@@ -71,8 +71,17 @@ export function lossOf(
   model: Llama,
   { ids, labels }: Batch,
 ): { readonly sum: Tensor; readonly count: Tensor } {
-  const [rows, t] = ids.shape as [number, number];
-  const flat = reshape(logits(model, hidden(model, ids)), [rows * t, model.config.vocabSize]);
+  return headLoss(model, hidden(model, ids), labels);
+}
+
+/** The same from the hidden states f32[rows, t, hidden] before the head. */
+export function headLoss(
+  model: Llama,
+  states: Tensor,
+  labels: Tensor,
+): { readonly sum: Tensor; readonly count: Tensor } {
+  const [rows, t] = labels.shape as [number, number];
+  const flat = reshape(logits(model, states), [rows * t, model.config.vocabSize]);
   return crossEntropySum(flat, reshape(labels, [rows * t]));
 }
 
@@ -84,9 +93,11 @@ export interface StepInput {
   readonly batch: Batch;
   /** f32[4]: learning rate, orthogonal learning rate, Adam's two bias corrections. */
   readonly rates: Tensor;
+  /** u32[2]: the step's key, for dropout. */
+  readonly key: Tensor;
 }
 
-/** Everything that a step gives: the next state, and f32[] numbers to log. */
+/** Everything that a step gives: the arenas that change, the next state, and f32[] numbers to log. */
 export interface StepOutput {
   readonly params: Arenas;
   readonly optimiser: OptimiserState;
@@ -103,33 +114,45 @@ export function trainStep(
   accumulate: number,
 ): (x: StepInput) => StepOutput {
   const { classes } = subject;
-  return ({ weights, params, optimiser: state, batch, rates }) => {
+  return ({ weights, params, optimiser: state, batch, rates, key }) => {
     const members = unpack(classes, params);
-    const leaves = classes.flatMap((c) => c.members.flatMap((m) => members.get(m)!));
+    const isTrained = (c: ShapeClass, i: number): boolean => c.leaves[i]!.rate !== "frozen";
+    const leaves = classes.flatMap((c) =>
+      c.members.flatMap((m) => members.get(m)!.filter((_, i) => isTrained(c, i)))
+    );
     const rotary = rotaryOf(weights, batch.ids.shape[1]!);
     const parts = splitBatch(batch, accumulate);
     const count = maximum(countTrained(batch.labels), 1);
     let loss: Tensor = fill(0);
     let grads: Tensor[] | null = null;
-    for (const part of parts) {
-      const mean = div(lossOf(bindModel(subject, weights, members, rotary), part).sum, count);
+    for (const [i, part] of parts.entries()) {
+      const own = foldIn({ bits: key }, i);
+      const mean = div(lossOf(bindModel(subject, weights, members, rotary, own), part).sum, count);
       const fresh = gradients([mean], [fill(1)], leaves);
       grads = grads ? grads.map((g, i) => add(g, fresh[i]!)) : fresh;
       loss = parts.length === 1 ? mean : add(loss, mean);
     }
     const byMember = new Map<string, Tensor[]>();
     let next = 0;
-    for (const c of classes) for (const m of c.members) byMember.set(m, c.leaves.map(() => grads![next++]!));
-    const packed = packAll(classes, byMember);
+    for (const c of classes) {
+      for (const m of c.members) {
+        byMember.set(
+          m,
+          trainedLeaves(c).map(() => grads![next++]!),
+        );
+      }
+    }
+    const packed = packAll(classes, byMember, trainedLeaves);
     const at = (i: number): Tensor => reshape(slice(rates, { start: [i], stop: [i + 1] }), []);
     const stepRates: StepRates = { plain: at(0), orthogonal: at(1), correction1: at(2), correction2: at(3) };
     const result = optimiser.update(packed, state, { classes, params, grads: packed, rates: stepRates });
     const norm = result.metrics["gradNorm"]!;
     const kept = (fresh: Arenas, old: Arenas): Arenas =>
-      Object.fromEntries(Object.entries(old).map(([key, x]) => [key, keepIfFinite(norm, fresh[key]!, x)]));
-    const moved = Object.fromEntries(
-      Object.entries(params).map(([key, p]) => [key, add(p, result.updates[key]!)]),
-    );
+      Object.fromEntries(Object.entries(fresh).map(([key, x]) => [key, keepIfFinite(norm, x, old[key]!)]));
+    const moved = {
+      ...Object.fromEntries(Object.entries(result.updates).map(([key, u]) => [key, add(params[key]!, u)])),
+      ...result.replaced,
+    };
     return {
       params: kept(moved, params),
       optimiser: kept(result.state, state),
@@ -152,21 +175,27 @@ function splitBatch({ ids, labels }: Batch, parts: number): Batch[] {
 /** u32 words between the keys of two members: 256 bytes, so that each can be bound on its own. */
 export const KEY_STRIDE = 64;
 
+/** Factors that adapters asked for, by member, in the order of their asks. */
+export type FactorsOf = ReadonlyMap<string, readonly Factors[]>;
+
 /**
  * Initial parameters of every member: adapters draw theirs from the member's key, the first two words of its row of
- * `keys` u32[members, KEY_STRIDE]; weights that are trained themselves start as they are.
+ * `keys` u32[members, KEY_STRIDE], and from the weight that they adapt; weights that are trained themselves start as
+ * they are.
  */
 export function initialParams(
   classes: readonly ShapeClass[],
   weights: Weights,
   keys: Tensor,
+  factors: FactorsOf,
 ): Map<string, readonly Tensor[]> {
   const params = new Map<string, readonly Tensor[]>();
   let row = 0;
   for (const { members, fitted } of classes) {
     for (const member of members) {
       const bits = reshape(slice(keys, { start: [row, 0], stop: [row + 1, 2] }), [2]);
-      params.set(member, fitted ? fitted.init({ bits }) : [cast(weights[member]!, "f32")]);
+      const site = (): Site => siteOf(weights[`${member}.weight`]!, factors.get(member));
+      params.set(member, fitted ? fitted.init({ bits }, site()) : [cast(weights[member]!, "f32")]);
       row++;
     }
   }

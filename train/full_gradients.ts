@@ -1,0 +1,197 @@
+/**
+ * Gradients of the full weights of linear maps, layer by layer: only one layer's are alive at a time, and all layers
+ * share one plan. @module
+ */
+import {
+  type Aval,
+  aval,
+  type Device,
+  type DeviceArray,
+  fill,
+  gradients,
+  sizeOf,
+  type Tensor,
+} from "../core/mod.ts";
+import { add, div, dotGeneral, eq, maximum, reshape, where } from "../ops/mod.ts";
+import { baseMap, type Module } from "../adapters/mod.ts";
+import { decoderLayer, embed, finalNorm, type Llama, modulesOf } from "./llama.ts";
+import type { LlamaConfig } from "./llama_config.ts";
+import { RunnerCache, runnerOf } from "./runner.ts";
+import type { HostBatch } from "./session.ts";
+import { headLoss, rotaryOf, type Weights } from "./step.ts";
+
+/** What the pass needs: the frozen model on its device. */
+export interface GradientPass {
+  readonly device: Device;
+  readonly config: LlamaConfig;
+  /** Avals of the frozen weights by name, rotary tables included, and their arrays under `weights.<name>`. */
+  readonly frozen: Readonly<Record<string, Aval>>;
+  readonly arrays: ReadonlyMap<string, DeviceArray>;
+  readonly batches: readonly HostBatch[];
+}
+
+/** Mean gradients f32[out, in] of one layer's maps, by path; valid until the next layer's are asked for. */
+export interface LayerGradients {
+  readonly gradients: ReadonlyMap<string, DeviceArray>;
+  /** Bytes that the pass needs besides the frozen weights. */
+  readonly bytes: number;
+}
+
+/**
+ * Gradients of the batches' mean loss for the weights of `paths`, last layer first. One forward pass keeps the input
+ * of every layer; then each layer's backward pass is run for all batches. f32 whatever the weights are stored in.
+ */
+export async function* fullGradients(
+  { device, config, frozen, arrays, batches }: GradientPass,
+  paths: ReadonlySet<string>,
+): AsyncGenerator<LayerGradients> {
+  const owned: DeviceArray[] = [];
+  const plans = new RunnerCache();
+  const upload = (at: Aval, data?: Int32Array | Float32Array): DeviceArray => {
+    const array = device.upload(
+      data ?? (at.dtype === "i32" ? new Int32Array(sizeOf(at.shape)) : new Float32Array(sizeOf(at.shape))),
+      at,
+    );
+    owned.push(array);
+    return array;
+  };
+  try {
+    const layerNames = Object.keys(frozen).filter((n) => n.startsWith("model.layers.0."));
+    const layerAvals = Object.fromEntries(
+      [...layerNames, "rotary.cos", "rotary.sin"].map((n) => [n, frozen[n]!]),
+    );
+    /** The arrays of layer i, under the names of layer 0. */
+    const layerArrays = (i: number): [string, DeviceArray][] =>
+      Object.keys(layerAvals).map((
+        n,
+      ) => [`weights.${n}`, arrays.get(`weights.${n.replace("model.layers.0.", `model.layers.${i}.`)}`)!]);
+    const bind = (weights: Weights, t: number, map?: Llama["map"]): Llama => ({
+      config,
+      weight: (name) => weights[name]!,
+      map: map ?? ((path) => baseMap(weights[`${path}.weight`]!)),
+      rotary: rotaryOf(weights, t),
+    });
+    /** For each batch, the input of every layer and, at the end, the cotangent that goes back. */
+    const states: { readonly xs: DeviceArray[]; readonly back: DeviceArray }[] = [];
+    for (const { rows, length, ids, labels } of batches) {
+      const stateAval = aval([rows, length, config.hiddenSize]), tokens = aval([rows, length], "i32");
+      const xs = Array.from({ length: config.layers + 1 }, () => upload(stateAval));
+      const back = upload(stateAval);
+      const shape = `${rows} ${length}`;
+      const start = await plans.get(`embed ${shape}`, () =>
+        runnerOf(
+          device,
+          ({ weights, ids }) => ({ into: embed(bind(weights, length), ids) }),
+          { weights: frozen, ids: tokens, into: stateAval },
+          ["into"],
+        ));
+      start.run(new Map([...arrays, ["ids", upload(tokens, ids)], ["into", xs[0]!]]));
+      const forward = await plans.get(`forward ${shape}`, () =>
+        runnerOf(
+          device,
+          ({ weights, x }) => ({ into: decoderLayer(bind(weights, length), 0, x) }),
+          { weights: layerAvals, x: stateAval, into: stateAval },
+          ["into"],
+        ));
+      for (let i = 0; i < config.layers; i++) {
+        forward.run(new Map([...layerArrays(i), ["x", xs[i]!], ["into", xs[i + 1]!]]));
+      }
+      const head = await plans.get(`head ${shape}`, () =>
+        runnerOf(
+          device,
+          ({ weights, x, labels }) => {
+            const model = bind(weights, length);
+            const { sum, count } = headLoss(model, finalNorm(model, x), labels);
+            const loss = div(sum, maximum(count, 1));
+            return { into: gradients([loss], [fill(1 / batches.length)], [x])[0]! };
+          },
+          { weights: frozen, x: stateAval, labels: tokens, into: stateAval },
+          ["into"],
+        ));
+      head.run(
+        new Map([...arrays, ["x", xs[config.layers]!], ["labels", upload(tokens, labels)], ["into", back]]),
+      );
+      states.push({ xs, back });
+    }
+    const first = [1, 0].map((is) => upload(aval([]), Float32Array.of(is)));
+    const totals = new Map<string, DeviceArray>();
+    const modules = modulesOf(config);
+    for (let i = config.layers - 1; i >= 0; i--) {
+      const asked = modules.filter((m) => m.path.startsWith(`model.layers.${i}.`) && paths.has(m.path))
+        .map((m): Module => ({ ...m, path: m.path.replace(`model.layers.${i}.`, "model.layers.0.") }));
+      for (const { path, inDim, outDim } of asked) {
+        if (!totals.has(path)) totals.set(path, upload(aval([outDim, inDim])));
+      }
+      for (const [b, { xs, back }] of states.entries()) {
+        const { rows, length } = batches[b]!;
+        const name = `backward ${rows} ${length} ${asked.map((m) => m.path).join()}`;
+        const run = await plans.get(name, () =>
+          runnerOf(device, layerBackward(bind, asked, length), {
+            weights: layerAvals,
+            x: xs[i]!.aval,
+            back: back.aval,
+            first: aval([]),
+            total: Object.fromEntries(asked.map((m) => [m.path, aval([m.outDim, m.inDim])])),
+          }, ["back", "total"]));
+        run.run(
+          new Map([
+            ...layerArrays(i),
+            ["x", xs[i]!],
+            ["back", back],
+            ["first", first[b === 0 ? 0 : 1]!],
+            ...asked.map((m) => [`total.${m.path}`, totals.get(m.path)!] as const),
+          ]),
+        );
+      }
+      const bytes = await plans.temporaryBytes() + owned.reduce((n, a) => n + 4 * sizeOf(a.aval.shape), 0);
+      yield {
+        bytes,
+        gradients: new Map(
+          asked.map((m) => [m.path.replace(".0.", `.${i}.`), totals.get(m.path)!]),
+        ),
+      };
+    }
+  } finally {
+    await plans.dispose();
+    for (const array of owned) device.free(array);
+  }
+}
+
+interface BackwardInput {
+  readonly weights: Weights;
+  readonly x: Tensor;
+  readonly back: Tensor;
+  /** f32[]: 1 for the first batch, whose gradient replaces the total. */
+  readonly first: Tensor;
+  readonly total: Readonly<Record<string, Tensor>>;
+}
+
+/** One layer's cotangent going back, and the gradients of its maps' weights added to the totals. */
+function layerBackward(
+  bind: (weights: Weights, t: number, map?: Llama["map"]) => Llama,
+  asked: readonly Module[],
+  length: number,
+): (x: BackwardInput) => { readonly back: Tensor; readonly total: Readonly<Record<string, Tensor>> } {
+  return ({ weights, x, back, first, total }) => {
+    // A zero added to each map's result catches its cotangent: the weight itself may be stored in f16.
+    const taps = new Map<string, { readonly input: Tensor; readonly zero: Tensor }>();
+    const wanted = new Set(asked.map((m) => m.path));
+    const model = bind(weights, length, (path) => (input) => {
+      const y = baseMap(weights[`${path}.weight`]!)(input);
+      if (!wanted.has(path)) return y;
+      const zero = fill(0, y.shape);
+      taps.set(path, { input, zero });
+      return add(y, zero);
+    });
+    const y = decoderLayer(model, 0, x);
+    const list = asked.map((m) => taps.get(m.path)!);
+    const [dx, ...cts] = gradients([y], [back], [x, ...list.map((t) => t.zero)]);
+    const totals = asked.map((m, i) => {
+      const inner = [[0, 1], [0, 1]] as const;
+      const g = dotGeneral(cts[i]!, list[i]!.input, { batch: [[], []], inner });
+      const old = total[m.path]!;
+      return [m.path, where(eq(reshape(first, [1, 1]), 1), g, add(old, g))] as const;
+    });
+    return { back: dx!, total: Object.fromEntries(totals) };
+  };
+}

@@ -1,0 +1,68 @@
+/** The factors that adapters ask for before they start: of their weights, or of the loss's gradients for them. @module */
+import { type DeviceArray, showBytes } from "../core/mod.ts";
+import type { Ask } from "../adapters/mod.ts";
+import type { ShapeClass } from "./arena.ts";
+import { UserError } from "./errors.ts";
+import { Factoriser, type HostFactors } from "./factorise.ts";
+import { fullGradients, type GradientPass } from "./full_gradients.ts";
+
+/**
+ * Factors by member, in the order of its adapter's asks. Gradients are of the base model, layer by layer. Throws
+ * UserError where a gradient is not finite, or no batches were given for adapters that start from gradients.
+ */
+export async function startFactors(
+  pass: GradientPass,
+  classes: readonly ShapeClass[],
+  seed: number,
+  say: (line: string) => void = () => {},
+): Promise<ReadonlyMap<string, readonly HostFactors[]>> {
+  const asks = new Map(
+    classes.filter((c) => c.fitted && c.fitted.asks.length > 0)
+      .flatMap((c) => c.members.map((m) => [m, c.fitted!.asks] as const)),
+  );
+  const found = new Map<string, HostFactors[]>();
+  if (asks.size === 0) return found;
+  const factoriser = new Factoriser(pass.device);
+  let done = 0;
+  const take = async (of: Ask["of"], member: string, matrix: DeviceArray): Promise<void> => {
+    const list = found.get(member) ?? [];
+    found.set(member, list);
+    for (const [i, ask] of asks.get(member)!.entries()) {
+      if (ask.of !== of) continue;
+      list[i] = await factoriser.factors(matrix, ask, seed + done++).catch((error: unknown) => {
+        if (!(error instanceof RangeError)) throw error;
+        throw new UserError(
+          `The ${of} of ${member} has numbers that are not finite: no adapter can start from it. ` +
+            (of === "gradient" ? "Try --dtype f32, or other data." : "The model's file is damaged."),
+        );
+      });
+    }
+  };
+  try {
+    const wanting = (of: Ask["of"]): Set<string> =>
+      new Set([...asks].filter(([, list]) => list.some((a) => a.of === of)).map(([member]) => member));
+    for (const member of wanting("weight")) {
+      await take("weight", member, pass.arrays.get(`weights.${member}.weight`)!);
+    }
+    const learners = wanting("gradient");
+    if (learners.size > 0) {
+      if (pass.batches.length === 0) {
+        throw new UserError("An adapter starts from gradients (LoRA-GA): give rows to compute them on.");
+      }
+      const start = performance.now();
+      let peak = 0;
+      for await (const { gradients, bytes } of fullGradients(pass, learners)) {
+        peak = Math.max(peak, bytes);
+        for (const [member, gradient] of gradients) await take("gradient", member, gradient);
+      }
+      const seconds = ((performance.now() - start) / 1000).toFixed(1);
+      say(
+        `gradients of ${learners.size} maps on ${pass.batches.length} batches, one layer at a time: ${seconds} s, ` +
+          `${showBytes(peak)} besides the model`,
+      );
+    }
+    return found;
+  } finally {
+    await factoriser.dispose();
+  }
+}
