@@ -26,7 +26,7 @@ import {
   scaleByRate,
 } from "../train/optimiser.ts";
 import { branchOf, weightsLeaf } from "../train/mixing.ts";
-import { numbersOf } from "./matrix.ts";
+import { numbersOf, singularValues } from "./matrix.ts";
 
 const lora = lowRank({ rank: 3, alpha: 6 }), boft = butterfly({ block: 4, factors: 2 });
 const options = { rank: 3, alpha: 6, block: 4, factors: 2, start: "zero" } as const;
@@ -228,4 +228,107 @@ Deno.test("mix: the step of branch i is λ_i times the step without mixing", () 
       mixed.updates.get(key)!.forEach((u, i) => assertAlmostEquals(u, expected[i]!, 1e-15));
     }
   }
+});
+
+Deno.test("mix: in the layer scope all maps of a layer share the weight that their pooled norms give", () => {
+  const layers = [0, 1, 2], maps = [["q_proj", 16, 8], ["o_proj", 16, 8], ["up_proj", 16, 24]] as const;
+  const modules = layers.flatMap((i) =>
+    maps.map(([name, inDim, outDim]) => ({ path: `model.layers.${i}.${name}`, inDim, outDim }))
+  );
+  const adapter = hybrid({ ...options, scope: "layer", ema: 0, clamp: [0, 1] });
+  const classes = classesOf(place(modules, [on("all-linear", adapter)]));
+  assertEquals(classes.map((c) => c.members.length), [6, 3]);
+  const given = new Map<Tensor, Float64Array>();
+  const squares = new Map<string, number[]>(), counts = [0, 0];
+  const arenas = (trained: boolean): Record<string, Tensor> =>
+    Object.fromEntries(classes.flatMap((c) =>
+      (trained ? trainedLeaves(c) : c.leaves).map((leaf, n) => {
+        const size = sizeOf(leaf.aval.shape), t = input(arenaAval(c, leaf), leaf.key);
+        const numbers = new Float64Array(c.members.length * leaf.slot);
+        c.members.forEach((member, row) => {
+          const own = numbersOf(size, 31 * n + row + c.members.length);
+          numbers.set(own, row * leaf.slot);
+          const layer = member.split(".")[2]!, b = branchOf(c.mixing[0]!, leaf.path);
+          if (!trained || b === null) return;
+          const sums = squares.get(layer) ?? [0, 0];
+          sums[b]! += own.reduce((total, g) => total + g * g, 0);
+          squares.set(layer, sums);
+          if (layer === "0") counts[b]! += size;
+        });
+        given.set(t, numbers);
+        return [leaf.key, t];
+      })
+    ));
+  const grads = arenas(true), params = arenas(false);
+  const rates = { plain: fill(1), orthogonal: fill(1), correction1: fill(1), correction2: fill(1) };
+  const { replaced } = mixBranches().update(grads, {}, { classes, params, grads, rates });
+  for (const c of classes) {
+    const leaf = weightsLeaf(c, c.mixing[0]!);
+    const [numbers] = evaluate([replaced![leaf.key]!], given);
+    c.members.forEach((member, row) => {
+      const [low, orthogonal] = squares.get(member.split(".")[2]!)!.map((s, b) => Math.sqrt(s / counts[b]!));
+      assertAlmostEquals(numbers![row * leaf.slot]!, low! / (low! + orthogonal!), 1e-12, member);
+    });
+  }
+});
+
+Deno.test("mix: where λ acts in the forward pass the rule sees norms over λ, so that λ is no fixed point by itself", () => {
+  for (const space of ["delta", "generator"] as const) {
+    const of = classOf(hybrid({ ...options, space, ema: 0, clamp: [0, 1] }));
+    const { slot } = weightsLeaf(of, of.mixing[0]!);
+    const weights = new Float64Array(of.members.length * slot);
+    of.members.forEach((_, row) => weights.set([0.8, 0.2], row * slot));
+    // Gradients of branches at strengths 0.8 and 0.2 whose own gradients have equal norms.
+    const even = updateOnce(mixBranches(), of, unitGradients(of, [0.8, 0.2]), new Map(), weights);
+    perMember(of, even.weights!, 0).forEach((l) => assertAlmostEquals(l, 0.5, 1e-12));
+    // The optimiser's step is not scaled once more.
+    const grads = unitGradients(of, [1, 1]);
+    const { updates } = updateOnce(mixBranches(), of, grads, new Map(), weights);
+    for (const { key: k } of trainedLeaves(of)) assertEquals([...updates.get(k)!], [...grads.get(k)!]);
+  }
+});
+
+/** Gradients whose norm over the root of their number is `norms[branch]` in every branch and member. */
+function unitGradients(of: ShapeClass, norms: readonly number[]): Map<string, Float64Array> {
+  return new Map(
+    trainedLeaves(of).map((leaf) => {
+      const numbers = new Float64Array(of.members.length * leaf.slot);
+      const norm = norms[branch(of, leaf.path)]!;
+      of.members.forEach((_, row) =>
+        numbers.fill(norm, row * leaf.slot, row * leaf.slot + sizeOf(leaf.aval.shape))
+      );
+      return [leaf.key, numbers];
+    }),
+  );
+}
+
+Deno.test("mix: rotations stay rotations at every λ in update and generator space, and do not in delta space", () => {
+  const two = [butterfly({ block: 4, factors: 2 }), butterfly({ block: 8, factors: 1 })] as const;
+  const w = input(aval([8, 16]), "w");
+  const inputs = {
+    a: input(aval([2, 4, 6]), "a"),
+    b: input(aval([1, 2, 28]), "b"),
+    l: input(aval([2]), "l"),
+  };
+  const numbers = new Map([w, inputs.a, inputs.b].map((t, i) => [t, numbersOf(sizeOf(t.shape), 5 + i)]));
+  fc.assert(
+    fc.property(
+      fc.double({ min: 0.05, max: 0.95, noNaN: true }),
+      fc.constantFrom("update", "generator", "delta"),
+      (l, space) => {
+        const given = new Map([...numbers, [inputs.l, Float64Array.of(l, 1 - l)]]);
+        const mixed = mix(two, gradNormShare, { space: space as "update" | "generator" | "delta" });
+        const merged = mixed.merge(
+          { branches: [{ skew: inputs.a }, { skew: inputs.b }], weights: inputs.l },
+          w,
+        );
+        const values = singularValues(evaluate([merged], given)[0]!, 16);
+        const kept = singularValues(numbers.get(w)!, 16).every((s, i) =>
+          Math.abs(values[i]! / s - 1) < 1e-10
+        );
+        assertEquals(kept, space !== "delta", `space ${space} at λ = ${l}`);
+      },
+    ),
+    few,
+  );
 });

@@ -15,7 +15,7 @@ export interface HostFactors {
 /** Power iterations of the randomised SVD, as LoRA-GA's own code has them. */
 const ITERATIONS = 4;
 /** At least so many random directions, so that small matrices are decomposed exactly. */
-const SMALL = 64;
+const SMALL = 32;
 /**
  * Rounds of orthonormalising where it must be exact: each squares away what the Gram matrix lost to f32 in the one
  * before. Between power iterations one is enough, so that directions stay apart.
