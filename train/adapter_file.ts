@@ -18,18 +18,30 @@ export function namedParams(
   return named;
 }
 
-/** A line for each adapted map: how its branches shared the step, as a bar; first branch left. */
-export function drawLambdas(lambdas: Lambdas, names: readonly [string, string], width = 24): string {
+/** Marks of branches in a bar, first to last; further ones begin again. */
+const MARKS = ["█", "░", "▓", "▒"];
+
+/** A line for each adapted map: how its branches shared, as a bar, first branch left, and the first one's share. */
+export function drawLambdas(lambdas: Lambdas, names: readonly string[], width = 24): string {
   const rows = Object.entries(lambdas);
   if (rows.length === 0) return "";
   const label = (path: string): string =>
     path.replace(/^model\.layers\./, "").replace(/self_attn\.|mlp\./, "");
+  const mark = (branch: number): string => MARKS[branch % MARKS.length]!;
   const pad = Math.max(...rows.map(([path]) => label(path).length));
   const lines = rows.map(([path, weights]) => {
-    const share = weights[0] ?? 0, filled = Math.round(share * width);
-    return `  ${label(path).padEnd(pad)}  ${"█".repeat(filled)}${"░".repeat(width - filled)}  ${
-      share.toFixed(2)
-    }`;
+    const total = weights.reduce((a, b) => a + b, 0);
+    let from = 0, sum = 0;
+    const bar = weights.map((weight, branch) => {
+      sum += weight;
+      const to = Math.round(sum / total * width);
+      const part = mark(branch).repeat(to - from);
+      from = to;
+      return part;
+    }).join("");
+    return `  ${label(path).padEnd(pad)}  ${bar}  ${(weights[0] ?? 0).toFixed(2)}`;
   });
-  return [`  ${"".padEnd(pad)}  █ ${names[0]}  ░ ${names[1]}`, ...lines].join("\n");
+  return [`  ${"".padEnd(pad)}  ${names.map((name, b) => `${mark(b)} ${name}`).join("  ")}`, ...lines].join(
+    "\n",
+  );
 }

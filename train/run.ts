@@ -1,7 +1,7 @@
 /** A whole run: load, evaluate, train, evaluate again, save. The edge of the program: every effect is here or below. @module */
 import * as Effect from "effect/Effect";
 import { ADAPTERS } from "./adapter_specs.ts";
-import { countTrainable } from "./arena.ts";
+import { countTrainable, type ShapeClass } from "./arena.ts";
 import { drawLambdas, namedParams } from "./adapter_file.ts";
 import { batches, batchesPerEpoch, type TokenBatch } from "./batches.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
@@ -105,7 +105,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         hooks.say(`interrupted after step ${done.steps}: the adapter is saved in ${options.out}/adapter`);
       }
       const after = done.interrupted ? null : await measure(session, tokenizer, held, options);
-      await conclude(session, options, hooks, before, after);
+      await conclude(session, classes, options, hooks, before, after);
       return {
         method: options.method,
         device: kind,
@@ -352,7 +352,7 @@ class StepClock {
 async function save(
   session: Session,
   options: TrainOptions,
-  classes: ReturnType<typeof methodClasses>,
+  classes: readonly ShapeClass[],
 ): Promise<void> {
   const named = namedParams(classes, await session.trained());
   Deno.mkdirSync(`${options.out}/adapter`, { recursive: true });
@@ -364,14 +364,20 @@ async function save(
   writeSafetensors(`${options.out}/adapter/${ADAPTER_FILE}`, named);
 }
 
+/** Names of the branches of the mixed adapters, for the picture of their weights. */
+function branchNames(classes: readonly ShapeClass[]): readonly string[] {
+  return classes.flatMap((c) => c.mixing).at(0)?.branches ?? [];
+}
+
 async function conclude(
   session: Session,
+  classes: readonly ShapeClass[],
   options: TrainOptions,
   { say }: RunHooks,
   before: Measured | null,
   after: Measured | null,
 ): Promise<void> {
-  const picture = drawLambdas(await session.lambdas(), ["low rank", "rotation"]);
+  const picture = drawLambdas(await session.lambdas(), branchNames(classes));
   if (picture) say(`how each layer shared its steps (λ):\n${picture}`);
   if (before && after) {
     const pairs = before.samples.slice(0, SHOWN).map((sample, i) => ({
