@@ -33,6 +33,7 @@ Deno.test("options: without flags the bundled example is trained with the hybrid
     seed: 0,
     device: "auto",
     dtype: "f32",
+    merge: false,
     json: false,
     help: false,
   });
@@ -82,6 +83,7 @@ Deno.test("options: every flag reaches its option", () => {
     seed: ["4294967295", 4294967295],
     device: ["cpu", "cpu"],
     dtype: ["f16", "f16"],
+    merge: ["", true],
     json: ["", true],
     help: ["", true],
   };

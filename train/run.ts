@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect";
 import { ADAPTERS } from "./adapter_specs.ts";
 import { countTrainable, type ShapeClass } from "./arena.ts";
 import { drawLambdas, namedParams } from "./adapter_file.ts";
-import { batches, batchesPerEpoch, type TokenBatch } from "./batches.ts";
+import { batches, type TokenBatch } from "./batches.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
 import { type Dataset, type Example, loadDataset } from "./data.ts";
 import { openDevice } from "./devices.ts";
@@ -13,13 +13,13 @@ import { weightShapes } from "./llama.ts";
 import { describeRotations, methodClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
-import { openProgress } from "./report.ts";
-import { type MetricsFile, openMetrics, writeSettings } from "./run_files.ts";
+import { openMetrics, writeSettings } from "./run_files.ts";
+import { writeModel } from "./model_directory.ts";
 import { writeSafetensors } from "./safetensors.ts";
-import { schedule, warmupSteps } from "./schedule.ts";
-import { openSession, type Session, type StepMetrics } from "./session.ts";
+import { openSession, type Session } from "./session.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { PlanError, ShapeError, showBytes } from "../core/mod.ts";
+import { TOO_MANY_SKIPPED, trainAll } from "./train_loop.ts";
 import { writeTextAtomically } from "./atomic_file.ts";
 
 /** What a run reports; the keys are those of `--json`. Null where something was not measured. */
@@ -58,10 +58,6 @@ const ADAPTER_FILE = "adapter.safetensors";
 const ANSWERED = 128;
 /** Samples shown before and after. */
 const SHOWN = 3;
-/** Steps whose numbers may still be on their way back while the next ones are queued. */
-const IN_FLIGHT = 4;
-/** Steps with gradients that are not finite after which a run gives up. */
-const TOO_MANY_SKIPPED = 20;
 
 /** Fine-tune as asked. Fails with UserError for what the user can mend; sizes that do not fit become one as well. */
 export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<RunResult, UserError> {
@@ -93,7 +89,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       const before = await measure(session, tokenizer, held, options);
       writeSettings(options.out, { ...options, device: kind, adapter_name: adapterName });
       using metrics = openMetrics(options.out);
-      const done = await trainAll(session, train, options, hooks, metrics);
+      const done = await trainAll(session, train, options, hooks.stopped, metrics);
       await save(session, options, classes);
       if (done.gaveUp) {
         throw new UserError(
@@ -105,6 +101,10 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         hooks.say(`interrupted after step ${done.steps}: the adapter is saved in ${options.out}/adapter`);
       }
       const after = done.interrupted ? null : await measure(session, tokenizer, held, options);
+      if (options.merge) {
+        writeModel(`${options.out}/merged`, options.model, await session.merged());
+        hooks.say(`the model with the adapter merged in: ${options.out}/merged`);
+      }
       await conclude(session, classes, options, hooks, before, after);
       return {
         method: options.method,
@@ -244,109 +244,6 @@ async function measure(
   const chosen = (asked.length > 0 ? asked : held.slice(0, SHOWN)).slice(0, ANSWERED);
   const samples = await answerAll(session, tokenizer, chosen, { maxLength: options.seq });
   return { loss, exact: exactMatch(samples), samples };
-}
-
-interface Trained {
-  readonly steps: number;
-  readonly first: number | null;
-  readonly last: number | null;
-  readonly tokensPerSecond: number | null;
-  readonly interrupted: boolean;
-  /** Too many steps had gradients that are not finite. */
-  readonly gaveUp: boolean;
-}
-
-async function trainAll(
-  session: Session,
-  examples: readonly Example[],
-  options: TrainOptions,
-  hooks: RunHooks,
-  metrics: MetricsFile,
-): Promise<Trained> {
-  const { batch, seq, seed } = options;
-  const total = options.steps ??
-    Math.max(1, Math.round(options.epochs * batchesPerEpoch(examples, { batch, seq })));
-  const rate = schedule(options.schedule, { warmup: warmupSteps(options.warmup, total), total });
-  const progress = openProgress(total);
-  const losses: number[] = [];
-  const clock = new StepClock();
-  let skipped = 0, steps = 0;
-  const settle = async (pending: Pending): Promise<void> => {
-    const { loss, gradNorm, lambdas } = await pending.metrics;
-    clock.tick(pending.tokens);
-    if (!Number.isFinite(gradNorm)) {
-      skipped++;
-      progress.note(`step ${pending.step}: the gradients are not finite; the step was left out`);
-    }
-    losses.push(loss);
-    const report = { step: pending.step, loss, lr: pending.lr, gradNorm, tokensPerSecond: clock.rate() ?? 0 };
-    progress.step(report);
-    metrics.append(Object.keys(lambdas).length > 0 ? { ...report, lambda: lambdas } : report);
-  };
-  const queue: Pending[] = [];
-  try {
-    for (const rows of batches(examples, { batch, seq, seed, epochs: Infinity })) {
-      if (steps === total || hooks.stopped() || skipped >= TOO_MANY_SKIPPED) break;
-      const multiplier = rate(steps);
-      const lr = options.lr * multiplier;
-      queue.push({
-        step: ++steps,
-        lr,
-        tokens: realTokens(rows),
-        metrics: session.step(rows, { plain: lr, orthogonal: options.orthogonalLr * multiplier }),
-      });
-      // The CPU computes on this thread: let signals and timers in between steps.
-      await new Promise((resume) => setTimeout(resume, 0));
-      // The first step compiles: its numbers are shown before the second is queued.
-      if (steps === 1 || queue.length >= IN_FLIGHT) await settle(queue.shift()!);
-    }
-    for (const pending of queue) await settle(pending);
-  } finally {
-    progress.done();
-  }
-  const tail = losses.slice(-Math.max(1, Math.floor(losses.length / 10)));
-  return {
-    steps,
-    first: losses[0] ?? null,
-    last: tail.length > 0 ? tail.reduce((a, b) => a + b) / tail.length : null,
-    tokensPerSecond: clock.rate(),
-    interrupted: hooks.stopped(),
-    gaveUp: skipped >= TOO_MANY_SKIPPED,
-  };
-}
-
-interface Pending {
-  readonly step: number;
-  readonly lr: number;
-  readonly tokens: number;
-  readonly metrics: Promise<StepMetrics>;
-}
-
-/** Positions with a token: the last one of a row is where padding begins. */
-function realTokens({ ids, labels, rows, length }: TokenBatch): number {
-  let count = 0;
-  for (let r = 0; r < rows; r++) {
-    let end = length;
-    while (end > 0 && ids[r * length + end - 1] === 0 && labels[r * length + end - 1]! < 0) end--;
-    count += end;
-  }
-  return count;
-}
-
-/** Tokens by time, from the end of the first step on. */
-class StepClock {
-  #start: number | null = null;
-  #tokens = 0;
-
-  tick(tokens: number): void {
-    if (this.#start === null) this.#start = performance.now();
-    else this.#tokens += tokens;
-  }
-
-  rate(): number | null {
-    if (this.#start === null || this.#tokens === 0) return null;
-    return this.#tokens / ((performance.now() - this.#start) / 1000);
-  }
 }
 
 async function save(

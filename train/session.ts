@@ -15,6 +15,7 @@ import type { HostFactors } from "./factorise.ts";
 import { generate } from "./generate.ts";
 import { hidden, logits, rotaryTables } from "./llama.ts";
 import type { Optimiser } from "./optimiser.ts";
+import { mergedWeights } from "./merge.ts";
 import { weightsLeaf } from "./mixing.ts";
 import { type Runner, RunnerCache, runnerOf } from "./runner.ts";
 import { startFactors } from "./start_factors.ts";
@@ -85,6 +86,8 @@ export interface Session {
   readonly lambdas: () => Promise<Lambdas>;
   /** Trained values by member and leaf path, f32. */
   readonly trained: () => Promise<ReadonlyMap<string, ReadonlyMap<string, HostTensor>>>;
+  /** All weights of the model with what was trained merged in: f32 where something was, the others as they came. */
+  readonly merged: () => Promise<ReadonlyMap<string, HostTensor>>;
   /** Seconds spent compiling so far, and bytes that the largest plan needs besides weights and state. */
   readonly stats: () => { readonly compileSeconds: number; readonly temporaryBytes: number };
 }
@@ -250,6 +253,13 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     },
     lambdas: readLambdas,
     trained: () => download(device, classes, arrays),
+    merged: async () => {
+      const all = new Map(options.weights);
+      for await (const [name, tensor] of mergedWeights({ device, classes, frozen, arrays })) {
+        all.set(name, tensor);
+      }
+      return all;
+    },
     stats: () => stats,
   };
 }

@@ -14,7 +14,8 @@ const copyRules: NonNullable<Node["rules"]> = {
 
 /**
  * Insert copies: for parts of a packed value that are inputs, outputs, packed values themselves or packed twice, and
- * for an output that is an input, if it takes over the memory of another or its own is taken over.
+ * for an output that is an input, if it takes over the memory of another or its own is taken over, and for an output
+ * that is another output as well: each has memory of its own, since the next plan may update one in place.
  */
 export function prepare(program: Program, donations: readonly Donation[]): Program {
   const asked = new Set([...program.inputs, ...program.outputs]);
@@ -44,7 +45,10 @@ export function prepare(program: Program, donations: readonly Donation[]): Progr
   );
   program.outputs.forEach((id, output) => {
     const moves = to.has(output) && to.get(output) !== id;
-    if (isInput.has(id) && (moves || overwritten.has(id))) outputs[output] = copyOf(place.get(id)!);
+    const isRepeated = program.outputs.indexOf(id) !== output;
+    if (isRepeated || (isInput.has(id) && (moves || overwritten.has(id)))) {
+      outputs[output] = copyOf(place.get(id)!);
+    }
   });
   return { nodes, inputs: program.inputs.map((id) => place.get(id)!), outputs };
 }

@@ -1,0 +1,118 @@
+/** The steps of a run: batches in, metrics out. @module */
+import { batches, batchesPerEpoch, type TokenBatch } from "./batches.ts";
+import type { Example } from "./data.ts";
+import type { TrainOptions } from "./options.ts";
+import { openProgress } from "./report.ts";
+import type { MetricsFile } from "./run_files.ts";
+import { schedule, warmupSteps } from "./schedule.ts";
+import type { Session, StepMetrics } from "./session.ts";
+
+/** Steps whose numbers may still be on their way back while the next ones are queued. */
+const IN_FLIGHT = 4;
+/** Steps with gradients that are not finite after which a run gives up. */
+export const TOO_MANY_SKIPPED = 20;
+
+/** What the steps came to. */
+export interface Trained {
+  readonly steps: number;
+  readonly first: number | null;
+  readonly last: number | null;
+  readonly tokensPerSecond: number | null;
+  readonly interrupted: boolean;
+  /** Too many steps had gradients that are not finite. */
+  readonly gaveUp: boolean;
+}
+
+/** Train on the rows until the steps or the epochs are done, or the user stops, or too many steps were left out. */
+export async function trainAll(
+  session: Session,
+  examples: readonly Example[],
+  options: TrainOptions,
+  stopped: () => boolean,
+  metrics: MetricsFile,
+): Promise<Trained> {
+  const { batch, seq, seed } = options;
+  const total = options.steps ??
+    Math.max(1, Math.round(options.epochs * batchesPerEpoch(examples, { batch, seq })));
+  const rate = schedule(options.schedule, { warmup: warmupSteps(options.warmup, total), total });
+  const progress = openProgress(total);
+  const losses: number[] = [];
+  const clock = new StepClock();
+  let skipped = 0, steps = 0;
+  const settle = async (pending: Pending): Promise<void> => {
+    const { loss, gradNorm, lambdas } = await pending.metrics;
+    clock.tick(pending.tokens);
+    if (!Number.isFinite(gradNorm)) {
+      skipped++;
+      progress.note(`step ${pending.step}: the gradients are not finite; the step was left out`);
+    }
+    losses.push(loss);
+    const report = { step: pending.step, loss, lr: pending.lr, gradNorm, tokensPerSecond: clock.rate() ?? 0 };
+    progress.step(report);
+    metrics.append(Object.keys(lambdas).length > 0 ? { ...report, lambda: lambdas } : report);
+  };
+  const queue: Pending[] = [];
+  try {
+    for (const rows of batches(examples, { batch, seq, seed, epochs: Infinity })) {
+      if (steps === total || stopped() || skipped >= TOO_MANY_SKIPPED) break;
+      const multiplier = rate(steps);
+      const lr = options.lr * multiplier;
+      queue.push({
+        step: ++steps,
+        lr,
+        tokens: realTokens(rows),
+        metrics: session.step(rows, { plain: lr, orthogonal: options.orthogonalLr * multiplier }),
+      });
+      // The CPU computes on this thread: let signals and timers in between steps.
+      await new Promise((resume) => setTimeout(resume, 0));
+      // The first step compiles: its numbers are shown before the second is queued.
+      if (steps === 1 || queue.length >= IN_FLIGHT) await settle(queue.shift()!);
+    }
+    for (const pending of queue) await settle(pending);
+  } finally {
+    progress.done();
+  }
+  const tail = losses.slice(-Math.max(1, Math.floor(losses.length / 10)));
+  return {
+    steps,
+    first: losses[0] ?? null,
+    last: tail.length > 0 ? tail.reduce((a, b) => a + b) / tail.length : null,
+    tokensPerSecond: clock.rate(),
+    interrupted: stopped(),
+    gaveUp: skipped >= TOO_MANY_SKIPPED,
+  };
+}
+
+interface Pending {
+  readonly step: number;
+  readonly lr: number;
+  readonly tokens: number;
+  readonly metrics: Promise<StepMetrics>;
+}
+
+/** Positions with a token: the last one of a row is where padding begins. */
+function realTokens({ ids, labels, rows, length }: TokenBatch): number {
+  let count = 0;
+  for (let r = 0; r < rows; r++) {
+    let end = length;
+    while (end > 0 && ids[r * length + end - 1] === 0 && labels[r * length + end - 1]! < 0) end--;
+    count += end;
+  }
+  return count;
+}
+
+/** Tokens by time, from the end of the first step on. */
+class StepClock {
+  #start: number | null = null;
+  #tokens = 0;
+
+  tick(tokens: number): void {
+    if (this.#start === null) this.#start = performance.now();
+    else this.#tokens += tokens;
+  }
+
+  rate(): number | null {
+    if (this.#start === null || this.#tokens === 0) return null;
+    return this.#tokens / ((performance.now() - this.#start) / 1000);
+  }
+}
