@@ -61,6 +61,11 @@ export interface Adapter<P> {
   /** The weight before merging. Law: `unmerge(p, merge(p, W)) = W`. Absent where no closed form exists. */
   readonly unmerge?: (params: P, merged: Tensor) => Tensor;
   /**
+   * The parameters with what follows from them alone, such as blocks from skew matrices: computed for all maps of equal
+   * sizes at once. Leaves may have further leading axes, over which it must map. Law: `apply(derive(p), f) = apply(p, f)`.
+   */
+  readonly derive?: (params: P) => P;
+  /**
    * Parameters of the same kind at a strength f32[] from 0 (identity) to 1 (as they are), for mixing generators. Absent
    * where the parameters have no such scale.
    */

@@ -23,6 +23,8 @@ export interface ButterflyParams {
   readonly skew: Tensor;
   /** f32[out]: multiplies the rows of the weight; starts at one. */
   readonly scale?: Tensor;
+  /** Derived: the orthogonal blocks f32[factors·in·block], as `stages` reads them. */
+  readonly blocks?: Tensor;
 }
 
 /** Options of {@linkcode butterfly}. */
@@ -59,12 +61,15 @@ export function butterfly(options: ButterflyOptions = {}): Adapter<ButterflyPara
     const { block, factors } = sizesOf(skew);
     return butterflyStages(block, factors);
   };
-  // [factors, in/block, …] → the blocks Q one after the other, as `stages` wants them.
-  const blocks = ({ skew }: ButterflyParams, key?: Key): Tensor => {
+  /** The blocks Q one after the other, as `stages` wants them: skew [..., m, in/b, b(b−1)/2] → [..., m·in·b]. */
+  const orthogonal = (skew: Tensor): Tensor => {
     const s = skewFromEntries(skew, sizesOf(skew).block);
-    const exact = mode === "exact" ? cayley(s) : cayleyNeumann(s, mode);
-    const q = key && dropout > 0 ? dropBlocks(exact, dropout, key) : exact;
-    return reshape(q, [sizeOf(q.shape)]);
+    const q = mode === "exact" ? cayley(s) : cayleyNeumann(s, mode);
+    return reshape(q, [...skew.shape.slice(0, -3), sizeOf(q.shape.slice(-4))]);
+  };
+  const blocks = ({ skew, blocks: known }: ButterflyParams, key?: Key): Tensor => {
+    const whole = known ?? orthogonal(skew);
+    return key && dropout > 0 ? dropBlocks(whole, sizesOf(skew).block, dropout, key) : whole;
   };
   return {
     name: options.factors === 1 ? "oft" : "boft",
@@ -107,21 +112,21 @@ export function butterfly(options: ButterflyOptions = {}): Adapter<ButterflyPara
     ...(rowScale
       ? {}
       : { scaled: ({ skew }: ButterflyParams, strength: Tensor) => ({ skew: mul(skew, strength) }) }),
+    derive: (params) => ({ ...params, blocks: orthogonal(params.skew) }),
     rate: (path) => path === "scale" ? "plain" : "orthogonal",
   };
 }
 
-/** Blocks [..., n, n], each replaced by I with this probability. */
-function dropBlocks(blocks: Tensor, probability: number, key: Key): Tensor {
-  const [n, m] = blocks.shape.slice(-2) as [number, number];
-  const kept = le(probability, uniform(key, blocks.shape.slice(0, -2)));
-  const wide = reshape(kept, [...blocks.shape.slice(0, -2), 1, 1]);
-  return where(broadcastTo(wide, blocks.shape), blocks, eye([...blocks.shape.slice(0, -2), n, m]));
+/** Blocks n×n one after the other, each replaced by I with this probability. */
+function dropBlocks(blocks: Tensor, n: number, probability: number, key: Key): Tensor {
+  const count = blocks.shape[0]! / (n * n), shape = [count, n, n];
+  const kept = broadcastTo(reshape(le(probability, uniform(key, [count])), [count, 1, 1]), shape);
+  return reshape(where(kept, reshape(blocks, shape), eye(shape)), blocks.shape);
 }
 
 /** Block and factors that a parameter's shape [factors, in/block, block·(block−1)/2] tells. */
 function sizesOf({ shape }: Tensor): { readonly block: number; readonly factors: number } {
-  return { factors: shape[0]!, block: (1 + Math.sqrt(1 + 8 * shape[2]!)) / 2 };
+  return { factors: shape.at(-3)!, block: (1 + Math.sqrt(1 + 8 * shape.at(-1)!)) / 2 };
 }
 
 /** Block and factors for `inDim` features: as asked, what was left open chosen to fit; larger blocks before more factors. */

@@ -22,6 +22,9 @@ export function compose<P, Q>(outer: Adapter<P>, inner: Adapter<Q>): Adapter<rea
     },
     merge: ([p, q], weight) => outer.merge(p, inner.merge(q, weight)),
     ...(open && openInner ? { unmerge: ([p, q], merged) => openInner(q, open(p, merged)) } : {}),
+    ...(outer.derive || inner.derive
+      ? { derive: ([p, q]) => [outer.derive?.(p) ?? p, inner.derive?.(q) ?? q] as const }
+      : {}),
     ...partsOf([outer, inner]),
   };
 }

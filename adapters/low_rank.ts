@@ -34,6 +34,9 @@ export interface LowRankParams {
   readonly magnitude?: Tensor;
   /** f32[out]: norms of the frozen weight's rows, frozen, for taking a merge back. */
   readonly rowNorm?: Tensor;
+  /** Derived: trained and frozen factors as one pair, [A; A₀] f32[2·rank, in] and [B, −B₀] f32[out, 2·rank]. */
+  readonly down?: Tensor;
+  readonly up?: Tensor;
 }
 
 /** Options of {@linkcode lowRank}. */
@@ -92,7 +95,7 @@ export function lowRank(options: LowRankOptions): Adapter<LowRankParams> {
       };
     },
     apply: (params, base) => {
-      const { a, b, magnitude } = stacked(params);
+      const { a, b } = pairOf(params), { magnitude } = params;
       const low = (x: Tensor): Tensor => add(base(x), mul(linear(linear(x, a), b), s));
       const { rowSquares } = base;
       if (!magnitude) {
@@ -131,14 +134,22 @@ export function lowRank(options: LowRankOptions): Adapter<LowRankParams> {
         ...(params.b0 ? { b0: mul(params.b0, strength) } : {}),
       }),
     }),
+    ...(start === "zero" ? {} : {
+      derive: (params: LowRankParams) => {
+        const { a: down, b: up } = pairOf(params);
+        return { ...params, down, up };
+      },
+    }),
     asks,
     rate: (path) => path === "a0" || path === "b0" || path === "rowNorm" ? "frozen" : "plain",
   };
 }
 
-/** Trained and frozen factors as one pair, so that both share a product: [A; A₀] and [B, −B₀]. */
-function stacked({ a, b, a0, b0, ...rest }: LowRankParams): LowRankParams {
-  return a0 && b0 ? { ...rest, a: concat([a, a0], 0), b: concat([b, neg(b0)], 1) } : { ...rest, a, b };
+/** The factors that act: trained and frozen ones as one pair, so that both share a product. */
+function pairOf({ a, b, a0, b0, down, up }: LowRankParams): { readonly a: Tensor; readonly b: Tensor } {
+  if (down && up) return { a: down, b: up };
+  if (!a0 || !b0) return { a, b };
+  return { a: concat([a, a0], a.shape.length - 2), b: concat([b, neg(b0)], b.shape.length - 1) };
 }
 
 /** ‖w + s·b·A‖² by rows, from ‖w‖² and thin products: ‖w‖² + 2s·b·(A·w) + s²·b·(A·Aᵀ)·bᵀ. */

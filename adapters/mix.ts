@@ -93,6 +93,15 @@ export function mix<const Ps extends readonly unknown[]>(
           order.reduceRight((w, i) => list[i]!.unmerge!(seen(params, i), w), merged),
       }
       : {}),
+    // Scaled generators change with λ: nothing of them follows from the parameters alone.
+    ...(space !== "generator" && list.some((b) => b.derive)
+      ? {
+        derive: ({ branches, weights }: MixParams<Ps>) => ({
+          branches: list.map((b, i) => b.derive?.(branches[i]) ?? branches[i]) as unknown as Ps,
+          weights,
+        }),
+      }
+      : {}),
     rate: (path) => path === "weights" ? "frozen" : parts.rate(path),
     mixing: [
       { path: "", rule, branches: list.map((b) => b.name), space, scope, ema, clamp },

@@ -20,6 +20,9 @@ export function parallel<P, Q>(a: Adapter<P>, b: Adapter<Q>): Adapter<readonly [
       return (x) => sub(add(a.apply(p, base, first)(x), b.apply(q, base, second)(x)), base(x));
     },
     merge: ([p, q], weight) => sub(add(a.merge(p, weight), b.merge(q, weight)), weight),
+    ...(a.derive || b.derive
+      ? { derive: ([p, q]) => [a.derive?.(p) ?? p, b.derive?.(q) ?? q] as const }
+      : {}),
     ...partsOf([a, b]),
   };
 }

@@ -20,6 +20,10 @@ export interface Leaf {
 export interface Fitted {
   readonly name: string;
   readonly leaves: readonly Leaf[];
+  /** Tensors that follow from the parameters alone; `apply` takes them after the parameters, or does without. */
+  readonly derived: readonly Leaf[];
+  /** The derived tensors from parameters with one leading axis more, over which it maps. */
+  readonly derive: (params: readonly Tensor[]) => readonly Tensor[];
   readonly mixing: readonly Mixing[];
   /** Factorisations that `init` needs in its site. */
   readonly asks: readonly Ask[];
@@ -85,15 +89,19 @@ export function erase<P>(adapter: Adapter<P>, dims: LinearDims): Adapter<AnyPara
   // Traced once to learn the tree's layout; nothing of it is computed.
   const template = adapter.init(key(0), templateSite(dims, adapter.asks?.(dims) ?? []));
   // The same tree with other tensors in it has the same type.
-  const rebuild = (params: AnyParams): P =>
-    mapTree<P, Tensor, Tensor>(template, isTensor, (_leaf, path) => {
+  const derivedTemplate = adapter.derive?.(template) ?? template;
+  const count = Object.keys(flatten(template)).length;
+  const rebuild = (params: AnyParams): P => {
+    const layout = Object.keys(params).length > count ? derivedTemplate : template;
+    return mapTree<P, Tensor, Tensor>(layout, isTensor, (_leaf, path) => {
       const found = params[path];
       if (found) return found;
       throw new ShapeError(
         `Cannot bind ${adapter.name}: it has no parameter "${path}" among ${Object.keys(params).join(", ")}.`,
       );
     }) as P;
-  const { name, rate, asks, mixing, unmerge, scaled } = adapter;
+  };
+  const { name, rate, asks, mixing, unmerge, scaled, derive } = adapter;
   return {
     name,
     init: (k, site) => flatten(adapter.init(k, site)),
@@ -101,6 +109,7 @@ export function erase<P>(adapter: Adapter<P>, dims: LinearDims): Adapter<AnyPara
     merge: (params, weight) => adapter.merge(rebuild(params), weight),
     ...(unmerge ? { unmerge: (params, merged) => unmerge(rebuild(params), merged) } : {}),
     ...(scaled ? { scaled: (params, strength) => flatten(scaled(rebuild(params), strength)) } : {}),
+    ...(derive ? { derive: (params) => flatten(derive(rebuild(params))) } : {}),
     ...(rate ? { rate } : {}),
     ...(asks ? { asks } : {}),
     ...(mixing ? { mixing } : {}),
@@ -115,20 +124,29 @@ function flatten<P>(tree: P): AnyParams {
 
 /** Fit an adapter to sizes; throws ShapeError where it cannot adapt them. */
 export function fit<P>(adapter: Adapter<P>, dims: LinearDims): Fitted {
-  const { name, rate, asks, mixing, init, apply, merge, unmerge } = erase(adapter, dims);
+  const { name, rate, asks, mixing, init, apply, merge, unmerge, derive } = erase(adapter, dims);
   const asked = asks?.(dims) ?? [];
-  const template = Object.entries(init(key(0), templateSite(dims, asked)));
+  const template = init(key(0), templateSite(dims, asked));
+  const own = Object.keys(template);
+  const all = derive ? derive(template) : template;
+  const further = Object.keys(all).filter((path) => !(path in template));
   const bind = (params: readonly Tensor[]): AnyParams => {
-    if (params.length !== template.length) {
-      throw new ShapeError(
-        `Cannot bind ${name}: it has ${template.length} parameters and got ${params.length}.`,
-      );
+    const paths = params.length === own.length ? own : [...own, ...further];
+    if (params.length !== paths.length) {
+      throw new ShapeError(`Cannot bind ${name}: it has ${own.length} parameters and got ${params.length}.`);
     }
-    return Object.fromEntries(template.map(([path], i) => [path, params[i]!]));
+    return Object.fromEntries(paths.map((path, i) => [path, params[i]!]));
   };
+  const leafAt = (path: string): Leaf => ({ path, aval: all[path]!.aval, rate: rate?.(path) ?? "plain" });
   return {
     name,
-    leaves: template.map(([path, leaf]) => ({ path, aval: leaf.aval, rate: rate?.(path) ?? "plain" })),
+    leaves: own.map(leafAt),
+    derived: further.map(leafAt),
+    derive: (params) => {
+      if (!derive) return [];
+      const found = derive(bind(params));
+      return further.map((path) => found[path]!);
+    },
     mixing: mixing ?? [],
     asks: asked,
     init: (k, site) => Object.values(init(k, site)),

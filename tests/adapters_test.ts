@@ -16,8 +16,23 @@ import {
   siteOf,
 } from "../adapters/mod.ts";
 import { openCpu } from "../core/cpu/mod.ts";
-import { aval, evaluate, fill, input, sizeOf, type Tensor } from "../core/mod.ts";
-import { cayley, key, linear, mean, mul, normal, skewFromEntries, square, sub } from "../ops/mod.ts";
+import { aval, evaluate, fill, gradients, input, sizeOf, type Tensor } from "../core/mod.ts";
+import {
+  add,
+  cayley,
+  div,
+  key,
+  linear,
+  matmul,
+  mean,
+  mul,
+  normal,
+  skewFromEntries,
+  sqrt,
+  square,
+  sub,
+  sum,
+} from "../ops/mod.ts";
 import { minimise } from "../train/minimise.ts";
 import { adapterRows } from "./adapter_rows.ts";
 import { checkAdapter, compareNorms, sampleOf } from "./check_adapter.ts";
@@ -230,4 +245,51 @@ Deno.test("butterfly: norms stay for any block, factors and size", async () => {
     }),
     few,
   );
+});
+
+Deno.test("butterfly: dropout replaces about its share of the blocks by I, another choice each step", () => {
+  const share = 0.3, inDim = 4096, block = 4;
+  const adapter = butterfly({ block, factors: 1, dropout: share });
+  const skew = input(aval([1, inDim / block, block * (block - 1) / 2]), "skew"),
+    x = input(aval([1, inDim]), "x");
+  const given = new Map([[skew, numbersOf(sizeOf(skew.shape), 1)], [x, numbersOf(inDim, 2)]]);
+  const same = (u: Tensor): Tensor => u;
+  const [plain, first, again, second] = evaluate([
+    adapter.apply({ skew }, same)(x),
+    adapter.apply({ skew }, same, key(1))(x),
+    adapter.apply({ skew }, same, key(1))(x),
+    adapter.apply({ skew }, same, key(2))(x),
+  ], given);
+  const left = (y: Float64Array): boolean[] =>
+    Array.from({ length: inDim / block }, (_, b) => {
+      const part = (v: Float64Array): Float64Array => v.subarray(b * block, (b + 1) * block);
+      const isLeft = difference(part(y), part(given.get(x)!)) < 1e-12;
+      // What is not left out is rotated as without dropout.
+      assert(isLeft || difference(part(y), part(plain!)) < 1e-12, `block ${b} is neither I nor Q.`);
+      return isLeft;
+    });
+  const count = left(first!).filter(Boolean).length, of = inDim / block;
+  // Five standard deviations of a binomial count.
+  assert(Math.abs(count - share * of) < 5 * Math.sqrt(share * (1 - share) * of), `${count} of ${of} blocks.`);
+  assert(difference(first!, again!) === 0, "the same key drops other blocks.");
+  assert(left(first!).some((l, b) => l !== left(second!)[b]), "another key drops the same blocks.");
+  assert(left(plain!).every((l) => !l), "blocks are left out without a key.");
+});
+
+Deno.test("lowRank: DoRA's gradients are those of W' with its norms held", () => {
+  const adapter = lowRank({ rank: 2, alpha: 4, decomposed: true });
+  const fitted = fit(adapter, dims);
+  const { x, w, base, params, trained, given } = sampleOf(fitted, dims, 11);
+  const [a, b, magnitude] = trained as [Tensor, Tensor, Tensor];
+  const moved = add(w, mul(matmul(b, a), 2));
+  const [norm] = evaluate([sqrt(sum(square(moved), { axes: [1] }))], given);
+  const held = input(aval([dims.outDim]), "norm");
+  const explicit = mul(linear(x, moved), div(magnitude, held));
+  const all = new Map([...given, [held, norm!]]);
+  const grads = (y: Tensor): Float64Array[] =>
+    evaluate(gradients([sum(square(y), { axes: [0, 1] })], [fill(1)], [x, ...trained]), all);
+  const expected = grads(explicit);
+  grads(fitted.apply(params, base)(x)).forEach((g, i) => {
+    assert(difference(g, expected[i]!) < 1e-10, `gradient ${i} is off by ${difference(g, expected[i]!)}.`);
+  });
 });

@@ -15,7 +15,7 @@ import {
   sizeOf,
   type Tensor,
 } from "../core/mod.ts";
-import { key, mul, sum } from "../ops/mod.ts";
+import { concat, key, mul, reshape, slice, sum } from "../ops/mod.ts";
 import type { AdapterRow } from "./adapter_rows.ts";
 import { difference, numbersOf, rowNorms, singularValues, timesTransposed } from "./matrix.ts";
 import { runOnce } from "./run_once.ts";
@@ -115,6 +115,30 @@ export function checkUnmerge({ fit, dims, isInvertible }: AdapterRow): void {
   requireSmall("unmerge law", difference(back!, given.get(w)!), 1e-10);
 }
 
+/** Derived tensors change nothing, and those of two maps at once are those of each. */
+export function checkDerived({ fit, dims }: AdapterRow): void {
+  const fitted = fit(dims);
+  const one = sampleOf(fitted, dims, 8), two = sampleOf(fitted, dims, 9);
+  const stacks = one.params.map((p, i) =>
+    concat([p, two.params[i]!].map((t) => reshape(t, [1, ...t.shape])), 0)
+  );
+  const derived = fitted.derive(stacks);
+  assertEquals(derived.map((d) => d.shape), fitted.derived.map((leaf) => [2, ...leaf.aval.shape]));
+  const given = new Map([...one.given, ...two.given]);
+  for (const [place, { x, base, params }] of [one, two].entries()) {
+    const own = derived.map((d, i) => {
+      const rest = d.shape.slice(1).map(() => 0);
+      const row = slice(d, { start: [place, ...rest], stop: [place + 1, ...d.shape.slice(1)] });
+      return reshape(row, fitted.derived[i]!.aval.shape);
+    });
+    const [y, z] = evaluate(
+      [fitted.apply(params, base)(x), fitted.apply([...params, ...own], base)(x)],
+      given,
+    );
+    requireSmall("law of derived tensors", difference(z!, y!), 1e-12);
+  }
+}
+
 /** Gradients of every leaf, and of x, against central differences along random directions. */
 export function checkGradients({ fit, dims, holdsNorms }: AdapterRow): void {
   // What counts as a constant in derivatives is none for differences: those rows have a test of their own.
@@ -206,6 +230,7 @@ export async function checkAdapter(row: AdapterRow, device: Device): Promise<voi
   checkCount(row);
   checkMerge(row);
   checkUnmerge(row);
+  checkDerived(row);
   checkGradients(row);
   checkOrthogonal(row);
   checkMemory(row);

@@ -2,9 +2,10 @@
  * Arenas: trainable parameters of one shape class lie in one tensor f32[members, slot], so that the optimiser is one
  * kernel a class instead of one a parameter. @module
  */
-import { type Aval, aval, type Shape, sizeOf, type Tensor } from "../core/ir/mod.ts";
+import { cotangents } from "../core/diff/mod.ts";
+import { type Aval, aval, fill, type Shape, sizeOf, type Tensor } from "../core/ir/mod.ts";
 import type { Fitted, Mixing, Placed, Rate } from "../adapters/mod.ts";
-import { pack, reshape, slice } from "../ops/mod.ts";
+import { add, pack, pad, reshape, slice } from "../ops/mod.ts";
 
 /** One leaf of a class: the parameters of this path for all members, one row each. */
 export interface ArenaLeaf {
@@ -102,23 +103,98 @@ export function unpack(
   return params;
 }
 
-function rowOf(arena: Tensor, row: number, leaf: ArenaLeaf): Tensor {
+/** Parameters of all members, each followed by what is derived from it; and the way of gradients back to the arenas. */
+export interface Bound {
+  /** member → parameters and derived tensors, as `Fitted.apply` takes them. */
+  readonly members: ReadonlyMap<string, readonly Tensor[]>;
+  /** Tensors for which gradients are wanted. */
+  readonly wrt: readonly Tensor[];
+  /** Gradient arenas of the trained leaves from the cotangents of `wrt`; null: none flows. */
+  readonly gather: (cts: readonly (Tensor | null)[]) => Record<string, Tensor>;
+}
+
+/**
+ * Members' parameters as views of the arenas, and what each adapter derives from them, computed for a whole class at
+ * once; gradients go the same way back.
+ */
+export function bind(classes: readonly ShapeClass[], arenas: Arenas): Bound {
+  const params = unpack(classes, arenas);
+  const members = new Map<string, readonly Tensor[]>(params);
+  const wrt: Tensor[] = [];
+  const ways: ((cts: readonly (Tensor | null)[], next: () => number) => [string, Tensor][])[] = [];
+  for (const c of classes) {
+    const n = c.members.length;
+    const trained = c.leaves.map((leaf, i) => ({ leaf, i })).filter(({ leaf }) => leaf.rate !== "frozen");
+    const stacks = c.leaves.map((leaf) => stackOf(arenas[leaf.key]!, n, leaf.slot, leaf.aval));
+    const derived = c.fitted?.derived ?? [];
+    const stacked = derived.length > 0 ? c.fitted!.derive(stacks) : [];
+    const slots = derived.map(({ aval: at }) => leafOf("", "", at, "plain").slot);
+    const rows = stacked.map((x, d) => intoSlots(x, slots[d]!));
+    c.members.forEach((member, row) => {
+      const own = params.get(member)!;
+      const further = rows.map((arena, d) => rowOf(arena, row, { aval: derived[d]!.aval }));
+      members.set(member, [...own, ...further]);
+      wrt.push(...trained.map(({ i }) => own[i]!), ...further);
+    });
+    ways.push((cts, next) => {
+      const each = c.members.map(() => [...trained, ...derived].map(() => cts[next()] ?? null));
+      /** Cotangents of one tensor of all members, laid into slots. */
+      const together = (j: number, at: Aval, slot: number): Tensor | null =>
+        each.every((list) => list[j] === null)
+          ? null
+          : pack(each.map((list) => list[j] ?? fill(0, at.shape)), slot);
+      const back = derived.map((leaf, d) => together(trained.length + d, leaf.aval, slots[d]!));
+      const flowing = stacked.flatMap((y, d) =>
+        back[d] ? [{ y, ct: stackOf(back[d], n, slots[d]!, derived[d]!.aval) }] : []
+      );
+      const pulled = flowing.length > 0
+        ? cotangents(flowing.map((f) => f.y), flowing.map((f) => f.ct), trained.map(({ i }) => stacks[i]!))
+        : trained.map(() => null);
+      return trained.map(({ leaf }, j) => {
+        const direct = together(j, leaf.aval, leaf.slot);
+        const by = pulled[j] ? intoSlots(pulled[j], leaf.slot) : null;
+        const total = direct && by ? add(direct, by) : direct ?? by;
+        return [leaf.key, total ?? fill(0, [n, leaf.slot])];
+      });
+    });
+  }
+  return {
+    members,
+    wrt,
+    gather: (cts) => {
+      let at = 0;
+      return Object.fromEntries(ways.flatMap((way) => way(cts, () => at++)));
+    },
+  };
+}
+
+/** An arena [members, slot] as one tensor [members, ...shape]. */
+function stackOf(arena: Tensor, members: number, slot: number, { shape }: Aval): Tensor {
+  const size = sizeOf(shape);
+  const rows = size === slot ? arena : slice(arena, { start: [0, 0], stop: [members, size] });
+  return reshape(rows, [members, ...shape]);
+}
+
+/** [members, ...shape] as an arena [members, slot], zeros behind. */
+function intoSlots(x: Tensor, slot: number): Tensor {
+  const members = x.shape[0]!, size = sizeOf(x.shape.slice(1));
+  const rows = reshape(x, [members, size]);
+  return size === slot ? rows : pad(rows, { before: [0, 0], after: [0, slot - size] });
+}
+
+function rowOf(arena: Tensor, row: number, leaf: Pick<ArenaLeaf, "aval">): Tensor {
   const size = sizeOf(leaf.aval.shape);
   return reshape(slice(arena, { start: [row, 0], stop: [row + 1, size] }), leaf.aval.shape);
 }
 
-/**
- * Lay values of each member's leaves into arenas, zeros in the gaps: the inverse of {@linkcode unpack}. `values` has a list
- * for each member, in the order of the leaves that `of` gives (default all).
- */
+/** Lay values of each member's leaves into arenas: the inverse of {@linkcode unpack}, zeros in the gaps. */
 export function packAll(
   classes: readonly ShapeClass[],
   values: ReadonlyMap<string, readonly Tensor[]>,
-  of: (c: ShapeClass) => readonly ArenaLeaf[] = (c) => c.leaves,
 ): Record<string, Tensor> {
   return Object.fromEntries(
     classes.flatMap((c) =>
-      of(c).map((
+      c.leaves.map((
         leaf,
         i,
       ) => [leaf.key, pack(c.members.map((member) => values.get(member)![i]!), leaf.slot)])

@@ -18,7 +18,7 @@ import {
 import { type Attend, hidden, logits } from "./llama.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 import { bindModel, type Subject, type Weights } from "./step.ts";
-import { type Arenas, unpack } from "./arena.ts";
+import { type Arenas, bind } from "./arena.ts";
 
 /** State of a decoding: each step reads position `position` of all rows and writes the next token. */
 export interface DecodeState {
@@ -72,7 +72,7 @@ export function decodeStep(
       const v = next[`v${layer}`] = where(mask, broadcastTo(values, mask.shape), cache[`v${layer}`]!);
       return attention(queries, k, v, broadcastTo(le(columns, broadcastTo(position, [t])), [1, t]));
     };
-    const model = bindModel(subject, weights, unpack(subject.classes, params), rotary);
+    const model = bindModel(subject, weights, bind(subject.classes, params).members, rotary);
     const out = logits(
       model,
       reshape(hidden(model, reshape(ids, [rows, 1]), attend), [rows, subject.config.hiddenSize]),

@@ -10,7 +10,7 @@ import {
   sizeOf,
 } from "../core/mod.ts";
 import { foldIn, key } from "../ops/mod.ts";
-import { arenaAval, packAll, type ShapeClass, unpack } from "./arena.ts";
+import { arenaAval, bind, packAll, type ShapeClass } from "./arena.ts";
 import type { HostFactors } from "./factorise.ts";
 import { generate } from "./generate.ts";
 import { hidden, logits, rotaryTables } from "./llama.ts";
@@ -219,7 +219,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
               const model = bindModel(
                 subject,
                 weights,
-                unpack(classes, params),
+                bind(classes, params).members,
                 rotaryOf(weights, batch.ids.shape[1]!),
               );
               return { ...lossOf(model, batch) };
@@ -243,7 +243,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
           const model = bindModel(
             subject,
             weights,
-            unpack(classes, params),
+            bind(classes, params).members,
             rotaryOf(weights, ids.shape[1]!),
           );
           return { logits: logits(model, hidden(model, ids)) };

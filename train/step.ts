@@ -1,5 +1,5 @@
 /** The training step, evaluation and initialisation as pure graphs. @module */
-import { fill, gradients, type Tensor } from "../core/mod.ts";
+import { cotangents, fill, type Tensor } from "../core/mod.ts";
 import { baseMap, type Factors, type LinearMap, type Site, siteOf } from "../adapters/mod.ts";
 import {
   add,
@@ -13,7 +13,7 @@ import {
   reshape,
   slice,
 } from "../ops/mod.ts";
-import { type Arenas, packAll, type ShapeClass, trainedLeaves, unpack } from "./arena.ts";
+import { type Arenas, bind, type ShapeClass } from "./arena.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 import { hidden, type Llama, logits, type Rotary } from "./llama.ts";
 import { keepIfFinite, type Optimiser, type OptimiserState, type StepRates } from "./optimiser.ts";
@@ -115,34 +115,20 @@ export function trainStep(
 ): (x: StepInput) => StepOutput {
   const { classes } = subject;
   return ({ weights, params, optimiser: state, batch, rates, key }) => {
-    const members = unpack(classes, params);
-    const isTrained = (c: ShapeClass, i: number): boolean => c.leaves[i]!.rate !== "frozen";
-    const leaves = classes.flatMap((c) =>
-      c.members.flatMap((m) => members.get(m)!.filter((_, i) => isTrained(c, i)))
-    );
+    const { members, wrt, gather } = bind(classes, params);
     const rotary = rotaryOf(weights, batch.ids.shape[1]!);
     const parts = splitBatch(batch, accumulate);
     const count = maximum(countTrained(batch.labels), 1);
     let loss: Tensor = fill(0);
-    let grads: Tensor[] | null = null;
+    let grads: (Tensor | null)[] | null = null;
     for (const [i, part] of parts.entries()) {
       const own = foldIn({ bits: key }, i);
       const mean = div(lossOf(bindModel(subject, weights, members, rotary, own), part).sum, count);
-      const fresh = gradients([mean], [fill(1)], leaves);
-      grads = grads ? grads.map((g, i) => add(g, fresh[i]!)) : fresh;
+      const fresh = cotangents([mean], [fill(1)], wrt);
+      grads = grads ? grads.map((g, i) => g && fresh[i] ? add(g, fresh[i]) : g ?? fresh[i]!) : fresh;
       loss = parts.length === 1 ? mean : add(loss, mean);
     }
-    const byMember = new Map<string, Tensor[]>();
-    let next = 0;
-    for (const c of classes) {
-      for (const m of c.members) {
-        byMember.set(
-          m,
-          trainedLeaves(c).map(() => grads![next++]!),
-        );
-      }
-    }
-    const packed = packAll(classes, byMember, trainedLeaves);
+    const packed = gather(grads!);
     const at = (i: number): Tensor => reshape(slice(rates, { start: [i], stop: [i + 1] }), []);
     const stepRates: StepRates = { plain: at(0), orthogonal: at(1), correction1: at(2), correction2: at(3) };
     const result = optimiser.update(packed, state, { classes, params, grads: packed, rates: stepRates });

@@ -12,6 +12,15 @@ import { cotangentSemigroup } from "./cotangent.ts";
  * Walks the graph once, newest node first, so that derivatives are created in the order in which they become known.
  */
 export function gradients(ys: readonly Tensor[], cts: readonly Tensor[], wrt: readonly Tensor[]): Tensor[] {
+  return cotangents(ys, cts, wrt).map((ct, i) => ct ?? fill(0, wrt[i]!.shape, wrt[i]!.dtype));
+}
+
+/** {@linkcode gradients}, but null where no path leads. */
+export function cotangents(
+  ys: readonly Tensor[],
+  cts: readonly Tensor[],
+  wrt: readonly Tensor[],
+): (Tensor | null)[] {
   ys.forEach((y, i) => requireSame("pull back a cotangent through", y.aval, cts[i]!.aval));
   const depends = dependents(ys, wrt);
   const total = new Map<Tensor, Tensor>();
@@ -31,7 +40,7 @@ export function gradients(ys: readonly Tensor[], cts: readonly Tensor[], wrt: re
       if (dx && depends.has(x)) give(x, dx);
     });
   }
-  return wrt.map((x) => total.get(x) ?? fill(0, x.shape, x.dtype));
+  return wrt.map((x) => total.get(x) ?? null);
 }
 
 /** Nodes on a path from one of `wrt` to one of `ys`. */
