@@ -7,10 +7,12 @@ import {
   fourier,
   fourierPlan,
   normal,
+  phasors,
   reflect,
   reshape,
   slice,
   turnPhases,
+  wyAt,
 } from "../ops/mod.ts";
 import type { Adapter } from "./adapter.ts";
 
@@ -59,14 +61,13 @@ export function unitaryNote(inDim: number): string | null {
 
 /** U·x for each row x f32[..., in], or U*·x. */
 function turn(x: Tensor, { phases, reflections, start }: UnitaryParams, adjoint: boolean): Tensor {
-  const rowOf = (of: Tensor, i: number): Tensor => slice(of, { start: [i, 0], stop: [i + 1, of.shape[1]!] });
+  const n = phases.shape[1]!, table = phasors(phases);
   const phase = (i: number) => (z: Tensor): Tensor =>
-    turnPhases(z, reshape(rowOf(phases, i), [phases.shape[1]!]), { adjoint });
+    turnPhases(z, reshape(slice(table, { start: [0, i, 0], stop: [2, i + 1, n] }), [2, n]), { adjoint });
   // R·R⁰ is four real reflections. Rows are turned by H as x·Hᵀ.
-  const pair = (i: number) => (z: Tensor): Tensor =>
-    reflect(z, compactWy(complexReflectors(concat([rowOf(reflections, i), rowOf(start, i)], 0))), {
-      transposed: !adjoint,
-    });
+  const pairs = concat([reflections, start].map((v) => reshape(v, [2, 1, 2 * n])), 1);
+  const wy = compactWy(complexReflectors(pairs));
+  const pair = (i: number) => (z: Tensor): Tensor => reflect(z, wyAt(wy, i), { transposed: !adjoint });
   const steps = [
     phase(0),
     pair(0),

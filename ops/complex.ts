@@ -1,10 +1,10 @@
 /** Vectors of C^n as f32[..., 2n]: n real parts, then n imaginary ones. @module */
-import { type Shape, ShapeError, showAval, type Tensor } from "../core/ir/mod.ts";
+import { ShapeError, showAval, sizeOf, type Tensor } from "../core/ir/mod.ts";
 import { add, mul, neg } from "./arithmetic.ts";
-import { concat } from "./concat.ts";
+import { concat, pack } from "./concat.ts";
 import { iota } from "./iota.ts";
 import { cos, sin } from "./transcendental.ts";
-import { permute, reshape, roll, transpose } from "./views.ts";
+import { permute, reshape, roll, slice, transpose } from "./views.ts";
 
 /** n of x f32[..., 2n]. Throws ShapeError for an odd axis. */
 export function complexSize(x: Tensor): number {
@@ -32,30 +32,42 @@ function timesI(x: Tensor): Tensor {
 }
 
 /**
- * Multiply element k by e^{iθₖ}: x f32[..., 2n], theta f32[n] in radians; `adjoint` by e^{−iθₖ}. A unitary diagonal
- * matrix. Throws ShapeError where the sizes do not fit.
+ * cos θ and sin θ of theta f32[...], in radians, as f32[2, ...], computed once: kernels that turn many rows read them.
+ */
+export function phasors(theta: Tensor): Tensor {
+  const size = sizeOf(theta.shape);
+  const table = pack([cos(theta), sin(theta)], Math.ceil(size / PACK_UNIT) * PACK_UNIT);
+  return reshape(slice(table, { start: [0, 0], stop: [2, size] }), [2, ...theta.shape]);
+}
+
+/** Elements of a slot of {@linkcode pack} are a multiple of this. */
+const PACK_UNIT = 64;
+
+/**
+ * Multiply element k by e^{iθₖ}: x f32[..., 2n], `phase` f32[2, n] of {@linkcode phasors}; `adjoint` by e^{−iθₖ}. A unitary
+ * diagonal matrix. Throws ShapeError where the sizes do not fit.
  */
 export function turnPhases(
   x: Tensor,
-  theta: Tensor,
+  phase: Tensor,
   { adjoint = false }: { readonly adjoint?: boolean } = {},
 ): Tensor {
   const n = complexSize(x);
-  if (theta.shape.length !== 1 || theta.shape[0] !== n) {
-    throw new ShapeError(`Cannot turn ${showAval(x.aval)} by ${showAval(theta.aval)}: give f32[${n}].`);
+  if (phase.shape.join() !== `2,${n}`) {
+    throw new ShapeError(`Cannot turn ${showAval(x.aval)} by ${showAval(phase.aval)}: give f32[2,${n}].`);
   }
-  const z = parts(x), s = sin(theta);
-  return reshape(add(mul(z, cos(theta)), mul(timesI(z), adjoint ? neg(s) : s)), x.shape);
+  const z = parts(x), [c, s] = [0, 1].map((i) => slice(phase, { start: [i, 0], stop: [i + 1, n] }));
+  return reshape(add(mul(z, c!), mul(timesI(z), adjoint ? neg(s!) : s!)), x.shape);
 }
 
 /**
- * Real vectors of complex reflections I − 2·v·v*‖v‖⁻²: v f32[k, 2n] → f32[2n, 2k], two columns for each vector, v and i·v.
- * They are at right angles, so that the two real reflections along them are the complex one.
+ * Real vectors of complex reflections I − 2·v·v*‖v‖⁻²: v f32[..., k, 2n] → f32[..., 2n, 2k], two columns for each vector,
+ * v and i·v. They are at right angles, so that the two real reflections along them are the complex one.
  */
 export function complexReflectors(v: Tensor): Tensor {
-  const [k] = v.shape as Shape, n = complexSize(v);
-  const z = reshape(v, [k!, 1, 2, n]);
-  return transpose(reshape(concat([z, timesI(z)], 1), [2 * k!, 2 * n]));
+  const lead = v.shape.slice(0, -2), k = v.shape.at(-2)!, n = complexSize(v);
+  const z = reshape(v, [...lead, k, 1, 2, n]);
+  return transpose(reshape(concat([z, timesI(z)], lead.length + 1), [...lead, 2 * k, 2 * n]));
 }
 
 /** x f32[..., 2n] with parts interleaved: re₀, im₀, re₁, im₁, … A view. */

@@ -5,7 +5,7 @@ export * from "./bits.ts";
 export * from "./broadcast.ts";
 export * from "./cast.ts";
 export * from "./compare.ts";
-export * from "./complex.ts";
+export { complexReflectors, deinterleave, interleave, phasors, shuffle, turnPhases } from "./complex.ts";
 export * from "./concat.ts";
 export * from "./contract.ts";
 export * from "./fourier.ts";

@@ -2,10 +2,10 @@
 import type { Tensor } from "../core/ir/mod.ts";
 import { add, div, maximum, mul, square } from "./arithmetic.ts";
 import { sum } from "./broadcast.ts";
-import { complexReflectors, complexSize, shuffle, turnPhases } from "./complex.ts";
+import { complexReflectors, complexSize, phasors, shuffle, turnPhases } from "./complex.ts";
 import { linear } from "./contract.ts";
 import { fourier } from "./fourier.ts";
-import { compactWy, reflect } from "./householder.ts";
+import { compactWy, reflect, wyAt } from "./householder.ts";
 import { sqrt } from "./transcendental.ts";
 import { reshape, slice } from "./views.ts";
 
@@ -15,11 +15,6 @@ export interface UrnnParams {
   readonly phases: Tensor;
   /** f32[2, 2n]: the vectors of R₁ and R₂, real parts and then imaginary ones; none zero. */
   readonly reflections: Tensor;
-}
-
-/** Row `i` of a matrix, without the axis. */
-function rowOf(x: Tensor, i: number): Tensor {
-  return reshape(slice(x, { start: [i, 0], stop: [i + 1, x.shape[1]!] }), [x.shape[1]!]);
 }
 
 /**
@@ -34,23 +29,22 @@ export function urnnTransition(
   { phases, reflections }: UrnnParams,
   { adjoint = false }: { readonly adjoint?: boolean } = {},
 ): Tensor {
+  const n = complexSize(h), { shape } = reflections, table = phasors(phases);
+  const wy = compactWy(complexReflectors(reshape(reflections, [shape[0]!, 1, shape[1]!])));
+  const turn = (i: number) => (x: Tensor): Tensor =>
+    turnPhases(x, reshape(slice(table, { start: [0, i, 0], stop: [2, i + 1, n] }), [2, n]), { adjoint });
   const steps: ((x: Tensor) => Tensor)[] = [
-    (x) => turnPhases(x, rowOf(phases, 0), { adjoint }),
+    turn(0),
     (x) => fourier(x, { inverse: adjoint }),
     // A reflection is its own inverse.
-    (x) => reflectComplex(x, reflections, 0),
+    (x) => reflect(x, wyAt(wy, 0)),
     (x) => shuffle(x, { inverse: adjoint }),
-    (x) => turnPhases(x, rowOf(phases, 1), { adjoint }),
+    turn(1),
     (x) => fourier(x, { inverse: !adjoint }),
-    (x) => reflectComplex(x, reflections, 1),
-    (x) => turnPhases(x, rowOf(phases, 2), { adjoint }),
+    (x) => reflect(x, wyAt(wy, 1)),
+    turn(2),
   ];
   return (adjoint ? steps.reverse() : steps).reduce((x, step) => step(x), h);
-}
-
-function reflectComplex(x: Tensor, reflections: Tensor, i: number): Tensor {
-  const v = slice(reflections, { start: [i, 0], stop: [i + 1, reflections.shape[1]!] });
-  return reflect(x, compactWy(complexReflectors(v)));
 }
 
 /** Keeps the modulus away from a root of 0, whose derivative is infinite; its square is a number of f32. */
