@@ -2,6 +2,8 @@
 export * from "./adapter.ts";
 export * from "./butterfly.ts";
 export * from "./compose.ts";
+export * from "./givens.ts";
+export * from "./householder.ts";
 export * from "./hybrid.ts";
 export * from "./identity.ts";
 export * from "./low_rank.ts";
@@ -10,3 +12,4 @@ export * from "./mix.ts";
 export * from "./parallel.ts";
 export * from "./place.ts";
 export * from "./scale.ts";
+export * from "./unitary.ts";

@@ -14,6 +14,7 @@ import {
 import { gradients } from "../core/diff/vjp.ts";
 import { dotGeneral } from "./contract.ts";
 import { concat } from "./concat.ts";
+import { type StageRun, stageRuns } from "./stage_runs.ts";
 import { permute, reshape, slice } from "./views.ts";
 
 /** Stages, first to last; `transposed` applies their transposes, last to first. */
@@ -96,14 +97,45 @@ const applied = primitive<[x: Tensor, coefficients: Tensor], Required<StagesPara
 /**
  * Apply stages along the last axis: x f32[..., d], coefficients f32[Σ d·block] → f32[..., d]. Stage i multiplies block
  * n, whose elements sit at {@linkcode stagePosition}, by its dense matrix [out, in]. Linear in x: the pullback is the
- * transposed op. Cost: 2·d·Σ block flops a row. Throws ShapeError where d does not divide.
+ * transposed op. Cost: 2·d·Σ block flops a row. One kernel where the stages mix few features among themselves, else one
+ * for each of {@linkcode stageRuns}. Throws ShapeError where d does not divide.
  */
 export function stages(
   x: Tensor,
   coefficients: Tensor,
-  { stages, transposed = false }: StagesParams,
+  { stages: list, transposed = false }: StagesParams,
 ): Tensor {
-  return applied({ stages, transposed })(x, coefficients);
+  const runs = stageRuns(list);
+  if (runs.length === 1 && runs[0]!.by === 1) return applied({ stages: list, transposed })(x, coefficients);
+  requireStages(list, x.aval, coefficients.aval);
+  return (transposed ? runs.reverse() : runs).reduce((y, run) => {
+    const params = { stages: run.stages, transposed },
+      c = turnBlocks(coefficients, list, run, x.shape.at(-1)!);
+    if (run.by === 1) return applied(params)(y, c);
+    const around = [...x.shape.slice(0, -1)],
+      { piece } = run.stages[0]!,
+      far = x.shape.at(-1)! / (run.by * piece);
+    const turned = turn(reshape(y, [...around, far, run.by, piece]));
+    return reshape(turn(reshape(applied(params)(reshape(turned, x.shape), c), turned.shape)), x.shape);
+  }, x);
+}
+
+/** Swap the two axes before the last. */
+function turn(x: Tensor): Tensor {
+  const n = x.shape.length;
+  return permute(x, [...Array(n - 3).keys(), n - 2, n - 3, n - 1]);
+}
+
+/** The coefficients of a run's stages, in the order of blocks on its turned axis. */
+function turnBlocks(c: Tensor, list: readonly Stage[], { from, to, by }: StageRun, d: number): Tensor {
+  const offsets = stageOffsets(list, d);
+  if (by === 1) return slice(c, { start: [offsets[from]!], stop: [offsets[to]!] });
+  const parts = list.slice(from, to).map((stage, i) => {
+    const own = slice(c, { start: [offsets[from + i]!], stop: [offsets[from + i + 1]!] });
+    const size = blockOf(stage);
+    return reshape(turn(reshape(own, [d / (size * by), by, size ** 2])), own.shape);
+  });
+  return parts.length === 1 ? parts[0]! : concat(parts, 0);
 }
 
 const grads = primitive<[x: Tensor, coefficients: Tensor, ct: Tensor], { stages: readonly Stage[] }>(

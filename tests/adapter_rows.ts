@@ -3,7 +3,9 @@ import {
   type Adapter,
   butterfly,
   compose,
+  givens,
   gradNormShare,
+  householder,
   hybrid,
   identity,
   type LinearDims,
@@ -13,6 +15,7 @@ import {
   parallel,
   type Placement,
   scale,
+  unitary,
 } from "../adapters/mod.ts";
 
 /** An adapter as the checks need it. */
@@ -58,6 +61,8 @@ const doraCount = (rank: number) => (at: LinearDims): number => lowRankCount(ran
 /** m·in·(b − 1)/2. */
 const butterflyCount = (block: number, factors: number) => ({ inDim }: LinearDims): number =>
   (factors * inDim * (block - 1)) / 2;
+/** 7n for in = 2n. */
+const unitaryCount = ({ inDim }: LinearDims): number => (7 * inDim) / 2;
 const sumOf = (...counts: AdapterRow["parameters"][]) => (at: LinearDims): number =>
   counts.reduce((n, count) => n + count(at), 0);
 
@@ -124,6 +129,24 @@ export const adapterRows: readonly AdapterRow[] = [
       )
     )
   ),
+  row("householder, 2 reflections", householder({ reflections: 2 }), ({ inDim }) => 2 * inDim, {
+    isOrthogonal: true,
+    dims: { inDim: 15, outDim: 4 },
+  }),
+  row("householder, 8 reflections", householder({ reflections: 8 }), ({ inDim }) => 8 * inDim, {
+    isOrthogonal: true,
+  }),
+  row("givens, 1 layer", givens({ layers: 1 }), ({ inDim }) => inDim / 2, {
+    isOrthogonal: true,
+    dims: { inDim: 6, outDim: 5 },
+  }),
+  row("givens, 4 layers", givens({ layers: 4 }), ({ inDim }) => 2 * inDim, { isOrthogonal: true }),
+  row("unitary", unitary(), unitaryCount, { isOrthogonal: true }),
+  row("unitary, radices 3 and 5", unitary(), unitaryCount, {
+    isOrthogonal: true,
+    dims: { inDim: 30, outDim: 7 },
+  }),
+  row("unitary in blocks", unitary(), unitaryCount, { isOrthogonal: true, dims: { inDim: 44, outDim: 6 } }),
   row("lowRank ∘ butterfly", compose(lora, boft), sumOf(loraCount, boftCount)),
   row("butterfly ∘ lowRank", compose(boft, lora), sumOf(boftCount, loraCount)),
   row(

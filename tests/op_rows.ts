@@ -248,6 +248,7 @@ const contractions: readonly OpRow[] = [
   row("linear, half weights", [[3, 4], aval([5, 4], "bf16")], on2(ops.linear)),
   row("linear, larger than a tile", [[37, 70], [65, 70]], on2(ops.linear), { order: 1 }),
   row("linear of silu, scaled", [[3, 4], [5, 4]], on2((x, w) => ops.mul(ops.linear(ops.silu(x), w), 0.5))),
+  row("silu of linear, scaled", [[3, 4], [8, 4]], on2((x, w) => ops.silu(ops.mul(ops.linear(x, w), 0.5)))),
   row(
     "low-rank update",
     [[3, 6], [5, 6], [2, 6], [5, 2]],
@@ -295,6 +296,10 @@ const primes = [{ radix: 5, stride: 1, piece: 1 }, { radix: 3, stride: 5, piece:
   piece: 1,
 }];
 const blocks = [{ radix: 1, stride: 1, piece: 4 }];
+
+const distant = [{ radix: 2, stride: 512, piece: 2 }, { radix: 2, stride: 1, piece: 1 }];
+/** Vectors away from 0. */
+const reflecting: Options = { fill: (u, i) => u + (i % 2 ? 1.5 : -1.5) };
 
 const structured: readonly OpRow[] = [
   row("stages, one factor", [[3, 8], [32]], on2((x, c) => ops.stages(x, c, { stages: blocks }))),
@@ -360,7 +365,72 @@ const structured: readonly OpRow[] = [
   row("skewFromEntries, even", [[2, 6]], on1((u) => ops.square(ops.skewFromEntries(u, 4)))),
   row("skewFromEntries, odd", [[2, 10]], on1((u) => ops.square(ops.skewFromEntries(u, 5)))),
   row("skewFromEntries, six", [[2, 15]], on1((u) => ops.square(ops.skewFromEntries(u, 6)))),
+  row(
+    "stages, longer than a run",
+    [[2, 2048], [2048 * 6]],
+    on2((x, c) => ops.stages(x, c, { stages: distant })),
+    { order: 1 },
+  ),
+  row(
+    "stages, longer than a run, transposed",
+    [[2, 2048], [2048 * 6]],
+    on2((x, c) => ops.stages(x, c, { stages: distant, transposed: true })),
+    { order: 1 },
+  ),
+  row("cayleyNeumann, 2 terms", [[2, 6]], on1((u) => ops.cayleyNeumann(ops.skewFromEntries(u, 4), 2))),
+  row("cayleyNeumann, 5 terms", [[2, 6]], on1((u) => ops.cayleyNeumann(ops.skewFromEntries(u, 4), 5))),
+  row("compactWy", [[6, 3]], on1((u) => ops.compactWy(u).v), reflecting),
+  row("compactWy, Gram–Schmidt", [[6, 3]], on1((u) => ops.compactWy(u, { gramSchmidt: true }).v), reflecting),
+  row("wyAt", [[2, 5, 2]], on1((u) => ops.wyAt(ops.compactWy(u), 1).v), reflecting),
+  row("reflect", [[2, 3, 6], [6, 4]], on2((x, u) => ops.reflect(x, ops.compactWy(u))), reflecting),
+  row(
+    "reflect, transposed",
+    [[3, 6], [6, 4]],
+    on2((x, u) => ops.reflect(x, ops.compactWy(u), { transposed: true })),
+    reflecting,
+  ),
+  row(
+    "reflect, the same vector twice",
+    [[3, 6], [6, 1]],
+    on2((x, u) => ops.reflect(x, ops.compactWy(ops.concat([u, ops.mul(u, 2)], 1)))),
+    reflecting,
+  ),
   row("cayley", [[2, 6]], on1((u) => ops.cayley(ops.skewFromEntries(u, 4)))),
+];
+
+const complex: readonly OpRow[] = [
+  row("phasors", [[5]], on1(ops.phasors)),
+  row("turnPhases", [[2, 6], [2, 3]], on2(ops.turnPhases)),
+  row(
+    "turnPhases, adjoint",
+    [[2, 6], [3]],
+    on2((x, t) => ops.turnPhases(x, ops.phasors(t), { adjoint: true })),
+  ),
+  row("complexReflectors", [[2, 2, 6]], on1((v) => ops.square(ops.complexReflectors(v)))),
+  row("interleave", [[2, 6]], on1((x) => ops.square(ops.interleave(x)))),
+  row("deinterleave", [[2, 6]], on1((x) => ops.square(ops.deinterleave(x)))),
+  row("shuffle", [[2, 12]], on1((x) => ops.square(ops.shuffle(x)))),
+  row("shuffle, inverse", [[2, 12]], on1((x) => ops.square(ops.shuffle(x, { inverse: true })))),
+  row("fourierPlan", [[2, 12], [12 * 10]], on2((x, c) => ops.stages(x, c, ops.fourierPlan(6)))),
+  row("fourierCoefficients", [], () => ops.fourierCoefficients(30), whole),
+  row("fourier", [[2, 24]], on1((x) => ops.square(ops.fourier(x)))),
+  row("fourier, inverse", [[2, 28]], on1((x) => ops.square(ops.fourier(x, { inverse: true })))),
+  row(
+    "urnnTransition",
+    [[2, 12], [3, 6], [2, 12]],
+    (h, phases, reflections) => ops.urnnTransition(h!, { phases: phases!, reflections: reflections! }),
+    reflecting,
+  ),
+  row("modRelu", [[3, 8], [4]], on2(ops.modRelu), {
+    fill: (u, i, k) => (k === 0 ? u + 1 : i % 2 ? u / 4 : -4),
+  }),
+  row(
+    "urnnCell",
+    [[2, 8], [2, 3], [3, 4], [2, 8], [8, 3], [4]],
+    (h, x, phases, reflections, input, bias) =>
+      ops.urnnCell(h!, x!, { phases: phases!, reflections: reflections!, input: input!, bias: bias! }),
+    { fill: (u, _i, k) => (k === 3 ? u + 1.5 : k === 5 ? 0.5 + u / 4 : u), order: 1 },
+  ),
 ];
 
 const key = aval([2], "u32");
@@ -382,5 +452,6 @@ export const opRows: readonly OpRow[] = [
   ...reductions,
   ...contractions,
   ...structured,
+  ...complex,
   ...random,
 ];

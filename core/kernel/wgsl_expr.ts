@@ -98,6 +98,8 @@ export class Scope {
   #shared: ReadonlySet<Expr> = new Set();
   /** Which of four neighbours is being computed; names of what they share are found by all. */
   #lane = 0;
+  /** Names of calls that each neighbour has a value of, as they use accumulators; their expressions may be one object. */
+  readonly #own: readonly Map<string | Expr, string>[] = Array.from({ length: 4 }, () => new Map());
 
   constructor(readonly module: Module, names: Names = {}, readonly parent: Scope | null = null) {
     this.#vars = { ...(parent ? parent.#vars : {}), ...names.vars };
@@ -203,9 +205,11 @@ export class Scope {
         return this.#find(key) ?? this.#let(key, "x", this.#load(e));
       }
       case "call": {
-        const known = this.#find(e);
+        const own = this.#shared.has(e) && this.#differs(e) ? this.#own[this.#lane]! : null;
+        const known = own ? own.get(e) : this.#find(e);
         if (known !== undefined) return known;
         const text = this.#call(e);
+        if (own) return this.#let(e, "t", text, own);
         return this.#shared.has(e) ? this.#let(e, "t", text) : text;
       }
     }
@@ -280,11 +284,16 @@ export class Scope {
     return this.#known.get(key) ?? (this.parent ? this.parent.#find(key) : undefined);
   }
 
-  #let(key: string | Expr, prefix: string, text: string): string {
+  #let(key: string | Expr, prefix: string, text: string, into = this.#known): string {
     const name = this.module.fresh(prefix);
     this.lines.push(`let ${name} = ${text};`);
-    this.#known.set(key, name);
+    into.set(key, name);
     return name;
+  }
+
+  /** Whether a value uses an accumulator that each neighbour has its own of. */
+  #differs(e: Expr): boolean {
+    return nodesOf([e]).some((n) => n.kind === "acc" && Array.isArray(this.#accs.get(n.id)));
   }
 
   #bind(e: Expr, text: string): void {

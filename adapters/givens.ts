@@ -1,0 +1,65 @@
+/** Adapter of Givens rotations: W' = W·G, layers of plane rotations at strides 1, 2, 4, … (EUNN, arXiv:1612.05231). @module */
+import { fill, ShapeError, type Stage, type Tensor } from "../core/ir/mod.ts";
+import { add, cos, eye, iota, mul, reshape, sin, stages, sub } from "../ops/mod.ts";
+import type { Adapter } from "./adapter.ts";
+
+/** Trainable leaf: `angles` f32[layers, in/2] in radians, one for each pair of features of a layer. */
+export interface GivensParams {
+  readonly angles: Tensor;
+}
+
+/** Options of {@linkcode givens}. */
+export interface GivensOptions {
+  /** Number of layers: features mix within groups of 2^layers. */
+  readonly layers: number;
+}
+
+/**
+ * Rotate the input of a frozen linear map: y = base(G·x), G = G_{L−1}⋯G₁·G₀, where layer i turns the pairs of features at
+ * distance 2^i, each pair (a, b) into (a·cos θ − b·sin θ, a·sin θ + b·cos θ), as in a fast Fourier transform.
+ *
+ * Angles start at zero, so the adapted map starts equal to the base. Norms and singular values stay as they are. One
+ * `stages` op of radix 2. Cost: 4·n·in·layers flops; trains layers·in/2 numbers. Throws ShapeError where `in` is not
+ * divisible by 2^layers.
+ */
+export function givens({ layers }: GivensOptions): Adapter<GivensParams> {
+  if (!Number.isInteger(layers) || layers < 1) {
+    throw new ShapeError(
+      `Cannot make ${layers} layers of Givens rotations: use a whole number of at least 1.`,
+    );
+  }
+  const list: Stage[] = Array.from({ length: layers }, (_, i) => ({ radix: 2, stride: 2 ** i, piece: 1 }));
+  return {
+    name: "givens",
+    init: (_key, { inDim }) => {
+      if (inDim % 2 ** layers !== 0) {
+        throw new ShapeError(
+          `Cannot rotate ${inDim} features by ${layers} layers of Givens rotations: the last one pairs features at distance ` +
+            `${2 ** (layers - 1)}, and ${inDim} is not divisible by 2^layers = ${2 ** layers}. ${
+              suggest(inDim)
+            }`,
+        );
+      }
+      return { angles: fill(0, [layers, inDim / 2]) };
+    },
+    apply: (params, base) => (x) => base(stages(x, blocks(params), { stages: list })),
+    merge: (params, weight) => stages(weight, blocks(params), { stages: list, transposed: true }),
+    unmerge: (params, merged) => stages(merged, blocks(params), { stages: list }),
+    rate: () => "orthogonal",
+  };
+}
+
+/** The 2×2 rotations one after the other, as `stages` wants them: cos θ·I + sin θ·J. */
+function blocks({ angles }: GivensParams): Tensor {
+  const at = reshape(angles, [...angles.shape, 1, 1]);
+  const quarter = sub(iota([2, 2], 0, "f32"), iota([2, 2], 1, "f32"));
+  const rotations = add(mul(cos(at), eye([2, 2])), mul(sin(at), quarter));
+  return reshape(rotations, [rotations.shape.reduce((n, d) => n * d, 1)]);
+}
+
+function suggest(inDim: number): string {
+  let most = 0;
+  while (inDim % 2 ** (most + 1) === 0) most++;
+  if (most === 0) return "It is odd: leave this map out of the adapter's pattern, or use householder.";
+  return most === 1 ? "Use 1 layer, or householder." : `Use 1 to ${most} layers.`;
+}
