@@ -1,11 +1,13 @@
 /** Adapter of Givens rotations: W' = W·G, layers of plane rotations at strides 1, 2, 4, … (EUNN, arXiv:1612.05231). @module */
-import { fill, ShapeError, type Stage, type Tensor } from "../core/ir/mod.ts";
+import { fill, ShapeError, sizeOf, type Stage, type Tensor } from "../core/ir/mod.ts";
 import { add, cos, eye, iota, mul, reshape, sin, stages, sub } from "../ops/mod.ts";
 import type { Adapter } from "./adapter.ts";
 
-/** Trainable leaf: `angles` f32[layers, in/2] in radians, one for each pair of features of a layer. */
+/** Parameters: `angles` f32[layers, in/2] in radians, one for each pair of features of a layer. */
 export interface GivensParams {
   readonly angles: Tensor;
+  /** Derived: the rotations f32[layers·in·2], as `stages` reads them. */
+  readonly blocks?: Tensor;
 }
 
 /** Options of {@linkcode givens}. */
@@ -45,16 +47,18 @@ export function givens({ layers }: GivensOptions): Adapter<GivensParams> {
     apply: (params, base) => (x) => base(stages(x, blocks(params), { stages: list })),
     merge: (params, weight) => stages(weight, blocks(params), { stages: list, transposed: true }),
     unmerge: (params, merged) => stages(merged, blocks(params), { stages: list }),
+    derive: (params) => ({ ...params, blocks: blocks(params) }),
     rate: () => "orthogonal",
   };
 }
 
-/** The 2×2 rotations one after the other, as `stages` wants them: cos θ·I + sin θ·J. */
-function blocks({ angles }: GivensParams): Tensor {
+/** The 2×2 rotations one after the other, as `stages` wants them: cos θ·I + sin θ·J; angles [..., L, in/2] → [..., L·in·2]. */
+function blocks({ angles, blocks: known }: GivensParams): Tensor {
+  if (known) return known;
   const at = reshape(angles, [...angles.shape, 1, 1]);
   const quarter = sub(iota([2, 2], 0, "f32"), iota([2, 2], 1, "f32"));
   const rotations = add(mul(cos(at), eye([2, 2])), mul(sin(at), quarter));
-  return reshape(rotations, [rotations.shape.reduce((n, d) => n * d, 1)]);
+  return reshape(rotations, [...angles.shape.slice(0, -2), sizeOf(rotations.shape.slice(-4))]);
 }
 
 function suggest(inDim: number): string {

@@ -1,11 +1,13 @@
 /** Householder reflection adapter (HRA): W' = W·H₁·H₂⋯H_r. arXiv:2405.17484, eq. 3. @module */
 import { ShapeError, type Tensor } from "../core/ir/mod.ts";
-import { broadcastTo, compactWy, type Key, reflect, reshape, uniform } from "../ops/mod.ts";
+import { broadcastTo, type CompactWy, compactWy, type Key, reflect, reshape, uniform } from "../ops/mod.ts";
 import type { Adapter } from "./adapter.ts";
 
-/** Trainable leaf: `u` f32[in, reflections], a vector in each column; lengths do not matter. */
+/** Parameters: `u` f32[in, reflections], a vector in each column; lengths do not matter. */
 export interface HouseholderParams {
   readonly u: Tensor;
+  /** Derived: T·Uᵀ f32[reflections, in] of the compact WY form. */
+  readonly v?: Tensor;
 }
 
 /** Options of {@linkcode householder}. */
@@ -30,7 +32,7 @@ export interface HouseholderOptions {
 export function householder(
   { reflections, gramSchmidt = false }: HouseholderOptions,
 ): Adapter<HouseholderParams> {
-  const wy = ({ u }: HouseholderParams) => compactWy(u, { gramSchmidt });
+  const wy = ({ u, v }: HouseholderParams): CompactWy => v ? { u, v } : compactWy(u, { gramSchmidt });
   return {
     name: "hra",
     init: (key, { inDim }) => {
@@ -42,6 +44,7 @@ export function householder(
     apply: (params, base) => (x) => base(reflect(x, wy(params), { transposed: true })),
     merge: (params, weight) => reflect(weight, wy(params)),
     unmerge: (params, merged) => reflect(merged, wy(params), { transposed: true }),
+    derive: (params) => ({ ...params, v: wy(params).v }),
     rate: () => "orthogonal",
   };
 }

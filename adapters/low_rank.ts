@@ -37,6 +37,8 @@ export interface LowRankParams {
   /** Derived: trained and frozen factors as one pair, [A; A₀] f32[2·rank, in] and [B, −B₀] f32[out, 2·rank]. */
   readonly down?: Tensor;
   readonly up?: Tensor;
+  /** Derived: squared norms of the rows of s·B·A, f32[out], a constant in derivatives. */
+  readonly squares?: Tensor;
 }
 
 /** Options of {@linkcode lowRank}. */
@@ -99,7 +101,10 @@ export function lowRank(options: LowRankOptions): Adapter<LowRankParams> {
       const low = (x: Tensor): Tensor => add(base(x), mul(linear(linear(x, a), b), s));
       const { rowSquares } = base;
       if (!magnitude) {
-        return withRowSquares(low, rowSquares && (() => rowSquaresOf(base, rowSquares(), a, b, s)));
+        return withRowSquares(
+          low,
+          rowSquares && (() => rowSquaresOf(base, rowSquares(), a, b, s, squaresOf(a, b, s))),
+        );
       }
       if (!rowSquares) {
         throw new ShapeError(
@@ -107,7 +112,8 @@ export function lowRank(options: LowRankOptions): Adapter<LowRankParams> {
             "or give that adapter's map rowSquares.",
         );
       }
-      const norm = stopGradient(sqrt(rowSquaresOf(base, rowSquares(), a, b, s)));
+      const own = params.squares ?? squaresOf(a, b, s);
+      const norm = stopGradient(sqrt(rowSquaresOf(base, rowSquares(), a, b, s, own)));
       return withRowSquares((x) => mul(low(x), div(magnitude, norm)), () => square(magnitude));
     },
     merge: (params, weight) => {
@@ -134,10 +140,14 @@ export function lowRank(options: LowRankOptions): Adapter<LowRankParams> {
         ...(params.b0 ? { b0: mul(params.b0, strength) } : {}),
       }),
     }),
-    ...(start === "zero" ? {} : {
+    ...(start === "zero" && !decomposed ? {} : {
       derive: (params: LowRankParams) => {
         const { a: down, b: up } = pairOf(params);
-        return { ...params, down, up };
+        return {
+          ...params,
+          ...(start === "zero" ? {} : { down, up }),
+          ...(decomposed ? { squares: stopGradient(squaresOf(down, up, s)) } : {}),
+        };
       },
     }),
     asks,
@@ -152,11 +162,23 @@ function pairOf({ a, b, a0, b0, down, up }: LowRankParams): { readonly a: Tensor
   return { a: concat([a, a0], a.shape.length - 2), b: concat([b, neg(b0)], b.shape.length - 1) };
 }
 
-/** ‖w + s·b·A‖² by rows, from ‖w‖² and thin products: ‖w‖² + 2s·b·(A·w) + s²·b·(A·Aᵀ)·bᵀ. */
-function rowSquaresOf(base: LinearMap, squares: Tensor, a: Tensor, b: Tensor, s: number): Tensor {
+/** ‖s·b·A‖² = s²·b·(A·Aᵀ)·bᵀ by rows: a f32[..., r, in], b f32[..., out, r] → [..., out]. */
+function squaresOf(a: Tensor, b: Tensor, s: number): Tensor {
+  const product = matmul(b, matmul(a, transpose(a)));
+  return mul(sum(mul(product, b), { axes: [b.shape.length - 1] }), s * s);
+}
+
+/** ‖w + s·b·A‖² by rows without the weight: ‖w‖² + 2s·b·(A·w) + ‖s·b·A‖². */
+function rowSquaresOf(
+  base: LinearMap,
+  squares: Tensor,
+  a: Tensor,
+  b: Tensor,
+  s: number,
+  own: Tensor,
+): Tensor {
   const crossed = sum(mul(b, transpose(base(a))), { axes: [1] });
-  const own = sum(mul(matmul(b, linear(a, a)), b), { axes: [1] });
-  return add(add(squares, mul(crossed, 2 * s)), mul(own, s * s));
+  return add(add(squares, mul(crossed, 2 * s)), own);
 }
 
 /** A number for each row, f32[out] → f32[out, 1]. */

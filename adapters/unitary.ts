@@ -1,15 +1,17 @@
 /** Unitary adapter: W' = W·U, U unitary on pairs of features, of the parts of the uRNN (arXiv:1511.06464). @module */
 import { fill, ShapeError, type Tensor } from "../core/ir/mod.ts";
 import {
+  type CompactWy,
   compactWy,
   complexReflectors,
   concat,
+  cos,
   fourier,
   fourierPlan,
   normal,
-  phasors,
   reflect,
   reshape,
+  sin,
   slice,
   turnPhases,
   wyAt,
@@ -24,6 +26,11 @@ export interface UnitaryParams {
   readonly reflections: Tensor;
   /** f32[2, in]: those of R₁⁰ and R₂⁰, what the reflections were at the start. Frozen. */
   readonly start: Tensor;
+  /** Derived: cosines and sines of the phases f32[3, 2, n]. */
+  readonly table?: Tensor;
+  /** Derived: compact WY form of R₁R₁⁰ and R₂R₂⁰, f32[2, in, 4] and f32[2, 4, in]. */
+  readonly u?: Tensor;
+  readonly v?: Tensor;
 }
 
 /**
@@ -50,6 +57,7 @@ export function unitary(): Adapter<UnitaryParams> {
     apply: (params, base) => (x) => base(turn(x, params, false)),
     merge: (params, weight) => turn(weight, params, true),
     unmerge: (params, merged) => turn(merged, params, false),
+    derive: (params) => ({ ...params, table: tableOf(params), ...wyOf(params) }),
     rate: (path) => (path === "start" ? "frozen" : "orthogonal"),
   };
 }
@@ -59,14 +67,27 @@ export function unitaryNote(inDim: number): string | null {
   return fourierPlan(inDim / 2).note;
 }
 
+/** Cosines and sines of the phases: f32[..., 3, n] → [..., 3, 2, n]. */
+function tableOf({ phases, table }: UnitaryParams): Tensor {
+  if (table) return table;
+  const lead = phases.shape.slice(0, -1), n = phases.shape.at(-1)!;
+  return concat([cos(phases), sin(phases)].map((x) => reshape(x, [...lead, 1, n])), lead.length);
+}
+
+/** R·R⁰ as four real reflections each: vectors f32[..., 2, in] → u [..., 2, in, 4], v [..., 2, 4, in]. */
+function wyOf({ reflections, start, u, v }: UnitaryParams): CompactWy {
+  if (u && v) return { u, v };
+  const lead = reflections.shape.slice(0, -1), d = reflections.shape.at(-1)!;
+  const pairs = concat([reflections, start].map((x) => reshape(x, [...lead, 1, d])), lead.length);
+  return compactWy(complexReflectors(pairs));
+}
+
 /** U·x for each row x f32[..., in], or U*·x. */
-function turn(x: Tensor, { phases, reflections, start }: UnitaryParams, adjoint: boolean): Tensor {
-  const n = phases.shape[1]!, table = phasors(phases);
+function turn(x: Tensor, params: UnitaryParams, adjoint: boolean): Tensor {
+  const n = params.phases.shape[1]!, table = tableOf(params), wy = wyOf(params);
   const phase = (i: number) => (z: Tensor): Tensor =>
-    turnPhases(z, reshape(slice(table, { start: [0, i, 0], stop: [2, i + 1, n] }), [2, n]), { adjoint });
-  // R·R⁰ is four real reflections. Rows are turned by H as x·Hᵀ.
-  const pairs = concat([reflections, start].map((v) => reshape(v, [2, 1, 2 * n])), 1);
-  const wy = compactWy(complexReflectors(pairs));
+    turnPhases(z, reshape(slice(table, { start: [i, 0, 0], stop: [i + 1, 2, n] }), [2, n]), { adjoint });
+  // Rows are turned by H as x·Hᵀ.
   const pair = (i: number) => (z: Tensor): Tensor => reflect(z, wyAt(wy, i), { transposed: !adjoint });
   const steps = [
     phase(0),

@@ -61,6 +61,7 @@ Deno.test("options: every flag reaches its option", () => {
     alpha: ["1.5", 1.5],
     block: ["4", 4],
     factors: ["3", 3],
+    layers: ["2", 2],
     gamma: ["64", 64],
     variant: ["peft", "peft"],
     startBatches: ["2", 2],

@@ -4,15 +4,18 @@ import {
   type AnyParams,
   butterfly,
   erase,
+  givens,
+  householder,
   hybrid,
   type LinearDims,
   lowRank,
   type MixSpace,
+  unitary,
 } from "../adapters/mod.ts";
 
 /** Settings of all adapters together; each uses some of them. */
 export interface AdapterSettings {
-  /** Rank of low-rank adapters. */
+  /** Rank of low-rank adapters; number of reflections of Householder's. */
   readonly rank: number;
   readonly alpha: number;
   /** γ of LoRA-GA. */
@@ -23,6 +26,8 @@ export interface AdapterSettings {
   readonly block: number | null;
   /** Butterfly factors; null: 2 where they fit a map, else 1. */
   readonly factors: number | null;
+  /** Layers of Givens rotations. */
+  readonly layers: number;
   /** Whether butterflies train a factor for each row too. */
   readonly rowScale: boolean;
   /** Share of orthogonal blocks that a step leaves out. */
@@ -44,6 +49,7 @@ export const DEFAULT_SETTINGS: AdapterSettings = {
   variant: "paper",
   block: null,
   factors: null,
+  layers: 3,
   rowScale: false,
   dropout: 0,
   neumann: null,
@@ -88,6 +94,9 @@ export const ADAPTERS = {
   olora: spec(LOW_RANK, (s) => lowRank({ ...s, start: "olora" })),
   oft: spec(ROTATION, (s) => butterfly({ ...rotation(s), factors: 1 })),
   boft: spec(BUTTERFLY, (s) => butterfly(rotation(s))),
+  hra: spec(["rank"], ({ rank }) => householder({ reflections: rank })),
+  givens: spec(["layers"], ({ layers }) => givens({ layers })),
+  unitary: spec([], () => unitary()),
   hybrid: spec(
     [...LORA_GA, ...BUTTERFLY, "space", "scope", "input"],
     (s) => hybrid({ ...s, ...rotation(s), rankStabilised: true }),

@@ -162,7 +162,7 @@ export const FLAGS: Table = {
     section: "Method",
   },
   target: flag("NAMES", text, "all-linear", "linear maps to adapt: q_proj,v_proj or patterns with *"),
-  rank: flag("N", whole(1), DEFAULT_SETTINGS.rank, "rank of the low-rank branch"),
+  rank: flag("N", whole(1), DEFAULT_SETTINGS.rank, "rank of low-rank adapters, number of reflections of hra"),
   alpha: {
     value: "X",
     read: above0,
@@ -192,6 +192,12 @@ export const FLAGS: Table = {
     "LoRA-GA: start as in the paper, or as in PEFT",
   ),
   startBatches: flag("N", whole(1), 4, "LoRA-GA: batches whose gradients it starts from"),
+  layers: flag(
+    "N",
+    whole(1),
+    DEFAULT_SETTINGS.layers,
+    "givens: layers of rotations, at distances 1, 2, 4, …",
+  ),
   rowScale: toggle("orthogonal methods: train a factor for each row of the weight too"),
   dropout: flag(
     "X",
