@@ -9,7 +9,7 @@ import { loadDataset } from "../train/data.ts";
 import { UserError } from "../train/errors.ts";
 import { Factoriser } from "../train/factorise.ts";
 import { fullGradients } from "../train/full_gradients.ts";
-import { rotaryTables, weightShapes } from "../train/llama.ts";
+import { modulesOf, rotaryTables, weightShapes } from "../train/llama.ts";
 import { methodClasses, type MethodName } from "../train/methods.ts";
 import { adamW, clipByGlobalNorm } from "../train/optimiser.ts";
 import { type HostBatch, type HostTensor, openSession, type Session } from "../train/session.ts";
@@ -193,4 +193,39 @@ Deno.test("lora-ga: gradients that are not finite are an error that names the ma
   });
   const error = await assertRejects(() => session("lora-ga", { weights: broken }), UserError);
   assert(error.message.includes("gradient of model.layers"), error.message);
+});
+
+Deno.test("full gradients: besides the model they need one layer's gradients, not all layers'", async () => {
+  const { config, weights } = checkpoint("f32");
+  const tables = rotaryTables(config, 16), at = aval([16, config.headDim]);
+  const host = new Map<string, HostTensor>([
+    ...weights,
+    ["rotary.cos", { aval: at, data: tables.cos }],
+    ["rotary.sin", { aval: at, data: tables.sin }],
+  ]);
+  const frozen = Object.fromEntries([...host].map(([name, t]) => [name, t.aval]));
+  const arrays = new Map(
+    [...host].map(([name, t]) => [`weights.${name}`, device.upload(t.data, t.aval)] as const),
+  );
+  const modules = modulesOf(config);
+  const batch: HostBatch = {
+    ids: Int32Array.from({ length: 16 }, (_, i) => i),
+    labels: new Int32Array(16).fill(3),
+    rows: 1,
+    length: 16,
+  };
+  const before = device.memory();
+  let peak = 0, told = 0;
+  const pass = { device, config, frozen, arrays, batches: [batch] };
+  for await (const { bytes } of fullGradients(pass, new Set(modules.map((m) => m.path)))) {
+    told = Math.max(told, bytes);
+    peak = Math.max(peak, device.memory().bytes - before.bytes);
+  }
+  const all = modules.reduce((n, m) => n + 4 * m.inDim * m.outDim, 0);
+  assert(
+    told < 1.5 * all / config.layers,
+    `${told} bytes are told, a layer's gradients are ${all / config.layers}.`,
+  );
+  assert(peak < 2 * all / config.layers, `${peak} bytes are allocated, all gradients are ${all}.`);
+  assertEquals(device.memory().bytes, before.bytes);
 });

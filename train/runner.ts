@@ -70,10 +70,10 @@ export class RunnerCache {
     return fresh;
   }
 
-  /** Largest temporary memory that one of the plans needs, in bytes. */
+  /** Temporary memory of all plans together, in bytes. */
   async temporaryBytes(): Promise<number> {
     const all = await Promise.all(this.#runners.values());
-    return Math.max(0, ...all.map((r) => planBytes(r.compiled.plan).temporaries));
+    return all.reduce((n, r) => n + planBytes(r.compiled.plan).temporaries, 0);
   }
 
   /** Free what the plans hold; results that they gave are gone with them. */
