@@ -51,15 +51,23 @@ export function finish(
   };
 }
 
-/** Whether a draft reads input `from` only where it writes `to`, so that `to` can take its place in memory. */
+/**
+ * Whether a draft reads input `from` only where it writes `to`, or not at all, so that `to` can take its place in memory.
+ * What is stored by a map, or after the sums of a product, is computed from the same element alone.
+ */
 export function canUpdate(draft: Draft, bindings: Bindings, from: number, to: number): boolean {
-  const stores = "stores" in draft.body
-    ? [...draft.body.stores, ...(draft.body.form === "row" ? draft.body.rowStores : [])]
-    : [];
+  const { body } = draft;
+  const reads = loadsOf(valuesOf(body)).filter((l) => bindings.at(l.slot).node === from);
+  if (reads.length === 0) return !readSlots(body).some((slot) => bindings.at(slot).node === from);
+  const isMap = body.form === "row" && body.reduces.length === 0;
+  if (!isMap && body.form !== "contract") return false;
+  const stores = body.form === "row" ? [...body.stores, ...body.rowStores] : body.stores;
   const store = stores.find((s) => bindings.at(s.slot).node === to);
-  if (!store || draft.body.form !== "row" || draft.body.reduces.length > 0) return false;
-  return loadsOf(valuesOf(draft.body)).filter((l) => bindings.at(l.slot).node === from)
-    .every((l) => bindings.at(l.slot).base === 0 && l.ix.key === store.ix.key && l.valid.length === 0);
+  const summed = body.form === "contract" ? body.terms.flatMap((t) => [t.left, t.right]) : [];
+  if (!store || loadsOf(summed).some((l) => bindings.at(l.slot).node === from)) return false;
+  return reads.every((l) =>
+    bindings.at(l.slot).base === 0 && l.ix.key === store.ix.key && l.valid.length === 0
+  );
 }
 
 function renumber(body: Form, number: ReadonlyMap<number, number>): Form {
