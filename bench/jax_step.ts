@@ -7,11 +7,8 @@ type Arr = jax.Array;
 /** A and B of each adapted map, by its path. */
 type Lora = Record<string, { a: Arr; b: Arr }>;
 
-/** A jax-js step over the same weights and initial parameters as a Gyre session's. */
-export interface JaxStep {
-  /** One step; resolves with the loss when everything is computed. */
-  readonly step: (batch: HostBatch) => Promise<number>;
-}
+/** Name and version. */
+export const JAX_JS = "jax-js 0.1.25";
 
 /** Options of AdamW and of LoRA. */
 export interface JaxOptions {
@@ -80,14 +77,14 @@ function lossOf(config: LlamaConfig, rows: number, length: number, scale: number
   };
 }
 
-/** Prepare the step for batches of one shape. */
+/** A step for batches of one shape, from the given weights and parameters; resolves with the loss when all is computed. */
 export async function jaxStep(
   config: LlamaConfig,
   weights: ReadonlyMap<string, HostTensor>,
   start: ReadonlyMap<string, ReadonlyMap<string, HostTensor>>,
   { rows, length }: Pick<HostBatch, "rows" | "length">,
   { scale, rate, clip }: JaxOptions,
-): Promise<JaxStep> {
+): Promise<(batch: HostBatch) => Promise<number>> {
   await jax.init("wasm");
   jax.defaultDevice("wasm");
   const frozen: Record<string, Arr> = Object.fromEntries(
@@ -96,7 +93,9 @@ export async function jaxStep(
   const { cos, sin } = rotary(config, length);
   Object.assign(frozen, { "rotary.cos": cos, "rotary.sin": sin });
   let params: Lora = Object.fromEntries(
-    [...start].map(([path, leaves]) => [path, { a: toArray(leaves.get("a")!), b: toArray(leaves.get("b")!) }]),
+    [...start].map((
+      [path, leaves],
+    ) => [path, { a: toArray(leaves.get("a")!), b: toArray(leaves.get("b")!) }]),
   );
   const zeros = (): Lora => jax.tree.map((x: Arr) => np.zeros(x.shape), params) as Lora;
   let m = zeros(), v = zeros();
@@ -110,7 +109,11 @@ export async function jaxStep(
       const factor = np.minimum(np.reciprocal(np.maximum(norm, 1e-12)).mul(clip), 1);
       const clipped = jax.tree.map((g: Arr) => g.mul(factor.ref), grads) as Lora;
       const m2 = jax.tree.map((m: Arr, g: Arr) => m.mul(0.9).add(g.ref.mul(0.1)), m, clipped) as Lora;
-      const v2 = jax.tree.map((v: Arr, g: Arr) => v.mul(0.999).add(np.square(g).mul(0.001)), v, clipped) as Lora;
+      const v2 = jax.tree.map(
+        (v: Arr, g: Arr) => v.mul(0.999).add(np.square(g).mul(0.001)),
+        v,
+        clipped,
+      ) as Lora;
       const p2 = jax.tree.map(
         (p: Arr, m: Arr, v: Arr) => {
           const root = np.sqrt(v.ref.mul(c2.ref)).add(1e-8);
@@ -124,16 +127,14 @@ export async function jaxStep(
     },
   );
   let steps = 0;
-  return {
-    step: async ({ ids, labels }) => {
-      steps++;
-      const integers = (x: Int32Array): Arr => np.array(x as Int32Array<ArrayBuffer>);
-      const corrections = np.array(Float32Array.of(1 / (1 - 0.9 ** steps), 1 / (1 - 0.999 ** steps)));
-      const out = update(params, m, v, jax.tree.ref(frozen), integers(ids), integers(labels), corrections);
-      const [value, ...state] = out as [Arr, Lora, Lora, Lora];
-      [params, m, v] = state as [Lora, Lora, Lora];
-      await jax.blockUntilReady([params, m, v] as unknown as jax.JsTree<Arr>);
-      return (await value.data())[0]!;
-    },
+  return async ({ ids, labels }) => {
+    steps++;
+    const integers = (x: Int32Array): Arr => np.array(x as Int32Array<ArrayBuffer>);
+    const corrections = np.array(Float32Array.of(1 / (1 - 0.9 ** steps), 1 / (1 - 0.999 ** steps)));
+    const out = update(params, m, v, jax.tree.ref(frozen), integers(ids), integers(labels), corrections);
+    const [value, ...state] = out as [Arr, Lora, Lora, Lora];
+    [params, m, v] = state as [Lora, Lora, Lora];
+    await jax.blockUntilReady([params, m, v] as unknown as jax.JsTree<Arr>);
+    return (await value.data())[0]!;
   };
 }

@@ -14,8 +14,6 @@ import {
 export interface PlanningDevice {
   readonly device: Device;
   readonly plans: readonly Plan[];
-  /** Forget the bytes that were counted, and the plans. */
-  readonly bytesHeld: () => number;
 }
 
 /** Make one with the capabilities of the device that is planned for. */
@@ -46,5 +44,5 @@ export function planningDevice(capabilities: Capabilities): PlanningDevice {
     memory: () => ({ bytes, peakBytes: bytes }),
     close: () => Promise.resolve(),
   };
-  return { device, plans, bytesHeld: () => bytes };
+  return { device, plans };
 }

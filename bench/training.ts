@@ -1,4 +1,5 @@
 /** The training step as a measurement: models, batches of real rows, times and bytes of one method. @module */
+import { openCpu } from "../core/cpu/mod.ts";
 import type { Device, Plan } from "../core/mod.ts";
 import {
   adamW,
@@ -28,7 +29,10 @@ export interface Subject {
 
 /** The model that ships with the repository. */
 export function bundledModel(): Subject {
-  return { name: "bundled", ...loadCheckpoint(`${root}/examples/base`, { dtype: "f32", shapes: weightShapes }) };
+  return {
+    name: "bundled",
+    ...loadCheckpoint(`${root}/examples/base`, { dtype: "f32", shapes: weightShapes }),
+  };
 }
 
 /** Batches f32[rows, length] without padding: the bundled rows one after the other, cut into rows of that length. */
@@ -81,46 +85,77 @@ export async function sessionFor(
 /** Learning rates of every measured step. */
 export const RATES = { plain: 1e-3, orthogonal: 5e-4 } as const;
 
-/** What one method costs. */
-export interface StepCost {
-  readonly method: string;
-  readonly msPerStep: number;
-  readonly bestMs: number;
-  readonly tokensPerSecond: number;
-  readonly compileSeconds: number;
-  readonly peakBytes: number;
-  readonly trainable: number;
+/** Something that trains step by step. */
+export interface Trainer {
+  readonly name: string;
+  readonly threads: number;
+  /** One step on a batch; resolves with its loss. */
+  readonly step: (batch: HostBatch) => Promise<number>;
+  /** What its device held and compiled so far; null where that is not known. */
+  readonly cost: () => {
+    readonly compileSeconds: number;
+    readonly peakBytes: number;
+    readonly trainable: number;
+  } | null;
+  readonly close: () => Promise<void>;
+}
+
+/** A method on a CPU target of its own, so that peak bytes are its own. */
+export async function openTrainer(
+  subject: Subject,
+  method: string,
+  { threads, maxLength }: { readonly threads: number; readonly maxLength: number },
+): Promise<Trainer> {
+  const device = await openCpu({ threads });
+  const { session, trainable } = await sessionFor(device, subject, optionsFor(method), maxLength);
+  return {
+    name: method,
+    threads,
+    step: async (batch) => (await session.step(batch, RATES)).loss,
+    cost: () => ({
+      compileSeconds: session.stats().compileSeconds,
+      peakBytes: device.memory().peakBytes,
+      trainable,
+    }),
+    close: () => device.close(),
+  };
+}
+
+/** Times and losses of a trainer's measured steps, and of its first. */
+export interface Steps {
+  readonly trainer: Trainer;
+  readonly firstMs: number;
+  readonly times: readonly number[];
   readonly losses: readonly number[];
 }
 
-/** Train `steps` steps on batches of one shape; the first two warm up and are not in the median. */
-export async function measureMethod(
-  device: Device,
-  subject: Subject,
-  method: string,
+/** Let all take turns, so that other work on the machine slows all alike; two rounds warm up. */
+export async function takeTurns(
+  trainers: readonly Trainer[],
   batches: readonly HostBatch[],
-  steps: number,
-): Promise<StepCost> {
-  const { rows, length } = batches[0]!;
-  const { session, trainable } = await sessionFor(device, subject, optionsFor(method), length);
-  const losses: number[] = [], times: number[] = [];
-  for (let i = 0; i < steps + 2; i++) {
-    const begin = performance.now();
-    losses.push((await session.step(batches[i % batches.length]!, RATES)).loss);
-    if (i >= 2) times.push(performance.now() - begin);
+  rounds: number,
+): Promise<Steps[]> {
+  const all = trainers.map((trainer) => ({
+    trainer,
+    firstMs: 0,
+    times: [] as number[],
+    losses: [] as number[],
+  }));
+  for (let round = -2; round < rounds; round++) {
+    for (const entry of all) {
+      const begin = performance.now();
+      entry.losses.push(await entry.trainer.step(batches[(round + 2) % batches.length]!));
+      const ms = performance.now() - begin;
+      if (round === -2) entry.firstMs = ms;
+      if (round >= 0) entry.times.push(ms);
+    }
   }
-  times.sort((a, b) => a - b);
-  const msPerStep = times[Math.floor(times.length / 2)]!;
-  return {
-    method,
-    msPerStep,
-    bestMs: times[0]!,
-    tokensPerSecond: rows * length / msPerStep * 1000,
-    compileSeconds: session.stats().compileSeconds,
-    peakBytes: device.memory().peakBytes,
-    trainable,
-    losses,
-  };
+  return all;
+}
+
+/** The middle one of some numbers. */
+export function median(numbers: readonly number[]): number {
+  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
 }
 
 /** Bytes of the largest buffer of a plan, and whose result or input it is. */
