@@ -8,6 +8,7 @@ import { openGpu } from "../core/gpu/mod.ts";
 import type { Device } from "../core/mod.ts";
 import {
   batches,
+  type HostBatch,
   loadCheckpoint,
   loadDataset,
   loadTokenizer,
@@ -34,11 +35,15 @@ async function train(
   const options = optionsFor(method, ["--model", model]);
   const subject = { name: "stories260K", ...loadCheckpoint(model, { dtype: "f32", shapes: weightShapes }) };
   const { examples } = loadDataset(`${data}gsm8k/train.jsonl`, loadTokenizer(model), SEQ);
-  const { session } = await sessionFor(device, subject, options, SEQ);
   const rates = { plain: options.lr, orthogonal: options.orthogonalLr };
-  const losses: number[] = [];
+  const chosen: HostBatch[] = [];
   for (const batch of batches(examples, { batch: rows, seq: SEQ, seed: options.seed, epochs: Infinity })) {
-    if (losses.length === steps) break;
+    if (chosen.length === steps) break;
+    chosen.push(batch);
+  }
+  const { session } = await sessionFor(device, subject, options, chosen);
+  const losses: number[] = [];
+  for (const batch of chosen) {
     losses.push((await session.step(batch, rates)).loss);
   }
   return { losses, seconds: (performance.now() - begin) / 1000 };

@@ -78,7 +78,9 @@ export async function benchLarge(record: Record, methods: readonly string[] = ME
         maxTotalBytes: null,
       });
       const subject = { name: "135M", config: CONFIG, weights: weights(false) };
-      const { session, trainable } = await sessionFor(device, subject, optionsFor(method), length);
+      const { session, trainable } = await sessionFor(device, subject, optionsFor(method), [
+        batch(rows, length),
+      ]);
       await session.step(batch(rows, length), RATES);
       const plan = plans.at(-1)!, bytes = planBytes(plan), largest = largestBuffer(plan);
       const runs = rows * length <= 64 && bytes.total < capabilities.maxTotalBytes! / 2;
@@ -109,11 +111,9 @@ export async function benchLarge(record: Record, methods: readonly string[] = ME
 }
 
 async function time(method: string, filled: Subject, rows: number, length: number): Promise<number> {
-  const trainer = await openTrainer(filled, method, {
-    threads: navigator.hardwareConcurrency,
-    maxLength: length,
-  });
-  const [steps] = await takeTurns([trainer], [batch(rows, length)], STEPS);
+  const batches = [batch(rows, length)];
+  const trainer = await openTrainer(filled, method, navigator.hardwareConcurrency, batches);
+  const [steps] = await takeTurns([trainer], batches, STEPS);
   await trainer.close();
   return median(steps!.times);
 }

@@ -1,4 +1,4 @@
-/** A device that keeps plans and runs nothing: what a model of any size would need, without its numbers. @module */
+/** A device that keeps plans and runs nothing: what a model of any size would need. Its numbers are random. @module */
 import {
   type Aval,
   bytesOf,
@@ -21,9 +21,9 @@ export function planningDevice(capabilities: Capabilities): PlanningDevice {
   const plans: Plan[] = [];
   let bytes = 0;
   const hold = (aval: Aval): DeviceArray => ({ aval });
-  const zeros = ({ shape, dtype }: Aval): HostArray => {
+  const anything = ({ shape, dtype }: Aval): HostArray => {
     const n = sizeOf(shape);
-    if (dtype === "f32") return new Float32Array(n);
+    if (dtype === "f32") return Float32Array.from({ length: n }, () => Math.random() - 0.5);
     if (dtype === "i32") return new Int32Array(n);
     return bytesOf(dtype) === 2 ? new Uint16Array(n) : new Uint32Array(n);
   };
@@ -39,7 +39,7 @@ export function planningDevice(capabilities: Capabilities): PlanningDevice {
       return hold(aval);
     },
     write: () => {},
-    download: (array) => Promise.resolve(zeros(array.aval)),
+    download: (array) => Promise.resolve(anything(array.aval)),
     free: () => {},
     memory: () => ({ bytes, peakBytes: bytes }),
     close: () => Promise.resolve(),

@@ -1,7 +1,7 @@
 /** The whole training step of the bundled model, beside jax-js, and of every method beside LoRA. @module */
 import { openCpu } from "../core/cpu/mod.ts";
 import { showBytes } from "../core/mod.ts";
-import { METHODS, showTable } from "../train/mod.ts";
+import { type HostBatch, METHODS, showTable } from "../train/mod.ts";
 import { JAX_JS, jaxStep } from "./jax_step.ts";
 import {
   bundledModel,
@@ -26,7 +26,7 @@ const SAME_LOSS = 1e-3;
 /** Writes one measurement. */
 export type Record = (measurement: Readonly<{ [key: string]: unknown }>) => void;
 
-const HEAD = ["", "threads", "ms/step", "best", "tokens/s", "compile s", "peak", "trainable"];
+const HEAD = ["", "threads", "ms/step", "best", "tokens/s", "start s", "compile s", "peak", "trainable"];
 
 function numbersOf({ trainer, times, firstMs }: Steps) {
   const msPerStep = median(times), cost = trainer.cost();
@@ -38,6 +38,7 @@ function numbersOf({ trainer, times, firstMs }: Steps) {
     msPerStep,
     bestMs: Math.min(...times),
     tokensPerSecond: ROWS * LENGTH / msPerStep * 1000,
+    startSeconds: cost?.startSeconds ?? null,
     // Where it is not known: what the first step took longer.
     compileSeconds: cost?.compileSeconds ?? (firstMs - msPerStep) / 1000,
     peakBytes: cost?.peakBytes ?? null,
@@ -52,6 +53,7 @@ function cells(n: ReturnType<typeof numbersOf>): string[] {
     n.msPerStep.toFixed(1),
     n.bestMs.toFixed(1),
     n.tokensPerSecond.toFixed(0),
+    n.startSeconds === null ? "" : n.startSeconds.toFixed(2),
     n.compileSeconds.toFixed(2),
     n.peakBytes === null ? "" : showBytes(n.peakBytes),
     n.trainable === null ? "" : String(n.trainable),
@@ -61,14 +63,15 @@ function cells(n: ReturnType<typeof numbersOf>): string[] {
 /** LoRA, the hybrid and full training on all threads and on one, and LoRA in jax-js, which must compute the same losses. */
 export async function benchStep(record: Record): Promise<void> {
   const cores = navigator.hardwareConcurrency, subject = bundledModel();
+  const batches = packedBatches(4, ROWS, LENGTH);
   const trainers: Trainer[] = [];
   for (const threads of new Set([cores, 1])) {
     for (const method of ["lora", "hybrid", "full"]) {
-      trainers.push(await openTrainer(subject, method, { threads, maxLength: LENGTH }));
+      trainers.push(await openTrainer(subject, method, threads, batches));
     }
   }
-  trainers.push(await openJax());
-  const all = await takeTurns(trainers, packedBatches(4, ROWS, LENGTH), ROUNDS);
+  trainers.push(await openJax(batches));
+  const all = await takeTurns(trainers, batches, ROUNDS);
   const ours = all[0]!.losses, theirs = all.at(-1)!.losses;
   const lossGap = Math.max(...ours.map((loss, i) => Math.abs(loss - theirs[i]!)));
   if (!(lossGap <= SAME_LOSS)) {
@@ -87,10 +90,10 @@ export async function benchStep(record: Record): Promise<void> {
 }
 
 /** The LoRA step in jax-js from Gyre's initial parameters. */
-async function openJax(): Promise<Trainer> {
+async function openJax(batches: readonly HostBatch[]): Promise<Trainer> {
   const subject = bundledModel(), options = optionsFor("lora");
   const device = await openCpu();
-  const { session } = await sessionFor(device, subject, options, LENGTH);
+  const { session } = await sessionFor(device, subject, options, batches);
   const start = await session.trained();
   await device.close();
   const step = await jaxStep(subject.config, subject.weights, start, { rows: ROWS, length: LENGTH }, {
@@ -110,11 +113,12 @@ async function openJax(): Promise<Trainer> {
 /** Every method on all threads, beside LoRA: the ratio of times is the median over the rounds. */
 export async function benchMethods(record: Record): Promise<void> {
   const threads = navigator.hardwareConcurrency, subject = bundledModel();
+  const batches = packedBatches(4, ROWS, LENGTH);
   const trainers: Trainer[] = [];
   for (const method of METHODS) {
-    trainers.push(await openTrainer(subject, method, { threads, maxLength: LENGTH }));
+    trainers.push(await openTrainer(subject, method, threads, batches));
   }
-  const all = await takeTurns(trainers, packedBatches(4, ROWS, LENGTH), ROUNDS);
+  const all = await takeTurns(trainers, batches, ROUNDS);
   const lora = all[METHODS.indexOf("lora")]!;
   const table = [[...HEAD, "time/LoRA", "peak/LoRA"]];
   for (const entry of all) {

@@ -62,12 +62,12 @@ export function optionsFor(method: string, flags: readonly string[] = []): Train
   return parseOptions(["--method", method, ...flags], { root, now: new Date(0) });
 }
 
-/** A session of a method on a device, without clipping's or the schedule's influence on what is compared. */
+/** A session of a method on a device, for batches like these; adapters that start from gradients take them from the first. */
 export async function sessionFor(
   device: Device,
   { config, weights }: Subject,
   options: TrainOptions,
-  maxLength: number,
+  batches: readonly HostBatch[],
 ): Promise<{ readonly session: Session; readonly trainable: number }> {
   const classes = methodClasses(options, config);
   const session = await openSession({
@@ -76,14 +76,24 @@ export async function sessionFor(
     weights,
     optimiser: adamW({ clip: options.clip }),
     accumulate: options.accumulate,
-    seed: 0,
-    maxLength,
+    seed: options.seed,
+    maxLength: Math.max(...batches.map((b) => b.length)),
+    startBatches: batches.slice(0, 1),
   });
   return { session, trainable: countTrainable(classes) };
 }
 
 /** Learning rates of every measured step. */
 export const RATES = { plain: 1e-3, orthogonal: 5e-4 } as const;
+
+/** What a trainer's device did and held so far. */
+export interface Cost {
+  /** Seconds before the first step: the upload, and what adapters compute before they start. */
+  readonly startSeconds: number;
+  readonly compileSeconds: number;
+  readonly peakBytes: number;
+  readonly trainable: number;
+}
 
 /** Something that trains step by step. */
 export interface Trainer {
@@ -92,11 +102,7 @@ export interface Trainer {
   /** One step on a batch; resolves with its loss. */
   readonly step: (batch: HostBatch) => Promise<number>;
   /** What its device held and compiled so far; null where that is not known. */
-  readonly cost: () => {
-    readonly compileSeconds: number;
-    readonly peakBytes: number;
-    readonly trainable: number;
-  } | null;
+  readonly cost: () => Cost | null;
   readonly close: () => Promise<void>;
 }
 
@@ -104,15 +110,19 @@ export interface Trainer {
 export async function openTrainer(
   subject: Subject,
   method: string,
-  { threads, maxLength }: { readonly threads: number; readonly maxLength: number },
+  threads: number,
+  batches: readonly HostBatch[],
 ): Promise<Trainer> {
   const device = await openCpu({ threads });
-  const { session, trainable } = await sessionFor(device, subject, optionsFor(method), maxLength);
+  const begin = performance.now();
+  const { session, trainable } = await sessionFor(device, subject, optionsFor(method), batches);
+  const startSeconds = (performance.now() - begin) / 1000;
   return {
     name: method,
     threads,
     step: async (batch) => (await session.step(batch, RATES)).loss,
     cost: () => ({
+      startSeconds,
       compileSeconds: session.stats().compileSeconds,
       peakBytes: device.memory().peakBytes,
       trainable,
