@@ -69,7 +69,29 @@ Deno.test("progress: a bar never is wider than its terminal", () => {
     ),
   );
   assert(barLine(report(50), 100, null, 120).startsWith("████████████░░░░░░░░░░░░  step 50/100"));
+  assertEquals(
+    [60, 44, 30].map((width) => barLine(report(50), 100, 61, width)),
+    [
+      "███░░░  step 50/100  loss 1.2346  1235 tokens/s  1m01s left",
+      "███░░  step 50/100  loss 1.2346  1m01s left",
+      "step 50/100  loss 1.2346",
+    ],
+  );
   assertEquals(plainLine(report(3), 9, 61).split("  ").at(-1), "1m01s left");
+});
+
+Deno.test("progress: a bar that a narrower terminal broke into lines is erased whole", () => {
+  let text = "", time = 0, width = 100;
+  const progress = openProgress(9, {
+    write: (t) => (text += t),
+    columns: () => width,
+    now: () => (time += 1000),
+  });
+  progress.step(report(1));
+  const long = text.length;
+  width = 30;
+  progress.step(report(2));
+  assertStringIncludes(text, `\x1b[${Math.ceil(long / 30) - 1}A\r\x1b[J`);
 });
 
 Deno.test("progress: durations", () => {

@@ -61,7 +61,7 @@ export function loadCheckpoint(dir: string, { dtype, shapes }: LoadOptions): Che
     const { shape } = file.header.tensors.get(name)!;
     if (!sameShape(shape, at.shape)) {
       throw new CheckpointError(
-        `${file.path}: tensor "${name}" has shape [${shape.join()}]; config.json asks for [${at.shape.join()}].`,
+        `${file.path}: tensor "${name}" has shape [${shape.join()}]; config.json asks for [${at.shape.join()}]; use the files of one model.`,
         { dir, tensor: name, expected: at.shape, found: shape },
       );
     }
@@ -80,7 +80,7 @@ function isHarmless(name: string, { tiedEmbeddings }: LlamaConfig): boolean {
 function missingTensor(dir: string, name: string, at: Aval): CheckpointError {
   const hint = name === "lm_head.weight"
     ? "if the embedding is also the head, set tie_word_embeddings to true in config.json"
-    : "is config.json of another model, or a shard missing?";
+    : "use the config.json and all the shards of one model";
   return new CheckpointError(`${dir}: has no tensor "${name}", expected ${showAval(at)}; ${hint}.`, {
     dir,
     tensor: name,

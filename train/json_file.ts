@@ -17,6 +17,8 @@ export function readJson(
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new kind(`${file}: not JSON (${(error as Error).message}).`, { file });
+    throw new kind(`${file}: not JSON (${(error as Error).message}); the file is damaged, copy it again.`, {
+      file,
+    });
   }
 }

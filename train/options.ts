@@ -19,6 +19,12 @@ const ENTRIES: readonly (readonly [name: string, key: keyof TrainOptions, flag: 
 export function parseOptions(argv: readonly string[], site: Site): TrainOptions {
   const valued = ENTRIES.filter(([, , f]) => f.value !== null).map(([name]) => name);
   const toggles = ENTRIES.filter(([, , f]) => f.value === null).map(([name]) => name);
+  for (const arg of argv) {
+    const [name, value] = arg.split("=", 2);
+    if (value !== undefined && toggles.some((t) => name === `--${t}`)) {
+      throw new OptionError(`${name} takes no value: leave out "=${value}".`, { flag: name, value });
+    }
+  }
   const given = parseArgs(joinNegative(argv, valued), {
     string: valued,
     boolean: toggles,

@@ -50,7 +50,10 @@ const DRAW_EVERY = 100;
 export function openProgress(total: number, { write, columns, now }: Terminal = standardError): Progress {
   let start: number | null = null, first = 0, drawn = -Infinity, bar = "";
   const erase = (): void => {
-    if (bar !== "") write("\r\x1b[K");
+    if (bar === "") return;
+    // A terminal that became narrower than the bar has broken it into several lines.
+    const above = Math.ceil(bar.length / Math.max(1, columns() ?? bar.length)) - 1;
+    write(above > 0 ? `\x1b[${above}A\r\x1b[J` : "\r\x1b[K");
   };
   return {
     step: (report) => {
@@ -83,30 +86,44 @@ export function openProgress(total: number, { write, columns, now }: Terminal = 
 
 /** `step 10/100  loss 1.2345  lr 2.00e-3  grad 0.51  1234 tokens/s  2m03s left`. */
 export function plainLine(report: StepReport, total: number, secondsLeft: number | null): string {
-  const { step, loss, lr, gradNorm, tokensPerSecond } = report;
-  const parts = [
-    `step ${step}/${total}`,
-    `loss ${loss.toFixed(4)}`,
-    `lr ${lr.toExponential(2)}`,
-    `grad ${gradNorm.toPrecision(3)}`,
-    `${Math.round(tokensPerSecond)} tokens/s`,
-  ];
-  if (secondsLeft !== null && step < total) parts.push(`${showDuration(secondsLeft)} left`);
-  return parts.join("  ");
+  return parts(report, total, secondsLeft).map((p) => p.text).join("  ");
 }
 
-/** {@linkcode plainLine} behind a bar, cut to `width` columns. */
+/** {@linkcode plainLine} behind a bar; what finds no room in `width` columns is left out, the least wanted first. */
 export function barLine(
   report: StepReport,
   total: number,
   secondsLeft: number | null,
   width: number,
 ): string {
-  const text = plainLine(report, total, secondsLeft);
+  let shown = parts(report, total, secondsLeft);
+  const line = (): string => shown.map((p) => p.text).join("  ");
+  while (shown.length > 1 && line().length >= width) {
+    const least = Math.min(...shown.map((p) => p.worth));
+    shown = shown.filter((p) => p.worth !== least);
+  }
+  const text = line();
   const room = Math.min(24, width - text.length - 3);
   if (room < 4) return text.slice(0, Math.max(0, width - 1));
   const filled = Math.round(Math.min(1, report.step / total) * room);
   return `${"█".repeat(filled)}${"░".repeat(room - filled)}  ${text}`;
+}
+
+/** The numbers of a line, each with how much it is wanted where room is short. */
+function parts(
+  { step, loss, lr, gradNorm, tokensPerSecond }: StepReport,
+  total: number,
+  secondsLeft: number | null,
+): { readonly text: string; readonly worth: number }[] {
+  const all = [
+    { text: `step ${step}/${total}`, worth: 6 },
+    { text: `loss ${loss.toFixed(4)}`, worth: 5 },
+    { text: `lr ${lr.toExponential(2)}`, worth: 2 },
+    { text: `grad ${gradNorm.toPrecision(3)}`, worth: 1 },
+    { text: `${Math.round(tokensPerSecond)} tokens/s`, worth: 3 },
+  ];
+  if (secondsLeft === null || step >= total) return all;
+  return [...all, { text: `${showDuration(secondsLeft)} left`, worth: 4 }];
 }
 
 /** Seconds as `45s`, `2m03s` or `1h02m`. */

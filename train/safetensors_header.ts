@@ -61,9 +61,9 @@ export function parseHeader(text: string, dataBytes: number, file: string): Safe
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw bad(`the header is not JSON (${(error as Error).message}); the file is damaged, copy it again.`);
+    throw bad(`the header is not JSON (${(error as Error).message}); ${DAMAGED}.`);
   }
-  if (!isRecord(json)) throw bad("the header is not a JSON object; the file is damaged, copy it again.");
+  if (!isRecord(json)) throw bad(`the header is not a JSON object; ${DAMAGED}.`);
   const tensors = new Map<string, TensorEntry>();
   let metadata: Readonly<Record<string, string>> = {};
   for (const [name, value] of Object.entries(json)) {
@@ -77,11 +77,16 @@ export function parseHeader(text: string, dataBytes: number, file: string): Safe
     const [name, { begin, end }] of [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end)
   ) {
     if (begin < at) {
-      throw bad(`tensor "${name}" begins at byte ${begin}, inside "${before}", which ends at byte ${at}.`, {
-        tensor: name,
-      });
+      throw bad(
+        `tensor "${name}" begins at byte ${begin}, inside "${before}", which ends at byte ${at}; ${DAMAGED}.`,
+        {
+          tensor: name,
+        },
+      );
     }
-    if (begin > at) throw bad(`no tensor owns bytes ${at} to ${begin}, before "${name}".`, { tensor: name });
+    if (begin > at) {
+      throw bad(`no tensor owns bytes ${at} to ${begin}, before "${name}"; ${DAMAGED}.`, { tensor: name });
+    }
     if (end > dataBytes) {
       throw bad(
         `tensor "${name}" ends at byte ${end} of the data, and the file holds ${dataBytes}: it is cut short, copy it again.`,
@@ -92,10 +97,13 @@ export function parseHeader(text: string, dataBytes: number, file: string): Safe
     before = name;
   }
   if (at !== dataBytes) {
-    throw bad(`the tensors end at byte ${at} of the data, and the file holds ${dataBytes}.`);
+    throw bad(`the tensors end at byte ${at} of the data, and the file holds ${dataBytes}; ${DAMAGED}.`);
   }
   return { tensors, metadata };
 }
+
+/** What to do about a file whose parts contradict each other. */
+const DAMAGED = "the file is damaged, copy it again";
 
 type Bad = (what: string, data?: Record<string, unknown>) => SafetensorsError;
 
@@ -125,7 +133,7 @@ function entryOf(name: string, value: unknown, bad: Bad): TensorEntry {
   const expected = sizeOf(shape) * BYTES[dtype as FileDType], found = end - begin;
   if (expected !== found) {
     throw bad(
-      `tensor "${name}" is ${dtype}[${shape.join()}], ${expected} bytes, and bytes ${begin} to ${end} are ${found}.`,
+      `tensor "${name}" is ${dtype}[${shape.join()}], ${expected} bytes, and bytes ${begin} to ${end} are ${found}; ${DAMAGED}.`,
       { tensor: name, expected, found },
     );
   }

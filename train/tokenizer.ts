@@ -52,7 +52,7 @@ export function tokenizerOf({ tokenizer, config, template }: TokenizerFiles, sou
   const fields = asRecord(config);
   if (!asRecord(tokenizer)?.["model"] || !fields) {
     throw new TokenizerError(
-      `${source}: tokenizer.json must hold a "model", tokenizer_config.json an object.`,
+      `${source}: tokenizer.json must hold a "model", tokenizer_config.json an object; copy both from where the model came from.`,
       { source },
     );
   }

@@ -63,6 +63,8 @@ export async function trainAll(
         tokens: realTokens(rows),
         metrics: session.step(rows, { plain: lr, orthogonal: options.orthogonalLr * multiplier }),
       });
+      // A failure is reported when its turn comes; until then it must not end the program.
+      queue.at(-1)!.metrics.catch(() => {});
       // The CPU computes on this thread: let signals and timers in between steps.
       await new Promise((resume) => setTimeout(resume, 0));
       // The first step compiles: its numbers are shown before the second is queued.
