@@ -1,0 +1,85 @@
+/** The picture of λ: how the branches of mixed adapters shared the steps, layer by layer, over a run. @module */
+import { writeTextAtomically } from "../atomic_file.ts";
+import { type Cell, heatMap } from "./heat_map.ts";
+
+/** Weights of the branches at one step, by the path of the adapted map. */
+export interface LambdaStep {
+  readonly step: number;
+  readonly lambda: Readonly<Record<string, readonly number[]>>;
+}
+
+/** More adapted maps than this are shown as the mean of each layer. */
+const MOST_ROWS = 64;
+/** More steps than this are shown as means of several. */
+const MOST_COLUMNS = 64;
+
+/** The lines of `metrics.jsonl` that tell λ; none for runs without mixed adapters. */
+export function readLambdas(metricsFile: string): LambdaStep[] {
+  return Deno.readTextFileSync(metricsFile).split("\n").filter((line) => line.includes('"lambda"'))
+    .map((line) => JSON.parse(line) as LambdaStep);
+}
+
+/**
+ * Draw `metrics.jsonl` of a run with mixed adapters as a heat map, layers × steps, into `outFile`. Resolves to false, and
+ * writes nothing, where the file tells no λ. With two branches the first one's weight is shown, the other has the rest.
+ */
+export async function drawLambdaHeatmap(metricsFile: string, outFile: string): Promise<boolean> {
+  const steps = readLambdas(metricsFile);
+  const cells = lambdaCells(steps);
+  if (cells.length === 0) return false;
+  const two = Object.values(steps[0]!.lambda)[0]!.length === 2;
+  const svg = await heatMap(cells, {
+    title: "How the branches shared the steps",
+    subtitle: two
+      ? "λ of the first branch; 1 − λ is the second's"
+      : "weight of each branch; the weights of a map sum to 1",
+    x: "step",
+    value: "λ",
+  });
+  writeTextAtomically(outFile, svg);
+  return true;
+}
+
+/** Cells of the picture: rows sorted by layer, then in the order of the file; steps put together evenly. */
+export function lambdaCells(steps: readonly LambdaStep[]): Cell[] {
+  const [first] = steps;
+  if (!first) return [];
+  const paths = Object.keys(first.lambda);
+  const rows = Map.groupBy(
+    // A stable sort: maps of one layer keep their order.
+    paths.toSorted((a, b) => layerOf(a) - layerOf(b)),
+    paths.length > MOST_ROWS ? (path) => `layer ${layerOf(path)}` : label,
+  );
+  const branches = first.lambda[paths[0]!]!.length;
+  const shown = branches === 2 ? [0] : Array.from({ length: branches }, (_, b) => b);
+  const width = Math.ceil(steps.length / MOST_COLUMNS);
+  const columns = Array.from(
+    { length: Math.ceil(steps.length / width) },
+    (_, c) => steps.slice(c * width, (c + 1) * width),
+  );
+  return shown.flatMap((branch) =>
+    [...rows].flatMap(([row, members]) =>
+      columns.map((column): Cell => ({
+        panel: `branch ${branch + 1}`,
+        row,
+        from: column[0]!.step - 0.5,
+        to: column.at(-1)!.step + 0.5,
+        value: mean(column.flatMap(({ lambda }) => members.map((path) => lambda[path]![branch]!))),
+      }))
+    )
+  );
+}
+
+/** `model.layers.3.mlp.up_proj` → 3; maps outside of layers come last. */
+function layerOf(path: string): number {
+  const found = /\.layers?\.(\d+)\./.exec(path) ?? /\.(\d+)\./.exec(path);
+  return found ? Number(found[1]) : Infinity;
+}
+
+function label(path: string): string {
+  return path.replace(/^model\.layers\./, "").replace(/self_attn\.|mlp\./, "");
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0) / values.length;
+}
