@@ -31,7 +31,7 @@ export function heatMap(
     title: { text: title, subtitle, anchor: "start", subtitleColor: "#555" },
     data: { values: [...cells] },
     facet: {
-      column: { field: "panel", sort: panels, title: null, header: { labelFontWeight: "bold" } },
+      column: { field: "panel", sort: panels, title: null, header: panels.length > 1 ? {} : null },
     },
     spec: {
       width: panels.length > 2 ? 320 : 480,

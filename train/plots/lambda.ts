@@ -40,14 +40,13 @@ export async function drawLambdaHeatmap(metricsFile: string, outFile: string): P
   return true;
 }
 
-/** Cells of the picture: rows sorted by layer, then in the order of the file; steps put together evenly. */
+/** Cells of the picture: rows sorted by layer, then by the way of the data; steps put together evenly. */
 export function lambdaCells(steps: readonly LambdaStep[]): Cell[] {
   const [first] = steps;
   if (!first) return [];
   const paths = Object.keys(first.lambda);
   const rows = Map.groupBy(
-    // A stable sort: maps of one layer keep their order.
-    paths.toSorted((a, b) => layerOf(a) - layerOf(b)),
+    paths.toSorted((a, b) => layerOf(a) - layerOf(b) || placeOf(a) - placeOf(b)),
     paths.length > MOST_ROWS ? (path) => `layer ${layerOf(path)}` : label,
   );
   const branches = first.lambda[paths[0]!]!.length;
@@ -60,7 +59,7 @@ export function lambdaCells(steps: readonly LambdaStep[]): Cell[] {
   return shown.flatMap((branch) =>
     [...rows].flatMap(([row, members]) =>
       columns.map((column): Cell => ({
-        panel: `branch ${branch + 1}`,
+        panel: shown.length === 1 ? "" : `branch ${branch + 1}`,
         row,
         from: column[0]!.step - 0.5,
         to: column.at(-1)!.step + 0.5,
@@ -74,6 +73,22 @@ export function lambdaCells(steps: readonly LambdaStep[]): Cell[] {
 function layerOf(path: string): number {
   const found = /\.layers?\.(\d+)\./.exec(path) ?? /\.(\d+)\./.exec(path);
   return found ? Number(found[1]) : Infinity;
+}
+
+/** The maps of a layer in the order in which data flows through them; others after them, as they come. */
+const ORDER: readonly string[] = [
+  "q_proj",
+  "k_proj",
+  "v_proj",
+  "o_proj",
+  "gate_proj",
+  "up_proj",
+  "down_proj",
+];
+
+function placeOf(path: string): number {
+  const place = ORDER.indexOf(path.split(".").at(-1)!);
+  return place < 0 ? ORDER.length : place;
 }
 
 function label(path: string): string {
