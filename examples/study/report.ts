@@ -162,7 +162,7 @@ async function drawPictures(
   methods: readonly MethodSummary[],
   { steps, batch, device, seeds }: Terms,
 ): Promise<Map<string, string>> {
-  const subtitle = `${steps} steps of ${batch} rows, ${seeds.length} seeds; ${device}`;
+  const subtitle = [`${steps} steps of ${batch} rows, ${seeds.length} seeds`, device];
   const bars = (value: (m: MethodSummary) => Stat | null, times: number) =>
     methods.flatMap((m) => {
       const stat = value(m);
@@ -177,7 +177,7 @@ async function drawPictures(
     "loss.svg",
     await lineChart(lines, {
       title: `Training loss, mean of ${windowOf(steps)} steps`,
-      subtitle: `${subtitle}; line: mean, band: least to greatest`,
+      subtitle: [...subtitle, "line: mean over seeds, band: least to greatest"],
       x: "step",
       y: "loss",
       log: true,
@@ -189,7 +189,16 @@ async function drawPictures(
     ["memory.svg", "Memory of a training step, MiB", bars((m) => statOfBytes(m), 1 / MIB)],
   ] as const;
   for (const [file, title, data] of charts) {
-    if (data.length > 0) pictures.set(file, await barChart(data, { title, subtitle, x: title }));
+    if (data.length > 0) {
+      pictures.set(
+        file,
+        await barChart(data, {
+          title,
+          subtitle: [...subtitle, "bar: mean over seeds, line: ± standard deviation"],
+          x: title,
+        }),
+      );
+    }
   }
   return pictures;
 }

@@ -22,7 +22,8 @@ export interface Line {
 /** What stands around a chart. */
 export interface Labels {
   readonly title: string;
-  readonly subtitle?: string;
+  /** Lines below the title. */
+  readonly subtitle?: readonly string[];
   readonly x: string;
   readonly y: string;
 }
@@ -33,7 +34,7 @@ const scheme = (count: number): "tableau10" | "tableau20" => count > 10 ? "table
 const heading = ({ title, subtitle }: Pick<Labels, "title" | "subtitle">) => ({
   text: title,
   anchor: "start" as const,
-  ...(subtitle === undefined ? {} : { subtitle, subtitleColor: "#555" }),
+  ...(subtitle === undefined ? {} : { subtitle: [...subtitle], subtitleColor: "#555" }),
 });
 
 /** Lines of the means, each in a band from low to high. `log` needs values above 0. */
@@ -49,6 +50,7 @@ export function lineChart(
     type: "nominal" as const,
     title: null,
     scale: { domain: names, scheme: scheme(names.length) },
+    legend: { symbolType: "stroke" as const, symbolOpacity: 1, symbolStrokeWidth: 3 },
   };
   const x = { field: "x", type: "quantitative" as const, title: labels.x, scale: { nice: false } };
   return drawSvg({
