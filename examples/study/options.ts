@@ -75,7 +75,7 @@ export function parseStudy(argv: readonly string[], root: string): StudyOptions 
     throw new OptionError("--data and --eval belong together: rows to learn and rows to measure on.");
   }
   const out = text("out") ?? "runs/study";
-  const tune = numbers("tune", text("tune") ?? "");
+  const tune = text("tune") === undefined ? [] : numbers("tune", text("tune")!);
   if (task === "files" && tune.length > 0) {
     throw new OptionError("--tune makes its own rows and can do so for --task two-step or long alone.");
   }
@@ -83,6 +83,15 @@ export function parseStudy(argv: readonly string[], root: string): StudyOptions 
     const given = text(name) ?? { steps: "100" }[name];
     return given === undefined ? [] : [`--${name}`, given];
   });
+  const methods = list("methods", text("methods") ?? METHODS.join());
+  const rates = readRates(text("lr"));
+  for (const method of rates.keys()) {
+    if (!methods.includes(method)) {
+      throw new OptionError(`--lr names ${method}, which is not among --methods ${methods.join()}.`, {
+        method,
+      });
+    }
+  }
   const bundled = `${root}/examples`;
   const files = task === "long"
     ? { data: `${out}/data/train.jsonl`, eval: `${out}/data/eval.jsonl` }
@@ -93,31 +102,37 @@ export function parseStudy(argv: readonly string[], root: string): StudyOptions 
     model: text("model") ?? `${bundled}/base`,
     data: text("data") ?? files.data,
     eval: text("eval") ?? files.eval,
-    methods: list(text("methods") ?? METHODS.join()),
+    methods,
     seeds: numbers("seeds", text("seeds") ?? "0,1,2"),
-    rates: readRates(text("lr") ?? ""),
+    rates,
     tune,
-    minutes: text("minutes") === undefined ? Infinity : numbers("minutes", text("minutes")!)[0] ?? Infinity,
+    minutes: text("minutes") === undefined ? Infinity : numbers("minutes", text("minutes")!)[0]!,
     page: readPage(text("page")),
     flags: [...common, ...passed],
   };
 }
 
-function list(text: string): string[] {
-  return text.split(",").map((part) => part.trim()).filter((part) => part !== "");
+/** Parts between commas, each once. */
+function list(flag: string, text: string): string[] {
+  const parts = [...new Set(text.split(",").map((part) => part.trim()).filter((part) => part !== ""))];
+  if (parts.length === 0) {
+    throw new OptionError(`--${flag} is "${text}": give values with commas between them.`);
+  }
+  return parts;
 }
 
 function numbers(flag: string, text: string): number[] {
-  return list(text).map((part) => {
+  return list(flag, text).map((part) => {
     const n = Number(part);
     if (Number.isFinite(n) && n >= 0) return n;
     throw new OptionError(`--${flag} has "${part}": give numbers from 0 on.`, { flag, value: part });
   });
 }
 
-function readRates(text: string): Map<string, number> {
+function readRates(text: string | undefined): Map<string, number> {
+  if (text === undefined) return new Map();
   return new Map(
-    list(text).map((part) => {
+    list("lr", text).map((part) => {
       const [method, rate] = part.split("="), n = Number(rate);
       if (rate !== undefined && n > 0) return [method!, n];
       throw new OptionError(`--lr has "${part}": give method=rate, such as full=5e-4.`, { value: part });
