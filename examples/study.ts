@@ -10,7 +10,15 @@ import { parseStudy, type RunChoice, runOptions, STUDY_HELP, type StudyOptions }
 import { replaceSection, tableOf, type Terms, writeReport } from "./study/report.ts";
 import { recorded, type RunRecord } from "./study/runs.ts";
 import { type SeedRun, summarise } from "./study/summary.ts";
-import { choose, countRows, ratesToTry, type Tuned, writeTaskRows, writeTuneRows } from "./study/tune.ts";
+import {
+  choose,
+  countRows,
+  nextRates,
+  type Trial,
+  type Tuned,
+  writeTaskRows,
+  writeTuneRows,
+} from "./study/tune.ts";
 
 const ROOT = decodeURIComponent(new URL("..", import.meta.url).pathname).replace(/\/$/, "");
 
@@ -36,12 +44,18 @@ async function tuneRates(study: StudyOptions, make: Make): Promise<Tuned[] | nul
   if (study.tune.length === 0) return [];
   const rows = writeTuneRows(study), seed = study.seeds[0]!;
   const tuned: Tuned[] = [];
+  const loss = async (method: string, lr: number): Promise<Trial | null> => {
+    const record = await make(`tune/${method}-${lr}`, { method, seed, lr, ...rows });
+    return record && { lr, loss: record.result?.eval_after ?? null };
+  };
   for (const method of study.methods.filter((m) => !study.rates.has(m))) {
-    const trials = [];
-    for (const lr of ratesToTry(runOptions(study, ROOT, { method, seed, out: study.out }), study)) {
-      const record = await make(`tune/${method}-${lr}`, { method, seed, lr, ...rows });
-      if (!record) return null;
-      trials.push({ lr, loss: record.result?.eval_after ?? null });
+    const trials: Trial[] = [];
+    const { lr: usual } = runOptions(study, ROOT, { method, seed, out: study.out });
+    for (let next = nextRates(usual, study.tune, trials); next.length > 0;) {
+      const trial = await loss(method, next[0]!);
+      if (!trial) return null;
+      trials.push(trial);
+      next = next.length > 1 ? next.slice(1) : nextRates(usual, study.tune, trials);
     }
     tuned.push(choose(method, trials));
   }

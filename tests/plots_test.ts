@@ -114,6 +114,24 @@ Deno.test("λ: three branches are three panels", async () => {
   assertEquals(marks(svg, "rect"), 3 * 4 * 4);
 });
 
+Deno.test("λ: mixes of two and of three branches in one model, also inside another adapter", () => {
+  const lambda = {
+    "model.layers.1.mlp.up_proj inner": [0.2, 0.8],
+    "model.layers.0.mlp.up_proj inner": [0.1, 0.3, 0.6],
+    "model.layers.0.self_attn.q_proj inner": [0.5, 0.5],
+  };
+  const cells = lambdaCells([{ step: 1, lambda }]);
+  assertEquals(cells.map((c) => [c.panel, c.row, c.value]), [
+    ["branch 1", "0.q_proj inner", 0.5],
+    ["branch 1", "0.up_proj inner", 0.1],
+    ["branch 1", "1.up_proj inner", 0.2],
+    ["branch 2", "0.q_proj inner", 0.5],
+    ["branch 2", "0.up_proj inner", 0.3],
+    ["branch 2", "1.up_proj inner", 0.8],
+    ["branch 3", "0.up_proj inner", 0.6],
+  ]);
+});
+
 Deno.test("λ: a run's metrics become a picture, and a run without λ none", async () => {
   const dir = await Deno.makeTempDir();
   try {

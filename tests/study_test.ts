@@ -5,7 +5,7 @@ import { parseStudy, runOptions } from "../examples/study/options.ts";
 import { markdownOf, replaceSection, tableOf } from "../examples/study/report.ts";
 import type { RunRecord } from "../examples/study/runs.ts";
 import { statOf, stepsTo, stepTime, summarise, trailingMean } from "../examples/study/summary.ts";
-import { choose, writeTaskRows, writeTuneRows } from "../examples/study/tune.ts";
+import { choose, nextRates, writeTaskRows, writeTuneRows } from "../examples/study/tune.ts";
 import { loadCheckpoint, loadTokenizer, UserError, weightShapes } from "../train/mod.ts";
 
 const root = decodeURIComponent(new URL("..", import.meta.url).pathname).replace(/\/$/, "");
@@ -104,6 +104,18 @@ Deno.test("a rate is chosen by held-out loss; the edge and divergence are told",
   assertEquals([choose("lora", tried).chosen, choose("lora", tried).atEdge], [2, false]);
   assertEquals(choose("lora", tried.slice(0, 2)).atEdge, true);
   assertThrows(() => choose("lora", [{ lr: 1, loss: null }]), UserError, "finite");
+});
+
+Deno.test("more rates are tried while the best is at an edge, three at most", () => {
+  const trials = (...losses: (number | null)[]) => losses.map((loss, i) => ({ lr: 2 ** i, loss }));
+  assertEquals(nextRates(0.01, [0.5, 1, 2], []), [0.005, 0.01, 0.02]);
+  assertEquals(nextRates(1, [1, 2, 4], trials(3, 2, 1)), [8]);
+  assertEquals(nextRates(1, [1, 2, 4], trials(1, 2, 3)), [0.5]);
+  assertEquals(nextRates(1, [1, 2, 4], trials(3, 1, 2)), []);
+  assertEquals(nextRates(1, [1, 2, 4], trials(3, 2, null)), []);
+  assertEquals(nextRates(1, [1, 2, 4], trials(null, null, null)), [0.25]);
+  assertEquals(nextRates(1, [1, 2, 4], trials(6, 5, 4, 3, 2, 1)), []);
+  assertEquals(nextRates(1, [1], trials(1)), []);
 });
 
 Deno.test("rows to tune on share no question with the study, and no problem with its held-out rows", () => {

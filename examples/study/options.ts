@@ -42,7 +42,7 @@ export const STUDY_HELP =
   --device NAME    auto, cpu or gpu [auto]
   --lr LIST        learning rates by method: full=5e-4,lora=6e-3 [those of train.ts, or what --tune chose]
   --tune LIST      first choose each method's rate among these multiples of its default, on rows that the generator
-                   makes for this alone; --tune 0.5,1,2
+                   makes for this alone, and up to three beyond while the best is at an edge; --tune 0.3,1,3
   --minutes N      begin no run after N minutes; the same command goes on later [no limit]
   --page FILE#NAME put the table between the lines <!-- study NAME --> and <!-- end --> of a markdown page
 `;

@@ -1,5 +1,5 @@
 /** Learning rates, chosen on rows that are made for this alone. @module */
-import { type TrainOptions, UserError } from "../../train/mod.ts";
+import { UserError } from "../../train/mod.ts";
 import { writeTextAtomically } from "../../train/atomic_file.ts";
 import { longTaskRows, type TaskRow, taskRows } from "../corpus.ts";
 import type { StudyOptions } from "./options.ts";
@@ -74,9 +74,22 @@ export function choose(method: string, trials: readonly Trial[]): Tuned {
   return { method, chosen: best.lr, atEdge, trials: sorted };
 }
 
-/** The rates to try, from the default of the method. */
-export function ratesToTry({ lr }: TrainOptions, { tune }: StudyOptions): number[] {
-  return tune.map((multiple) => Number((lr * multiple).toPrecision(3)));
+/** Rates beyond the first ones that are tried at most. */
+const MOST_BEYOND = 3;
+
+/**
+ * The rates to try next: first the multiples of the usual one; then, while the best is the least or the greatest tried,
+ * one beyond it, as far from it as its neighbour is. Empty: enough was tried.
+ */
+export function nextRates(usual: number, multiples: readonly number[], trials: readonly Trial[]): number[] {
+  const round = (lr: number): number => Number(lr.toPrecision(3));
+  if (trials.length === 0) return multiples.map((m) => round(usual * m));
+  if (trials.length < 2 || trials.length >= multiples.length + MOST_BEYOND) return [];
+  if (trials.every((t) => t.loss === null)) return [round(Math.min(...trials.map((t) => t.lr)) / 4)];
+  const { chosen, atEdge, trials: sorted } = choose("", trials);
+  if (!atEdge) return [];
+  const neighbour = chosen === sorted[0]!.lr ? sorted[1]! : sorted.at(-2)!;
+  return [round(chosen * (chosen / neighbour.lr))];
 }
 
 /** Rows of a file, a line each. */

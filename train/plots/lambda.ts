@@ -27,7 +27,7 @@ export async function drawLambdaHeatmap(metricsFile: string, outFile: string): P
   const steps = readLambdas(metricsFile);
   const cells = lambdaCells(steps);
   if (cells.length === 0) return false;
-  const two = Object.values(steps[0]!.lambda)[0]!.length === 2;
+  const two = new Set(cells.map((c) => c.panel)).size === 1;
   const svg = await heatMap(cells, {
     title: "How the branches shared the steps",
     subtitle: two
@@ -49,23 +49,25 @@ export function lambdaCells(steps: readonly LambdaStep[]): Cell[] {
     paths.toSorted((a, b) => layerOf(a) - layerOf(b) || placeOf(a) - placeOf(b)),
     paths.length > MOST_ROWS ? (path) => `layer ${layerOf(path)}` : label,
   );
-  const branches = first.lambda[paths[0]!]!.length;
+  const branches = Math.max(...Object.values(first.lambda).map((weights) => weights.length));
   const shown = branches === 2 ? [0] : Array.from({ length: branches }, (_, b) => b);
+  const has = (path: string, branch: number): boolean => branch < first.lambda[path]!.length;
   const width = Math.ceil(steps.length / MOST_COLUMNS);
   const columns = Array.from(
     { length: Math.ceil(steps.length / width) },
     (_, c) => steps.slice(c * width, (c + 1) * width),
   );
   return shown.flatMap((branch) =>
-    [...rows].flatMap(([row, members]) =>
-      columns.map((column): Cell => ({
+    [...rows].flatMap(([row, all]) => {
+      const members = all.filter((path) => has(path, branch));
+      return members.length === 0 ? [] : columns.map((column): Cell => ({
         panel: shown.length === 1 ? "" : `branch ${branch + 1}`,
         row,
         from: column[0]!.step - 0.5,
         to: column.at(-1)!.step + 0.5,
         value: mean(column.flatMap(({ lambda }) => members.map((path) => lambda[path]![branch]!))),
-      }))
-    )
+      }));
+    })
   );
 }
 
@@ -87,7 +89,8 @@ const ORDER: readonly string[] = [
 ];
 
 function placeOf(path: string): number {
-  const place = ORDER.indexOf(path.split(".").at(-1)!);
+  // Inside another adapter, the mix's own path follows after a space.
+  const place = ORDER.indexOf(path.split(" ")[0]!.split(".").at(-1)!);
   return place < 0 ? ORDER.length : place;
 }
 
