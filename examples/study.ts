@@ -122,8 +122,7 @@ async function main(args: readonly string[]): Promise<number> {
   const study = parseStudy(args, ROOT);
   // What is wrong is said before anything is written.
   for (const method of study.methods) runOptions(study, ROOT, { method, seed: 0, out: study.out });
-  const page = study.page && Deno.readTextFileSync(study.page.file);
-  if (study.page) replaceSection(page!, study.page.section, "");
+  if (study.page) replaceSection(Deno.readTextFileSync(study.page.file), study.page.section, "");
   let interrupted = false;
   const stop = (): void => {
     if (!interrupted) say("\ninterrupted: this run is left out; the same command goes on from here");
@@ -142,7 +141,10 @@ async function main(args: readonly string[]): Promise<number> {
     if (runs.length > 0) {
       const methods = summarise(runs), terms = termsOf(study, runs, tuned, missing);
       const text = await writeReport(study.out, methods, terms);
-      if (study.page) writeTextAtomically(study.page.file, replaceSection(page!, study.page.section, text));
+      if (study.page) {
+        const { file, section } = study.page;
+        writeTextAtomically(file, replaceSection(Deno.readTextFileSync(file), section, text));
+      }
       console.log(showTable(tableOf(methods)));
     }
     if (missing.length > 0) say(`not run yet: ${missing.join("; ")}; the same command goes on from here`);

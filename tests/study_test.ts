@@ -207,7 +207,7 @@ Deno.test("a study runs each method with each seed once, goes on where it was, a
     assert(record.result!.step_bytes!.total < record.result!.peak_bytes);
     assert(/^full .* 2 of 2 /m.test(first.out) && /^hybrid .* [012] of 2 /m.test(first.out), first.out);
     const page = Deno.readTextFileSync(`${out}/study.md`);
-    for (const method of ["full", "hybrid"]) assertStringIncludes(page, `| ${method} |`);
+    for (const method of ["full", "hybrid"]) assert(page.includes(`\n| ${method} `), page);
 
     // One run was never finished: what it left is swept away, and it alone is made again.
     const kept = files.map(read);
@@ -220,6 +220,19 @@ Deno.test("a study runs each method with each seed once, goes on where it was, a
     assertEquals(made, ["runs/full-1: full, seed 1, learning rate 0.0005"]);
     for (const i of [0, 2, 3]) assertEquals(read(files[i]!), kept[i]);
     assertEquals(JSON.parse(read(files[1]!)).losses, JSON.parse(kept[1]!).losses);
+
+    Deno.removeSync(`${out}/runs/hybrid-1.json`);
+    Deno.writeTextFileSync(`${dir}/page.md`, "# A\n\n<!-- study small -->\n\n<!-- end -->\n\nkept\n");
+    const late = await program("study.ts", [...args(3), "--minutes", "0", "--page", `${dir}/page.md#small`]);
+    assertEquals(late.code, 0, late.err);
+    assertStringIncludes(late.err, "not run yet: hybrid (seed 1)");
+    const text = Deno.readTextFileSync(`${dir}/page.md`);
+    assertStringIncludes(text, "Not run yet: hybrid (seed 1).");
+    assert(text.startsWith("# A\n") && text.endsWith("\nkept\n"), text);
+    const formatted = await new Deno.Command(Deno.execPath(), {
+      args: ["fmt", "--check", "--config", `${root}/deno.json`, `${dir}/page.md`],
+    }).output();
+    assert(formatted.success, `the formatter would change the page:\n${text}`);
 
     const other = await program("study.ts", args(4));
     assertEquals(other.code, 2);

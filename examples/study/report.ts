@@ -88,11 +88,28 @@ function bytesTable(methods: readonly MethodSummary[]): string[][] {
   ];
 }
 
+/** Columns are aligned as the project's formatter does it: a page with the table in it needs no formatting. */
 function markdownTable(rows: readonly (readonly string[])[]): string {
   const [head, ...body] = rows;
-  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
-  const rule = head!.map((_, i) => i === 0 ? "---" : "---:");
+  const widths = head!.map((_, c) => Math.max(3, ...rows.map((r) => r[c]!.length)));
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((x, c) => c === 0 ? x.padEnd(widths[c]!) : x.padStart(widths[c]!)).join(" | ")} |`;
+  const rule = widths.map((w, c) => c === 0 ? "-".repeat(w) : `${"-".repeat(w - 1)}:`);
   return [line(head!), line(rule), ...body.map(line)].join("\n");
+}
+
+/** Columns of prose in the project's pages. */
+const WIDTH = 110;
+
+function wrap(text: string, indent = ""): string {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= WIDTH) {
+      lines[lines.length - 1] = `${last} ${word}`;
+    } else lines.push(last === undefined ? word : `${indent}${word}`);
+  }
+  return lines.join("\n");
 }
 
 /** The study as markdown: terms, table, what the columns mean, how the rates were chosen, what failed. */
@@ -119,7 +136,12 @@ export function markdownOf(methods: readonly MethodSummary[], terms: Terms): str
       : []),
     ...(terms.missing.length > 0 ? [`Not run yet: ${terms.missing.join("; ")}.`] : []),
   ];
-  return `${parts.join("\n\n")}\n`;
+  const wrapped = parts.map((p) =>
+    p.startsWith("|")
+      ? p
+      : p.split("\n").map((line) => wrap(line, line.startsWith("- ") ? "  " : "")).join("\n")
+  );
+  return `${wrapped.join("\n\n")}\n`;
 }
 
 function ratesText({ tuned, givenRates }: Terms): string {
