@@ -112,6 +112,8 @@ Deno.test("λ: three branches are three panels", async () => {
   const svg = await heatMap(cells, { title: "λ", subtitle: "", x: "step", value: "λ" });
   elementsOf(svg);
   assertEquals(marks(svg, "rect"), 3 * 4 * 4);
+  assertEquals(new Set(lambdaCells(history(4, 2, 3), ["lora", "boft", "hra"]).map((c) => c.panel)).size, 3);
+  assertEquals(lambdaCells(history(1, 1, 3), ["lora", "boft", "hra"]).at(-1)!.panel, "hra");
 });
 
 Deno.test("λ: mixes of two and of three branches in one model, also inside another adapter", () => {
@@ -142,10 +144,12 @@ Deno.test("λ: a run's metrics become a picture, and a run without λ none", asy
       using plain = openMetrics(`${dir}/plain`);
       plain.append({ ...step, step: 1 });
     }
-    assertEquals(await drawLambdaHeatmap(`${dir}/mixed/metrics.jsonl`, `${dir}/lambda.svg`), true);
+    const names = ["low rank", "rotation"];
+    assertEquals(await drawLambdaHeatmap(`${dir}/mixed/metrics.jsonl`, `${dir}/lambda.svg`, names), true);
     const svg = await Deno.readTextFile(`${dir}/lambda.svg`);
     elementsOf(svg);
     assertEquals(marks(svg, "rect"), 5 * 6);
+    assertStringIncludes(svg, "λ of low rank; rotation has 1 − λ");
     assertEquals(await drawLambdaHeatmap(`${dir}/plain/metrics.jsonl`, `${dir}/none.svg`), false);
     assert(!(await Deno.stat(`${dir}/none.svg`).then(() => true, () => false)));
   } finally {

@@ -22,16 +22,20 @@ export function readLambdas(metricsFile: string): LambdaStep[] {
 /**
  * Draw `metrics.jsonl` of a run with mixed adapters as a heat map, layers × steps, into `outFile`. Resolves to false, and
  * writes nothing, where the file tells no λ. With two branches the first one's weight is shown, the other has the rest.
+ * `names` are those of the branches. Costs 0.2 to 0.3 s, most of it for loading the library.
  */
-export async function drawLambdaHeatmap(metricsFile: string, outFile: string): Promise<boolean> {
-  const steps = readLambdas(metricsFile);
-  const cells = lambdaCells(steps);
+export async function drawLambdaHeatmap(
+  metricsFile: string,
+  outFile: string,
+  names: readonly string[] = [],
+): Promise<boolean> {
+  const cells = lambdaCells(readLambdas(metricsFile), names);
   if (cells.length === 0) return false;
   const two = new Set(cells.map((c) => c.panel)).size === 1;
   const svg = await heatMap(cells, {
     title: "How the branches shared the steps",
     subtitle: two
-      ? "λ of the first branch; 1 − λ is the second's"
+      ? `λ of ${names[0] ?? "the first branch"}; ${names[1] ?? "the second"} has 1 − λ`
       : "weight of each branch; the weights of a map sum to 1",
     x: "step",
     value: "λ",
@@ -41,7 +45,7 @@ export async function drawLambdaHeatmap(metricsFile: string, outFile: string): P
 }
 
 /** Cells of the picture: rows sorted by layer, then by the way of the data; steps put together evenly. */
-export function lambdaCells(steps: readonly LambdaStep[]): Cell[] {
+export function lambdaCells(steps: readonly LambdaStep[], names: readonly string[] = []): Cell[] {
   const [first] = steps;
   if (!first) return [];
   const paths = Object.keys(first.lambda);
@@ -61,7 +65,7 @@ export function lambdaCells(steps: readonly LambdaStep[]): Cell[] {
     [...rows].flatMap(([row, all]) => {
       const members = all.filter((path) => has(path, branch));
       return members.length === 0 ? [] : columns.map((column): Cell => ({
-        panel: shown.length === 1 ? "" : `branch ${branch + 1}`,
+        panel: shown.length === 1 ? "" : names[branch] ?? `branch ${branch + 1}`,
         row,
         from: column[0]!.step - 0.5,
         to: column.at(-1)!.step + 0.5,
