@@ -24,6 +24,25 @@ async function program(
   return { code, out: decode(stdout), err: decode(stderr) };
 }
 
+const SIZES = ["--layers", "1", "--hidden", "32", "--heads", "2", "--kv-heads", "1"];
+const PRETRAIN = [...SIZES, "--batch", "4", "--seq", "32", "--device", "cpu", "--lr", "1e-2"];
+
+let small: Promise<string> | null = null;
+
+/** A base of one layer, pretrained for thirty steps when it is first asked for. */
+function smallBase(): Promise<string> {
+  return small ??= (async () => {
+    const out = await Deno.makeTempDir();
+    const run = await program("pretrain.ts", [...PRETRAIN, "--out", out, "--steps", "30"]);
+    assertEquals(run.code, 0, run.err);
+    return out;
+  })();
+}
+
+Deno.test.afterAll(async () => {
+  if (small) await Deno.remove(await small, { recursive: true });
+});
+
 Deno.test("statistics: mean, sample deviation, trailing means", () => {
   assertEquals(statOf([2, 4, 6]), { mean: 4, sd: 2, low: 2, high: 6, n: 3 });
   assertEquals(statOf([5])!.sd, 0);
@@ -187,10 +206,11 @@ Deno.test("a study runs each method with each seed once, goes on where it was, a
     const rows = taskRows("train", 5, 12).map((row) => JSON.stringify(row));
     await Deno.writeTextFile(`${dir}/train.jsonl`, rows.slice(0, 10).join("\n"));
     await Deno.writeTextFile(`${dir}/eval.jsonl`, rows.slice(10).join("\n"));
+    const model = await smallBase();
     const args = (steps: number): string[] => [
       ...["--data", `${dir}/train.jsonl`, "--eval", `${dir}/eval.jsonl`, "--methods", "full,hybrid"],
       ...["--seeds", "0,1", "--steps", String(steps), "--batch", "2", "--seq", "80", "--device", "cpu"],
-      ...["--out", out],
+      ...["--out", out, "--model", model],
     ];
     const first = await program("study.ts", args(3));
     assertEquals(first.code, 0, first.err);
@@ -250,7 +270,7 @@ Deno.test("a run whose gradients are not finite is recorded as such and not repe
     const args = [
       ...["--data", `${dir}/rows.jsonl`, "--eval", `${dir}/rows.jsonl`, "--methods", "full", "--seeds", "0"],
       ...["--steps", "24", "--batch", "1", "--seq", "80", "--device", "cpu", "--out", dir],
-      ...["--lr", "full=1e30", "--", "--warmup", "0"],
+      ...["--model", await smallBase(), "--lr", "full=1e30", "--", "--warmup", "0"],
     ];
     for (const made of [1, 0]) {
       const run = await program("study.ts", args);
@@ -266,35 +286,32 @@ Deno.test("a run whose gradients are not finite is recorded as such and not repe
 });
 
 Deno.test("a base of another size is pretrained into a directory that loads, by steps or by the clock", async () => {
-  const out = await Deno.makeTempDir();
+  const out = await smallBase();
+  const { config, weights } = loadCheckpoint(out, { dtype: "f32", shapes: weightShapes });
+  assertEquals([config.layers, config.hiddenSize, config.kvHeads, config.vocabSize], [1, 32, 1, 512]);
+  assertEquals(weights.size, weightShapes(config).size);
+  assertEquals(loadTokenizer(out).vocabSize, 512);
+  const log = (
+    dir: string,
+  ): { readonly parameters: number; readonly loss: number; readonly steps: number }[] =>
+    Deno.readTextFileSync(`${dir}/pretrain.jsonl`).trimEnd().split("\n").map((line) => JSON.parse(line));
+  const lines = log(out);
+  // Embedding, q and o, k and v, three matrices of the MLP, three norms.
+  const parameters = 512 * 32 + 2 * 32 * 32 + 2 * 16 * 32 + 3 * 128 * 32 + 3 * 32;
+  assertEquals([lines[0]!.parameters, lines.at(-1)!.steps], [parameters, 30]);
+  assert(lines.at(-2)!.loss < lines[1]!.loss - 0.5, `losses ${lines.map((l) => l.loss).join(" ")}`);
+
+  const other = await Deno.makeTempDir();
   try {
-    const sizes = ["--layers", "1", "--hidden", "32", "--heads", "2", "--kv-heads", "1"];
-    const args = [...sizes, "--batch", "4", "--seq", "32", "--device", "cpu", "--lr", "1e-2", "--out", out];
-    const run = await program("pretrain.ts", [...args, "--steps", "30"]);
-    assertEquals(run.code, 0, run.err);
-    const { config, weights } = loadCheckpoint(out, { dtype: "f32", shapes: weightShapes });
-    assertEquals([config.layers, config.hiddenSize, config.kvHeads, config.vocabSize], [1, 32, 1, 512]);
-    assertEquals(weights.size, weightShapes(config).size);
-    assertEquals(loadTokenizer(out).vocabSize, 512);
-    const log = Deno.readTextFileSync(`${out}/pretrain.jsonl`).trimEnd().split("\n").map((l) =>
-      JSON.parse(l)
-    );
-    // Embedding, q and o, k and v, three matrices of the MLP, three norms.
-    const parameters = 512 * 32 + 2 * 32 * 32 + 2 * 16 * 32 + 3 * 128 * 32 + 3 * 32;
-    assertEquals([log[0].parameters, log.at(-1).steps], [parameters, 30]);
-    assert(log.at(-2).loss < log[1].loss - 0.5, `losses ${log.map((l) => l.loss).join(" ")}`);
-
-    const timed = await program("pretrain.ts", [...args, "--seconds", "1"]);
+    const timed = await program("pretrain.ts", [...PRETRAIN, "--out", other, "--seconds", "1"]);
     assertEquals(timed.code, 0, timed.err);
-    const last = Deno.readTextFileSync(`${out}/pretrain.jsonl`).trimEnd().split("\n").at(-1)!;
-    assert(JSON.parse(last).seconds < 2 && JSON.parse(last).steps > 10, last);
-
-    const wrong = await program("pretrain.ts", [...args, "--heads", "5"]);
-    assertEquals([wrong.code, wrong.err.trim()], [
-      2,
-      "--heads 5: --hidden 32 has no 5 equal parts of even size.",
-    ]);
+    // Without the clock it would be a million.
+    const { steps } = log(other).at(-1)!;
+    assert(steps > 1 && steps < 1e5, `${steps} steps`);
+    const wrong = await program("pretrain.ts", [...PRETRAIN, "--out", other, "--heads", "5"]);
+    const message = "--heads 5: --hidden 32 has no 5 equal parts of even size.";
+    assertEquals([wrong.code, wrong.err.trim()], [2, message]);
   } finally {
-    await Deno.remove(out, { recursive: true });
+    await Deno.remove(other, { recursive: true });
   }
 });
