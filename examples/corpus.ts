@@ -5,14 +5,17 @@
  * deno run -A examples/corpus.ts --kind pretrain --seed 1 --chars 1000000 > pretrain.jsonl
  * deno run -A examples/corpus.ts --kind finetune --split train --rows 4000 --seed 1 > examples/data/train.jsonl
  * deno run -A examples/corpus.ts --kind finetune --split eval --rows 200 --seed 1 > examples/data/eval.jsonl
+ * deno run -A examples/corpus.ts --kind long --split train --rows 4000 --seed 1 > long.jsonl
  * ```
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
+import { longTaskRows } from "./corpus/long_task.ts";
 import { pretrainDocuments } from "./corpus/pretrain.ts";
 import { type TaskRow, taskRows } from "./corpus/task.ts";
 
 export { pretrainDocuments } from "./corpus/pretrain.ts";
+export { longTaskRows } from "./corpus/long_task.ts";
 export { type Split, type TaskRow, taskRows } from "./corpus/task.ts";
 
 /** A row of pretraining text: one document. */
@@ -42,11 +45,14 @@ function rowsFor(argv: readonly string[]): Iterable<TextRow | TaskRow> {
   });
   const seed = whole("seed", flags.seed);
   if (flags.kind === "pretrain") return pretrainRows(seed, whole("chars", flags.chars));
-  if (flags.kind !== "finetune") throw new RangeError(`--kind is "${flags.kind}": give pretrain or finetune`);
+  if (flags.kind !== "finetune" && flags.kind !== "long") {
+    throw new RangeError(`--kind is "${flags.kind}": give pretrain, finetune or long`);
+  }
   if (flags.split !== "train" && flags.split !== "eval") {
     throw new RangeError(`--split is "${flags.split}": give train or eval`);
   }
-  return taskRows(flags.split, seed, whole("rows", flags.rows));
+  const rows = flags.kind === "long" ? longTaskRows : taskRows;
+  return rows(flags.split, seed, whole("rows", flags.rows));
 }
 
 if (import.meta.main) {

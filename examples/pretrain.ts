@@ -1,7 +1,15 @@
 /**
- * Pretrain the bundled base from nothing on generated text: `deno run -A examples/pretrain.ts --out examples/base`.
+ * Pretrain a base from nothing on generated text. The bundled one: `deno run -A examples/pretrain.ts --out examples/base`.
  * Reads `config.json` and the tokenizer in `--out`, writes `model.safetensors` (f16) and `pretrain.jsonl` (a line each
- * ten steps) there. The same seed and device give the same file. @module
+ * ten steps) there. The same seed and device give the same file.
+ *
+ * Another size, in another directory, with the bundled tokenizer (14 million parameters, at most 200 s of training):
+ * ```sh
+ * deno run -A examples/pretrain.ts --out runs/base14m --layers 8 --hidden 384 --heads 6 --batch 64 --lr 1e-3 --seconds 200
+ * ```
+ * With `--seconds` the learning rate falls with the clock, and the same seed no longer gives the same file; with `--steps`
+ * as well, whichever ends first.
+ * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
 import * as Effect from "effect/Effect";
@@ -14,26 +22,46 @@ import { type DeviceChoice, openDevice } from "../train/devices.ts";
 import { f32ToF16 } from "../train/floats.ts";
 import { weightShapes } from "../train/llama.ts";
 import type { LlamaConfig } from "../train/llama_config.ts";
+import { UserError } from "../train/errors.ts";
 import { adamW } from "../train/optimiser.ts";
 import { openProgress, standardError } from "../train/report.ts";
+import { runnerOf } from "../train/runner.ts";
 import { writeSafetensors } from "../train/safetensors.ts";
 import { schedule } from "../train/schedule.ts";
 import { type HostBatch, type HostTensor, openSession } from "../train/session.ts";
 import { loadTokenizer, type Tokenizer } from "../train/tokenizer.ts";
 import { pretrainDocuments } from "./corpus.ts";
+import { readSizes, SIZE_FLAGS, writeModelDirectory } from "./pretrain/config.ts";
 
 /** Standard deviation of the initial matrices. */
 const SPREAD = 0.02;
 
-/** Random matrices, ones for the scales of norms. */
-function initialWeights(config: LlamaConfig, seed: number): Map<string, HostTensor> {
-  const root = key(seed);
-  return new Map([...weightShapes(config)].map(([name, at], i) => {
-    const data = at.shape.length === 1
-      ? new Float32Array(sizeOf(at.shape)).fill(1)
-      : Float32Array.from(evaluate([mul(normal(foldIn(root, i), at.shape), SPREAD)])[0]!);
-    return [name, { aval: at, data }];
-  }));
+/** Random matrices, ones for the scales of norms; drawn on the device, since there may be millions. */
+async function initialWeights(
+  device: Device,
+  config: LlamaConfig,
+  seed: number,
+): Promise<Map<string, HostTensor>> {
+  const root = key(seed), weights = new Map<string, HostTensor>();
+  const drawers = new Map<string, ReturnType<typeof runnerOf>>();
+  const bits = device.upload(new Uint32Array(2), aval([2], "u32"));
+  for (const [i, [name, { shape }]] of [...weightShapes(config)].entries()) {
+    let data = new Float32Array(sizeOf(shape)).fill(1);
+    if (shape.length > 1) {
+      const draw = drawers.get(shape.join()) ??
+        runnerOf(device, ({ bits }) => ({ matrix: mul(normal({ bits }, shape), SPREAD) }), {
+          bits: aval([2], "u32"),
+        });
+      drawers.set(shape.join(), draw);
+      device.write(bits, Uint32Array.from(evaluate([foldIn(root, i).bits])[0]!));
+      const drawn = (await draw).run(new Map([["bits", bits]])).get("matrix")!;
+      data = Float32Array.from(await device.download(drawn));
+    }
+    weights.set(name, { aval: aval(shape), data });
+  }
+  for (const draw of drawers.values()) (await draw).executable.dispose();
+  device.free(bits);
+  return weights;
 }
 
 /** Documents end to end, cut into rows of `length` positions; every position is trained. */
@@ -58,6 +86,8 @@ function* rowsOf(tokenizer: Tokenizer, seed: number, rows: number, length: numbe
 interface PretrainOptions {
   readonly out: string;
   readonly steps: number;
+  /** Null: no limit. */
+  readonly seconds: number | null;
   readonly rows: number;
   readonly length: number;
   readonly seed: number;
@@ -67,14 +97,14 @@ interface PretrainOptions {
 
 async function pretrain(
   device: Device,
-  { out, steps, rows, length, seed, peak }: PretrainOptions,
+  { out, steps, seconds, rows, length, seed, peak }: PretrainOptions,
 ): Promise<void> {
   const config = loadConfig(out), tokenizer = loadTokenizer(out);
   const classes = weightClasses([...weightShapes(config)].map(([name, aval]) => ({ name, aval })));
   const session = await openSession({
     device,
     subject: { config, classes },
-    weights: initialWeights(config, seed),
+    weights: await initialWeights(device, config, seed),
     optimiser: adamW({ clip: 1, beta2: 0.95, decay: 0.1 }),
     accumulate: 1,
     seed,
@@ -84,26 +114,32 @@ async function pretrain(
   const rate = schedule("cosine", { warmup: Math.round(steps / 20), total: steps });
   const progress = openProgress(steps);
   const log: string[] = [
-    JSON.stringify({ device: device.capabilities.adapterName, steps, rows, length, seed, lr: peak }),
+    JSON.stringify({
+      device: device.capabilities.adapterName,
+      ...{ steps, ...(seconds === null ? {} : { seconds }), rows, length, seed, lr: peak },
+      parameters: [...weightShapes(config).values()].reduce((n, { shape }) => n + sizeOf(shape), 0),
+    }),
   ];
-  const start = performance.now();
+  let start = performance.now();
   const queue: { step: number; lr: number; metrics: ReturnType<typeof session.step> }[] = [];
   const settle = async (): Promise<void> => {
     const { step, lr, metrics } = queue.shift()!;
     const { loss, gradNorm } = await metrics;
-    progress.step({
-      step,
-      loss,
-      lr,
-      gradNorm,
-      tokensPerSecond: (step * rows * length) / ((performance.now() - start) / 1000),
-    });
+    // The first step compiles.
+    if (step === 1) start = performance.now();
+    const tokensPerSecond = step === 1 ? 0 : ((step - 1) * rows * length) / elapsed();
+    progress.step({ step, loss, lr, gradNorm, tokensPerSecond });
     if (step % 10 === 0 || step === 1) log.push(JSON.stringify({ step, loss, lr, grad_norm: gradNorm }));
   };
+  const elapsed = (): number => (performance.now() - start) / 1000;
+  /** Steps by the clock: how far the schedule is, counted as if the limit in seconds were `steps`. */
+  const place = (): number =>
+    seconds === null || step === 0 ? step : Math.max(step, steps * elapsed() / seconds);
   let step = 0;
   for (const batch of rowsOf(tokenizer, seed, rows, length)) {
-    if (step === steps) break;
-    const lr = peak * rate(step);
+    const at = place();
+    if (at >= steps) break;
+    const lr = peak * rate(at);
     queue.push({ step: ++step, lr, metrics: session.step(batch, { plain: lr, orthogonal: lr }) });
     if (step === 1 || queue.length >= 16) await settle();
   }
@@ -114,37 +150,57 @@ async function pretrain(
     return [name, { aval: aval(shape, "f16"), data: f32ToF16(data as Float32Array) }];
   }));
   writeSafetensors(`${out}/model.safetensors`, weights, { format: "pt" });
+  log.push(JSON.stringify({ steps: step, seconds: elapsed() }));
   writeTextAtomically(`${out}/pretrain.jsonl`, `${log.join("\n")}\n`);
   standardError.write(
-    `${out}/model.safetensors written after ${((performance.now() - start) / 1000).toFixed(0)} s\n`,
+    `${out}/model.safetensors written after ${step} steps in ${elapsed().toFixed(0)} s\n`,
   );
 }
 
-if (import.meta.main) {
-  const flags = parseArgs(Deno.args, {
-    string: ["out", "steps", "batch", "seq", "seed", "lr", "device"],
+async function main(args: string[]): Promise<void> {
+  const flags = parseArgs(args, {
+    string: ["out", "steps", "seconds", "batch", "seq", "seed", "lr", "device", "tokenizer", ...SIZE_FLAGS],
     default: {
       out: "examples/base",
-      steps: "3000",
       batch: "32",
       seq: "128",
       seed: "1",
       lr: "3e-3",
       device: "auto",
+      tokenizer: "examples/base",
+    },
+    unknown: (arg) => {
+      throw new UserError(`There is no flag ${arg}; see the head of examples/pretrain.ts.`);
     },
   });
+  const number = (name: string, text: string): number => {
+    if (Number(text) > 0 || (name === "seed" && text === "0")) return Number(text);
+    throw new UserError(`--${name} is "${text}": give a number above 0.`);
+  };
+  const sizes = readSizes((name) => flags[name] as string | undefined, number);
+  if (sizes) writeModelDirectory(flags.out, flags.tokenizer, sizes);
+  const options: PretrainOptions = {
+    out: flags.out,
+    steps: number("steps", flags.steps ?? (flags.seconds === undefined ? "3000" : "1e6")),
+    seconds: flags.seconds === undefined ? null : number("seconds", flags.seconds),
+    rows: number("batch", flags.batch),
+    length: number("seq", flags.seq),
+    seed: number("seed", flags.seed),
+    peak: number("lr", flags.lr),
+  };
   await Effect.runPromise(Effect.scoped(Effect.gen(function* () {
     const device = yield* openDevice(flags.device as DeviceChoice);
     standardError.write(`device: ${device.capabilities.adapterName}\n`);
-    yield* Effect.promise(() =>
-      pretrain(device, {
-        out: flags.out,
-        steps: Number(flags.steps),
-        rows: Number(flags.batch),
-        length: Number(flags.seq),
-        seed: Number(flags.seed),
-        peak: Number(flags.lr),
-      })
-    );
+    yield* Effect.promise(() => pretrain(device, options));
   })));
+}
+
+if (import.meta.main) {
+  try {
+    await main(Deno.args);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    standardError.write(`${error.message}\n`);
+    Deno.exit(2);
+  }
 }

@@ -6,7 +6,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { tokenizerConfig, tokenizerJson, trainBpe } from "../examples/bpe.ts";
-import { pretrainDocuments, pretrainRows, type TaskRow, taskRows } from "../examples/corpus.ts";
+import { longTaskRows, pretrainDocuments, pretrainRows, type TaskRow, taskRows } from "../examples/corpus.ts";
 
 const SEED = 1;
 
@@ -37,6 +37,27 @@ function solve(question: string): number {
   );
   const told = moves.slice(question.includes("in each") ? -1 : -2);
   return told.reduce((sum, move) => sum + move, question.includes("in each") ? a * b : a);
+}
+
+/** Solve a question of the long task from its words alone. */
+function solveLong(question: string): number {
+  const [a, b, c, d, e] = (question.match(/\d+/g) ?? []).map(Number) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  if (question.includes("coins each")) return a - b * c - d * e;
+  const together = / Together they (find|lose) /.exec(question);
+  if (together) return 2 * a + (question.includes(" more ") ? b : -b) + (together[1] === "find" ? c : -c);
+  if (/\d (bag|box|jar|bowl)e?s of/.test(question)) return a * b + c * d;
+  const gains = /^(buys|finds|makes|gets|gives h)/;
+  const moves = question.matchAll(
+    /(buys|finds|makes|gets|gives him|gives her|sells|loses|breaks|takes|gives) (\d+)/g,
+  );
+  return Array.from(moves, ([, verb, n]) => gains.test(verb!) ? Number(n) : -Number(n)).slice(-3)
+    .reduce((sum, move) => sum + move, a);
 }
 
 /** What decides a problem, names and wording left out: its kind and its equations. */
@@ -118,6 +139,22 @@ Deno.test("the corpus: every answer of the task follows from its question", () =
   }
 });
 
+Deno.test("the corpus: the long task's answers follow from its questions, in three or four steps, and its splits are apart", () => {
+  const [train, held] = [longTaskRows("train", SEED, 4000), longTaskRows("eval", SEED + 1, 400)];
+  for (const { question, answer } of [...train, ...held]) {
+    const lines = answer.split("\n");
+    assert(lines.length === 4 || lines.length === 5, answer);
+    for (const line of lines.slice(0, -1)) {
+      const [, a, sign, b, c] = /^(\d+)([-+*])(\d+)=(\d+)$/.exec(line) ?? [];
+      const right = sign === "*" ? Number(a) * Number(b) : Number(a) + (sign === "+" ? 1 : -1) * Number(b);
+      assertEquals(right, Number(c), line);
+    }
+    assertEquals(lines.at(-1), `#### ${solveLong(question)}`, question);
+  }
+  const seen = new Set(train.map(({ answer }) => answer));
+  for (const { answer } of held) assert(!seen.has(answer), answer);
+});
+
 const tokenizer = new Tokenizer(
   JSON.parse(read("base/tokenizer.json")),
   JSON.parse(read("base/tokenizer_config.json")),
@@ -164,6 +201,15 @@ Deno.test("the tokenizer: pretraining meets every token of the task often, for a
     for (const id of ids(`${question}\n${answer}`)) {
       assert((met.get(id) ?? 0) >= 30, `"${tokenizer.id_to_token(id)}" occurs ${met.get(id) ?? 0} times`);
     }
+  }
+});
+
+Deno.test("the tokenizer: a row of the long task has at most 100 tokens, all met in pretraining", () => {
+  const met = new Set(texts(SEED, 500_000).flatMap(ids));
+  for (const { question, answer } of longTaskRows("train", SEED, 2000)) {
+    const row = ids(`${question}\n${answer}`);
+    assert(row.length + 2 <= 100, `${row.length + 2} tokens: ${question}`);
+    for (const id of row) assert(met.has(id), `"${tokenizer.id_to_token(id)}" never occurs`);
   }
 });
 

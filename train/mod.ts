@@ -12,6 +12,7 @@ export * from "./llama.ts";
 export { methodClasses, type MethodOptions, METHODS } from "./methods.ts";
 export * from "./optimiser.ts";
 export * from "./options.ts";
+export * from "./plots/mod.ts";
 export * from "./report.ts";
 export * from "./run.ts";
 export * from "./run_files.ts";

@@ -9,6 +9,8 @@ export interface StepReport {
   readonly lr: number;
   readonly gradNorm: number;
   readonly tokensPerSecond: number;
+  /** Seconds since the end of the first step, which compiles. */
+  readonly seconds?: number;
   /** Shares of the branches of mixed adapters, by the path of the adapted map, where they were read. */
   readonly lambda?: Readonly<Record<string, readonly number[]>>;
 }

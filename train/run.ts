@@ -16,7 +16,7 @@ import type { TrainOptions } from "./options.ts";
 import { openMetrics, writeSettings } from "./run_files.ts";
 import { writeModel } from "./model_directory.ts";
 import { writeSafetensors } from "./safetensors.ts";
-import { openSession, type Session } from "./session.ts";
+import { openSession, type Session, type StepBytes } from "./session.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { PlanError, ShapeError, showBytes } from "../core/mod.ts";
 import { TOO_MANY_SKIPPED, trainAll } from "./train_loop.ts";
@@ -39,7 +39,10 @@ export interface RunResult {
   readonly exact_after: number | null;
   /** Positions of the batches, padding left out, by the time of the steps after the first. */
   readonly tokens_per_s: number | null;
+  /** Most bytes on the device at one time, evaluation and generation included. */
   readonly peak_bytes: number;
+  /** What a training step alone needs on the device. */
+  readonly step_bytes: StepBytes | null;
   readonly trainable: number;
   readonly out: string;
 }
@@ -119,6 +122,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         exact_after: after?.exact ?? null,
         tokens_per_s: done.tokensPerSecond,
         peak_bytes: device.memory().peakBytes,
+        step_bytes: session.stats().step,
         trainable,
         out: options.out,
       };

@@ -3,13 +3,16 @@ import { writeTextAtomically } from "./atomic_file.ts";
 import type { StepReport } from "./report.ts";
 
 /** A JSON line of `metrics.jsonl`. JSON has no NaN and no infinity: they are written as texts. */
-export function metricsLine({ step, loss, lr, gradNorm, tokensPerSecond, lambda }: StepReport): string {
+export function metricsLine(
+  { step, loss, lr, gradNorm, tokensPerSecond, seconds, lambda }: StepReport,
+): string {
   const values = {
     step,
     loss,
     lr,
     grad_norm: gradNorm,
     tokens_per_s: tokensPerSecond,
+    ...(seconds === undefined ? {} : { seconds }),
     ...(lambda ? { lambda } : {}),
   };
   return JSON.stringify(values, (_, v) => typeof v === "number" && !Number.isFinite(v) ? String(v) : v);

@@ -64,6 +64,18 @@ export interface SessionOptions {
   readonly say?: (line: string) => void;
 }
 
+/** Bytes that a training step needs on the device, by what they are for. */
+export interface StepBytes {
+  /** Frozen weights. */
+  readonly weights: number;
+  /** Trained parameters, and the optimiser's state. */
+  readonly trained: number;
+  readonly optimiser: number;
+  /** The rest: activations, gradients, the batch. */
+  readonly temporaries: number;
+  readonly total: number;
+}
+
 /** A model in training. */
 export interface Session {
   /** One optimiser step at these learning rates. Queued; the promise resolves when the numbers are back. */
@@ -88,8 +100,15 @@ export interface Session {
   readonly trained: () => Promise<ReadonlyMap<string, ReadonlyMap<string, HostTensor>>>;
   /** All weights of the model with what was trained merged in: f32 where something was, the others as they came. */
   readonly merged: () => Promise<ReadonlyMap<string, HostTensor>>;
-  /** Seconds spent compiling so far, and bytes that the largest plan needs besides weights and state. */
-  readonly stats: () => { readonly compileSeconds: number; readonly temporaryBytes: number };
+  /**
+   * Seconds spent compiling so far, bytes that the largest plan needs besides weights and state, and what the training
+   * step needs (of several shapes the largest; null before the first step).
+   */
+  readonly stats: () => {
+    readonly compileSeconds: number;
+    readonly temporaryBytes: number;
+    readonly step: StepBytes | null;
+  };
 }
 
 /** Upload a model and prepare its parameters; plans are compiled when a batch of a new shape first comes. */
@@ -104,7 +123,11 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   });
   const trainedNames = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
   const arrays = new Map<string, DeviceArray>();
-  const stats = { compileSeconds: 0, temporaryBytes: 0 };
+  const stats: { compileSeconds: number; temporaryBytes: number; step: StepBytes | null } = {
+    compileSeconds: 0,
+    temporaryBytes: 0,
+    step: null,
+  };
   const runners = new RunnerCache();
   const runner = (name: string, make: () => Promise<Runner>): Promise<Runner> =>
     runners.get(name, () =>
@@ -190,7 +213,11 @@ export async function openSession(options: SessionOptions): Promise<Session> {
             key: aval([2], "u32"),
           },
           ["params", "optimiser"],
-        ));
+        ).then((fresh) => {
+          const bytes = stepBytes(fresh);
+          if (bytes.total > (stats.step?.total ?? 0)) stats.step = bytes;
+          return fresh;
+        }));
       steps++;
       const numbers = new Float32Array([
         rates.plain,
@@ -275,6 +302,17 @@ interface StartInput {
   readonly seed: number;
   /** Frozen weights as `weights.<name>`; gets the arenas as `params.<key>`. */
   readonly arrays: Map<string, DeviceArray>;
+}
+
+function stepBytes({ compiled: { plan, inputs } }: Runner): StepBytes {
+  const of = (prefix: string): number =>
+    plan.inputs.reduce(
+      (n, { buffer }, i) => inputs[i]!.startsWith(prefix) ? n + plan.buffers[buffer]!.bytes : n,
+      0,
+    );
+  const { total } = planBytes(plan);
+  const [weights, trained, optimiser] = [of("weights."), of("params."), of("optimiser.")];
+  return { weights, trained, optimiser, temporaries: total - weights - trained - optimiser, total };
 }
 
 /** Compute the initial parameters on the device, each member's from its own key. */

@@ -47,7 +47,14 @@ export async function trainAll(
       progress.note(`step ${pending.step}: the gradients are not finite; the step was left out`);
     }
     losses.push(loss);
-    const report = { step: pending.step, loss, lr: pending.lr, gradNorm, tokensPerSecond: clock.rate() ?? 0 };
+    const report = {
+      step: pending.step,
+      loss,
+      lr: pending.lr,
+      gradNorm,
+      tokensPerSecond: clock.rate() ?? 0,
+      seconds: clock.seconds(),
+    };
     progress.step(report);
     metrics.append(Object.keys(lambdas).length > 0 ? { ...report, lambda: lambdas } : report);
   };
@@ -113,8 +120,11 @@ class StepClock {
     else this.#tokens += tokens;
   }
 
+  seconds(): number {
+    return this.#start === null ? 0 : (performance.now() - this.#start) / 1000;
+  }
+
   rate(): number | null {
-    if (this.#start === null || this.#tokens === 0) return null;
-    return this.#tokens / ((performance.now() - this.#start) / 1000);
+    return this.#tokens === 0 ? null : this.#tokens / this.seconds();
   }
 }

@@ -18,20 +18,25 @@ export interface TaskRow {
 /** The two parts of the task that never share a problem. */
 export type Split = "train" | "eval";
 
-interface Problem {
+/** A question and the equations that lead to its answer, the last one giving it. */
+export interface Problem {
   readonly question: string;
-  readonly steps: readonly [Equation, Equation];
+  readonly steps: readonly Equation[];
 }
 
-type Kind = (d: Draw, scene: Scene) => Problem;
+/** A way to make problems about a scene. */
+export type Kind = (d: Draw, scene: Scene) => Problem;
 
-const LINKS: readonly string[] = ["Then", "Later", "After that", "The next day"];
+/** How a second or third event begins. */
+export const LINKS: readonly string[] = ["Then", "Later", "After that", "The next day"];
 
-function happening(d: Draw, scene: Scene, { sign, right }: Equation): string {
+/** Things come (+) or go (−): a sentence about the hero, in lower case or with a name first. */
+export function happening(d: Draw, scene: Scene, { sign, right }: Equation): string {
   return d.pick(sign === "+" ? GAINS : LOSSES)(scene, right);
 }
 
-function askTotal(d: Draw, { hero, things }: Scene): string {
+/** Asks how many things the hero has at the end. */
+export function askTotal(d: Draw, { hero, things }: Scene): string {
   return d.pick([
     `How many ${things} does ${hero.name} have now?`,
     `How many ${things} does ${hero.he} have in the end?`,
@@ -92,9 +97,9 @@ function shopping(d: Draw, { hero, things }: Scene): Problem {
 const KINDS: readonly Kind[] = [changes, changes, groups, together, shopping];
 const HELD_OUT_OF = 8;
 
-function splitOf(kind: Kind, steps: readonly [Equation, Equation]): Split {
+function splitOf(kind: number, steps: readonly Equation[]): Split {
   const parts = steps.flatMap(({ left, sign, right }) => [left, sign.charCodeAt(0), right]);
-  return hash(KINDS.indexOf(kind), ...parts) % HELD_OUT_OF === 0 ? "eval" : "train";
+  return hash(kind, ...parts) % HELD_OUT_OF === 0 ? "eval" : "train";
 }
 
 /**
@@ -102,16 +107,29 @@ function splitOf(kind: Kind, steps: readonly [Equation, Equation]): Split {
  * No question occurs twice. Throws a RangeError when `count` is not a whole number of at least 0.
  */
 export function taskRows(split: Split, seed: number, count: number): readonly TaskRow[] {
+  return rowsOf(KINDS, split, seed, count);
+}
+
+/** {@linkcode taskRows} of other kinds of problems. */
+export function rowsOf(
+  kinds: readonly Kind[],
+  split: Split,
+  seed: number,
+  count: number,
+): readonly TaskRow[] {
   if (!Number.isInteger(count) || count < 0) {
     throw new RangeError(`Cannot make ${count} rows: give a whole number`);
   }
   const rows = new Map<string, TaskRow>();
   for (let index = 0; rows.size < count; index++) {
     const d = draw(seed, index);
-    const kind = d.pick(KINDS);
+    const kind = d.pick(kinds);
     const { question, steps } = kind(d, drawScene(d));
-    if (splitOf(kind, steps) !== split) continue;
-    rows.set(question, { question, answer: `${steps.map(written).join("\n")}\n#### ${steps[1].result}` });
+    if (splitOf(kinds.indexOf(kind), steps) !== split) continue;
+    rows.set(question, {
+      question,
+      answer: `${steps.map(written).join("\n")}\n#### ${steps.at(-1)!.result}`,
+    });
   }
   return [...rows.values()];
 }
