@@ -1,6 +1,7 @@
 /** The command line of `train.ts`: parsing, validation and `--help`, all from the table of flags. @module */
 import { parseArgs } from "@std/cli/parse-args";
 import * as Either from "fp-ts/Either.js";
+import { composedPlacements } from "./compose_adapters.ts";
 import { OptionError } from "./errors.ts";
 import { type Flag, FLAGS, type Get, type Site, type TrainOptions } from "./flags.ts";
 import { nearest } from "./nearest.ts";
@@ -37,11 +38,25 @@ export function parseOptions(argv: readonly string[], site: Site): TrainOptions 
     return values.get(key) as TrainOptions[typeof key];
   };
   const complete = Object.fromEntries(ENTRIES.map(([, key]) => [key, get(key)])) as unknown as TrainOptions;
-  const { batch, accumulate } = complete;
+  const { batch, accumulate, compose, method, saveModules } = complete;
   if (batch % accumulate !== 0) {
     throw new OptionError(
       `--batch ${batch} cannot be cut into --accumulate ${accumulate} equal parts: give a multiple of ${accumulate}.`,
       { batch, accumulate },
+    );
+  }
+  if (compose !== null) {
+    if (method !== "compose") {
+      throw new OptionError(`--compose takes the place of --method ${method}: give one of the two.`, {
+        method,
+      });
+    }
+    composedPlacements(compose, complete, complete.target);
+  }
+  if (saveModules !== null && method === "full") {
+    throw new OptionError(
+      `--save-modules ${saveModules} is for adapters: --method full trains all weights, leave it out.`,
+      { saveModules },
     );
   }
   return complete;
