@@ -153,7 +153,7 @@ Deno.test("the program: an expression and whole weights reach the files", async 
   const program = async (...args: string[]) => {
     const run = ["run", "--no-check", "--allow-read", "--allow-write", "--allow-env", `${root}train.ts`];
     const output = await new Deno.Command(Deno.execPath(), {
-      args: [...run, "--device", "cpu", "--eval", "none", "--steps", "1", "--batch", "2", ...args],
+      args: [...run, "--device", "cpu", "--eval", "none", "--steps", "2", "--batch", "2", ...args],
     }).output();
     return {
       code: output.code,
@@ -161,7 +161,16 @@ Deno.test("the program: an expression and whole weights reach the files", async 
       out: new TextDecoder().decode(output.stdout),
     };
   };
-  const trained = await program("--compose", ISSUED, "--save-modules", "norm", "--out", `${out}/a`, "--json");
+  const trained = await program(
+    "--compose",
+    ISSUED,
+    "--save-modules",
+    "norm",
+    "--out",
+    `${out}/a`,
+    "--json",
+    "--merge",
+  );
   assertEquals(trained.code, 0, trained.err);
   assertEquals(JSON.parse(trained.out).method, "compose");
   assertStringIncludes(trained.err, "dora on maps: 15, weights trained whole: 1");
@@ -174,6 +183,11 @@ Deno.test("the program: an expression and whole weights reach the files", async 
   for (const name of ["model.norm.weight", "model.layers.0.mlp.up_proj.magnitude"]) {
     assert(names.includes(name));
   }
+  using merged = openSafetensors(`${out}/a/merged/model.safetensors`);
+  assertEquals([...merged.header.tensors.keys()].sort(), [...weights.keys()].sort());
+  const norm = saved.readF32("model.norm.weight");
+  assertEquals(merged.readF32("model.norm.weight"), norm);
+  assert(norm.some((v, i) => v !== weights.get("model.norm.weight")!.data[i]));
   const wrong = await program("--compose", "on(attn, lorra)", "--out", `${out}/b`);
   assertEquals(wrong.code, 2);
   assertEquals(wrong.err.trimEnd().split("\n").slice(-2), ["  on(attn, lorra)", "           ^"]);

@@ -8,6 +8,7 @@ import {
   compose,
   erase,
   fit,
+  type Fitted,
   gradNormShare,
   identity,
   type LinearDims,
@@ -57,10 +58,20 @@ export function composedPlacements(
   settings: AdapterSettings,
   target: string,
 ): readonly ComposedPlacement[] {
-  return parseExpression(text).map(({ pattern, at, adapter }) => ({
-    ...on(pattern ?? target, makerOf(text, adapter, settings)),
-    at,
-  }));
+  return parseExpression(text).map(({ pattern, at, adapter }) => {
+    const placement = on(pattern ?? target, makerOf(text, adapter, settings));
+    return { ...placement, at, fit: oncePerSize(placement.fit) };
+  });
+}
+
+/** The same, computed once for maps of equal sizes: deep expressions take long to trace. */
+function oncePerSize(fit: Placement["fit"]): Placement["fit"] {
+  const known = new Map<string, Fitted>();
+  return (dims) => {
+    const size = `${dims.inDim} ${dims.outDim}`, fitted = known.get(size) ?? fit(dims);
+    known.set(size, fitted);
+    return fitted;
+  };
 }
 
 /** Refuse places that no map of the model is left for. Throws OptionError. */

@@ -16,7 +16,7 @@ function flagName(key: string): string {
 const ENTRIES: readonly (readonly [name: string, key: keyof TrainOptions, flag: Flag<unknown>])[] =
   (Object.keys(FLAGS) as (keyof TrainOptions)[]).map((key) => [flagName(key), key, FLAGS[key]]);
 
-/** Understand the command line. Throws OptionError, one line: the flag, its value, what was expected. */
+/** Understand the command line. Throws OptionError: the flag, its value, what was expected. */
 export function parseOptions(argv: readonly string[], site: Site): TrainOptions {
   const valued = ENTRIES.filter(([, , f]) => f.value !== null).map(([name]) => name);
   const toggles = ENTRIES.filter(([, , f]) => f.value === null).map(([name]) => name);
@@ -38,7 +38,13 @@ export function parseOptions(argv: readonly string[], site: Site): TrainOptions 
     return values.get(key) as TrainOptions[typeof key];
   };
   const complete = Object.fromEntries(ENTRIES.map(([, key]) => [key, get(key)])) as unknown as TrainOptions;
-  const { batch, accumulate, compose, method, saveModules } = complete;
+  checkTogether(complete);
+  return complete;
+}
+
+/** Refuse values that do not go together, and expressions with a mistake. */
+function checkTogether(options: TrainOptions): void {
+  const { batch, accumulate, compose, method, saveModules, target } = options;
   if (batch % accumulate !== 0) {
     throw new OptionError(
       `--batch ${batch} cannot be cut into --accumulate ${accumulate} equal parts: give a multiple of ${accumulate}.`,
@@ -51,7 +57,7 @@ export function parseOptions(argv: readonly string[], site: Site): TrainOptions 
         method,
       });
     }
-    composedPlacements(compose, complete, complete.target);
+    composedPlacements(compose, options, target);
   }
   if (saveModules !== null && method === "full") {
     throw new OptionError(
@@ -59,7 +65,6 @@ export function parseOptions(argv: readonly string[], site: Site): TrainOptions 
       { saveModules },
     );
   }
-  return complete;
 }
 
 function readValue<T>(name: string, { read, value }: Flag<T>, found: string): T {
