@@ -7,13 +7,16 @@ import {
   compose,
   fit,
   type Fitted,
+  givens,
   gradNormShare,
+  householder,
   hybrid,
   identity,
   lowRank,
   mix,
   parallel,
   scale,
+  unitary,
 } from "../adapters/mod.ts";
 import { evaluate } from "../core/mod.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
@@ -158,6 +161,9 @@ const WRONG: readonly (readonly [marked: string, ...parts: string[]])[] = [
   ["lora(alpha=‸-1)", "a number above 0"],
   ["lora(‸b=8)", 'lora does not use "b"', "It uses r (rank), alpha"],
   ["lora(‸alhpa=8)", "did you mean alpha?"],
+  ["hra(r=‸0)", "a whole number from 1 on"],
+  ["scale(2, ‸hra(r=3))", "hra does not fit", "even number from 2 to 32"],
+  ["unitary(‸r=3)", "it has no settings"],
   ["boft(‸r=8)", "It uses b (block), row-scale, dropout, neumann, m (factors)"],
   ["lora-ga(variant=‸pefd)", "did you mean peft?"],
   ["boft(row-scale=‸1)", "one of true, false"],
@@ -211,6 +217,8 @@ const boftText = "boft(b=4, m=2)";
 const loraGa = lowRank({ rank: 3, alpha: 6, start: "lora-ga", rankStabilised: true });
 const fitted = <P>(adapter: Adapter<P>): Fitted => fit(adapter, dims);
 const EQUAL: readonly (readonly [text: string, byHand: Fitted])[] = [
+  ["hra(r=4)", fitted(householder({ reflections: 4 }))],
+  ["compose(givens(layers=2), unitary)", fitted(compose(givens({ layers: 2 }), unitary()))],
   ["lora", fitted(lowRank({ rank: 8, alpha: 16 }))],
   ["lora(alpha=3)", fitted(lowRank({ rank: 8, alpha: 3 }))],
   ["lora(r=4)", fitted(lora)],

@@ -155,7 +155,12 @@ export const FLAGS: Table = {
     absent: () => null,
     shown: "none",
   },
-  rank: flag("N", SETTING_READERS.rank, DEFAULT_SETTINGS.rank, "rank of low-rank adapters, number of reflections of hra"),
+  rank: flag(
+    "N",
+    SETTING_READERS.rank,
+    DEFAULT_SETTINGS.rank,
+    "rank of low-rank adapters, number of reflections of hra",
+  ),
   alpha: {
     value: "X",
     read: SETTING_READERS.alpha,
