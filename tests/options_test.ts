@@ -23,6 +23,8 @@ Deno.test("options: without flags the bundled example is trained with the hybrid
     eval: "/gyre/examples/data/eval.jsonl",
     out: "runs/2025-03-04-050607-hybrid",
     method: "hybrid",
+    compose: null,
+    saveModules: null,
     target: "all-linear",
     ...DEFAULT_SETTINGS,
     startBatches: 4,
@@ -50,7 +52,8 @@ Deno.test("options: defaults follow the flags that they depend on, wherever thes
 });
 
 Deno.test("options: every flag reaches its option", () => {
-  const given: Readonly<Record<keyof TrainOptions, readonly [string, unknown]>> = {
+  // An expression takes the place of a method: see below.
+  const given: Readonly<Record<Exclude<keyof TrainOptions, "compose">, readonly [string, unknown]>> = {
     model: ["m", "m"],
     data: ["d", "d"],
     eval: ["e", "e"],
@@ -71,6 +74,9 @@ Deno.test("options: every flag reaches its option", () => {
     space: ["delta", "delta"],
     scope: ["layer", "layer"],
     input: ["raw", "raw"],
+    ema: ["0.5", 0.5],
+    clamp: ["0.1", 0.1],
+    saveModules: ["norm", "norm"],
     steps: ["77", 77],
     epochs: ["2.5", 2.5],
     batch: ["12", 12],
@@ -90,13 +96,22 @@ Deno.test("options: every flag reaches its option", () => {
   };
   const name = (key: string): string => `--${key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
   const entries = Object.entries(given);
-  const expected = Object.fromEntries(entries.map(([key, [, value]]) => [key, value]));
+  const expected: Readonly<Record<string, unknown>> = {
+    ...Object.fromEntries(entries.map(([key, [, value]]) => [key, value])),
+    compose: null,
+  };
   assertEquals({
     ...parse(...entries.flatMap(([key, [text]]) => text === "" ? [name(key)] : [name(key), text])),
   }, expected);
   const joined = entries.map(([key, [text]]) => text === "" ? name(key) : `${name(key)}=${text}`);
-  assertEquals({ ...parse(...joined.reverse()) }, expected);
+  assertEquals<unknown>({ ...parse(...joined.reverse()) }, expected);
   assertEquals(parse("-h").help, true);
+});
+
+Deno.test("options: an expression takes the place of a method", () => {
+  const o = parse("--compose", "compose(dora, boft(b=4))");
+  assertEquals([o.method, o.compose], ["compose", "compose(dora, boft(b=4))"]);
+  assertEquals([o.out, o.lr], ["runs/2025-03-04-050607-compose", parse("--method", "lora").lr]);
 });
 
 const WRONG: readonly (readonly [argv: readonly string[], message: string])[] = [
@@ -116,6 +131,19 @@ const WRONG: readonly (readonly [argv: readonly string[], message: string])[] = 
     `--method is "botf": give one of ${METHODS.join(", ")}; did you mean boft?`,
   ],
   [["--method", "galore"], `--method is "galore": give one of ${METHODS.join(", ")}.`],
+  [["--method", "compose"], `--method is "compose": give one of ${METHODS.join(", ")}.`],
+  [
+    ["--method", "lora", "--compose", "boft"],
+    "--compose takes the place of --method lora: give one of the two.",
+  ],
+  [
+    ["--compose", "mix(lora(r=0), boft)"],
+    '--compose: r is "0" at character 12: give a whole number from 1 on.\n  mix(lora(r=0), boft)\n             ^',
+  ],
+  [
+    ["--save-modules", "norm", "--method", "full"],
+    "--save-modules norm is for adapters: --method full trains all weights, leave it out.",
+  ],
   [["--lr", "fast"], `--lr is "fast": give a number above 0.`],
   [["--lr", "0"], `--lr is "0": give a number above 0.`],
   [["--lr", "Infinity"], `--lr is "Infinity": give a number above 0.`],
@@ -135,7 +163,7 @@ for (const [argv, message] of WRONG) {
   });
 }
 
-Deno.test("options: whatever the arguments, the outcome is options or one line", () => {
+Deno.test("options: whatever the arguments, the outcome is options or a message", () => {
   const names = Object.keys(FLAGS).map((key) => `--${key}`);
   const argument = fc.oneof(
     fc.constantFrom(...names, "--orthogonal-lr", "-h"),
@@ -149,7 +177,7 @@ Deno.test("options: whatever the arguments, the outcome is options or one line",
       assert(o.rank >= 1 && Number.isSafeInteger(o.rank) && o.lr > 0 && o.batch % o.accumulate === 0);
     } catch (error) {
       assert(error instanceof OptionError, String(error));
-      assertMatch(error.message, /^[^]{10,}[.?]$/);
+      assertMatch(error.message, /^[^]{10,}([.?]|\n *\^)$/);
     }
   }));
 });

@@ -25,6 +25,26 @@ Deno.test("on: ends of paths, stars, lists, everything", () => {
   assertEquals(matched("model.layers.0.self_attn.q_proj"), ["model.layers.0.self_attn.q_proj"]);
 });
 
+Deno.test("on: blocks by name, ranges of layers", () => {
+  const wide = Array.from({ length: 13 }, (_, layer) => names.map((n) => `model.layers.${layer}.${n}`))
+    .flat();
+  const of = (pattern: string): string[] => wide.filter(on(pattern, identity).matches);
+  assertEquals(of("attn"), wide.filter((p) => p.includes(".self_attn.")));
+  assertEquals(of("mlp"), wide.filter((p) => p.includes(".mlp.")));
+  assertEquals(of("attn,mlp"), wide);
+  const layers = (
+    paths: readonly string[],
+  ): number[] => [...new Set(paths.map((p) => Number(p.split(".")[2])))];
+  assertEquals(layers(of("*.layers.2-5.*")), [2, 3, 4, 5]);
+  assertEquals(layers(of("*.9-11.*")), [9, 10, 11]);
+  assertEquals(of("*.3-3.mlp.*"), ["model.layers.3.mlp.up_proj", "model.layers.3.mlp.down_proj"]);
+  assertEquals(of("1-2.self_attn.q_proj"), [1, 2].map((i) => `model.layers.${i}.self_attn.q_proj`));
+  assertEquals(of("*.5-2.*"), []);
+  // Numbers, not their digits; a hyphen elsewhere is a letter like others.
+  assertEquals(layers(of("*.1-2.*")), [1, 2]);
+  assert(on("*.a-b.*", identity).matches("x.a-b.y"));
+});
+
 Deno.test("on: names match whole, and dots are dots", () => {
   assert(!on("proj", identity).matches("model.q_proj"));
   assert(!on("*.q.proj", identity).matches("model.q_proj"));

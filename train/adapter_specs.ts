@@ -9,9 +9,11 @@ import {
   hybrid,
   type LinearDims,
   lowRank,
+  type MixOptions,
   type MixSpace,
   unitary,
 } from "../adapters/mod.ts";
+import { above0, number, oneOf, type Read, share, truth, whole } from "./readers.ts";
 
 /** Settings of all adapters together; each uses some of them. */
 export interface AdapterSettings {
@@ -39,6 +41,9 @@ export interface AdapterSettings {
   readonly scope: "module" | "layer";
   /** What the hybrid's low-rank branch reads. */
   readonly input: "rotated" | "raw";
+  /** Share of a hybrid's old weights that a step keeps, and the least weight of a branch. */
+  readonly ema: number;
+  readonly clamp: number;
 }
 
 /** Settings of who asks for nothing else. */
@@ -56,7 +61,39 @@ export const DEFAULT_SETTINGS: AdapterSettings = {
   space: "update",
   scope: "module",
   input: "rotated",
+  ema: 0.9,
+  clamp: 0.05,
 };
+
+/** How each setting is read from text. */
+export const SETTING_READERS: {
+  readonly [K in keyof AdapterSettings]: Read<NonNullable<AdapterSettings[K]>>;
+} = {
+  rank: whole(1),
+  alpha: above0,
+  gamma: above0,
+  variant: oneOf("paper", "peft"),
+  block: whole(2),
+  factors: whole(1),
+  layers: whole(1),
+  rowScale: truth,
+  dropout: share,
+  neumann: whole(2),
+  space: oneOf("update", "delta", "generator"),
+  scope: oneOf("module", "layer"),
+  input: oneOf("rotated", "raw"),
+  ema: share,
+  clamp: number("a number from 0 to below 0.5", (n) => n >= 0 && n < 0.5),
+};
+
+/** The settings that mixes of branches use. */
+export const MIXING = ["space", "scope", "input", "ema", "clamp"] as const;
+
+/** A mix as the settings say. */
+export function mixOptions({ space, scope, input, ema, clamp }: AdapterSettings): Required<MixOptions> {
+  const outermost = input === "rotated" ? "last" : "first";
+  return { space, scope, ema, clamp: [clamp, 1 - clamp], outermost };
+}
 
 /** An adapter for the sizes of a map. */
 export type MakeAdapter = (dims: LinearDims) => Adapter<AnyParams>;
@@ -98,8 +135,8 @@ export const ADAPTERS = {
   givens: spec(["layers"], ({ layers }) => givens({ layers })),
   unitary: spec([], () => unitary()),
   hybrid: spec(
-    [...LORA_GA, ...BUTTERFLY, "space", "scope", "input"],
-    (s) => hybrid({ ...s, ...rotation(s), rankStabilised: true }),
+    [...LORA_GA, ...BUTTERFLY, ...MIXING],
+    (s) => hybrid({ ...s, ...rotation(s), ...mixOptions(s), rankStabilised: true }),
   ),
 } as const satisfies Readonly<Record<string, AdapterSpec>>;
 

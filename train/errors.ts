@@ -1,8 +1,8 @@
 /** Errors that the user can mend: bad flags, files and rows. @module */
 
 /**
- * Something given to the program is wrong. The message is one line: the value, what was expected, what to do. The
- * program prints it without a stack and ends with code 2.
+ * Something given to the program is wrong. The message is one line (of a mistake in an expression three, with a mark
+ * under it): the value, what was expected, what to do. The program prints it without a stack and ends with code 2.
  */
 export class UserError extends Error {
   override readonly name: string = "UserError";

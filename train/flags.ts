@@ -1,11 +1,12 @@
 /** The flags of `train.ts` as one table: what they take, what they mean, their defaults. @module */
 import * as Either from "fp-ts/Either.js";
-import { type AdapterSettings, DEFAULT_SETTINGS } from "./adapter_specs.ts";
+import { type AdapterSettings, DEFAULT_SETTINGS, SETTING_READERS } from "./adapter_specs.ts";
 import { type MethodName, METHODS } from "./methods.ts";
-import { nearest } from "./nearest.ts";
+import { above0, from0, oneOf, type Read, text, whole } from "./readers.ts";
 import type { ScheduleName } from "./schedule.ts";
 
 export type { MethodName } from "./methods.ts";
+export type { Read } from "./readers.ts";
 
 /** What a run is asked to do. */
 export interface TrainOptions extends AdapterSettings {
@@ -14,7 +15,12 @@ export interface TrainOptions extends AdapterSettings {
   /** Null: no evaluation. */
   readonly eval: string | null;
   readonly out: string;
-  readonly method: MethodName;
+  /** "compose" where an expression says what is trained. */
+  readonly method: MethodName | "compose";
+  /** Expression of adapters and their places; null: the method says what goes where. */
+  readonly compose: string | null;
+  /** Weights trained whole beside the adapters, as patterns separated by commas; null: none. */
+  readonly saveModules: string | null;
   /** Batches whose gradients LoRA-GA starts from. */
   readonly startBatches: number;
   readonly target: string;
@@ -53,9 +59,6 @@ export interface Site {
   readonly now: Date;
 }
 
-/** The value of a flag, or what was expected instead. */
-export type Read<T> = (text: string) => Either.Either<string, T>;
-
 /** The value of another flag. */
 export type Get = <K extends keyof TrainOptions>(key: K) => TrainOptions[K];
 
@@ -76,33 +79,6 @@ export interface Flag<T> {
 /** A flag for each option. */
 export type Table = { readonly [K in keyof TrainOptions]: Flag<TrainOptions[K]> };
 
-const text: Read<string> = (t) => Either.right(t);
-
-function number(expected: string, holds: (n: number) => boolean): Read<number> {
-  return (t) => {
-    const n = t.trim() === "" ? NaN : Number(t);
-    return Number.isFinite(n) && holds(n) ? Either.right(n) : Either.left(expected);
-  };
-}
-
-function whole(from: number, to = Number.MAX_SAFE_INTEGER): Read<number> {
-  const expected = to === Number.MAX_SAFE_INTEGER ? `from ${from} on` : `from ${from} to ${to}`;
-  return number(`a whole number ${expected}`, (n) => Number.isSafeInteger(n) && n >= from && n <= to);
-}
-
-function oneOf<T extends string>(...choices: readonly T[]): Flag<T>["read"] {
-  return (t) => {
-    const found = choices.find((c) => c === t);
-    const near = nearest(t, choices);
-    const hint = near === null ? "" : `; did you mean ${near}?`;
-    return found === undefined ? Either.left(`one of ${choices.join(", ")}${hint}`) : Either.right(found);
-  };
-}
-
-const above0 = number("a number above 0", (n) => n > 0);
-const share = number("a number from 0 to below 1", (n) => n >= 0 && n < 1);
-const from0 = number("a number from 0 on", (n) => n >= 0);
-
 /** A flag with a fixed default. */
 function flag<T extends string | number>(value: string, read: Read<T>, absent: T, help: string): Flag<T> {
   return { value, read, help, absent: () => absent, shown: String(absent) };
@@ -121,7 +97,7 @@ const DATA = "examples/data/train.jsonl", EVAL = "examples/data/eval.jsonl";
 const BASE = "examples/base";
 
 /** Learning rates that suit a method, used when `--lr` is not given: the small bundled model takes a higher one. */
-function learningRate(method: MethodName, isBundled: boolean): number {
+function learningRate(method: MethodName | "compose", isBundled: boolean): number {
   if (method === "full") return 5e-4;
   return isBundled ? 6e-3 : 1e-3;
 }
@@ -153,83 +129,117 @@ export const FLAGS: Table = {
     shown: "runs/<date>-<method>",
   },
   method: {
-    ...flag(
-      "NAME",
-      oneOf(...METHODS),
-      "hybrid",
-      `${METHODS.slice(0, -1).join(", ")} or ${METHODS.at(-1)}`,
-    ),
+    value: "NAME",
+    read: oneOf(...METHODS),
+    help: `${METHODS.slice(0, -1).join(", ")} or ${METHODS.at(-1)}`,
+    absent: (get) => get("compose") === null ? "hybrid" : "compose",
+    shown: "hybrid",
     section: "Method",
   },
+  compose: {
+    value: "EXPR",
+    read: (t) => Either.right(t),
+    help:
+      'adapters and their places in place of --method, as "on(attn, hybrid(lora-ga(r=16), boft(b=8))) + ' +
+      'on(mlp, dora)"; see docs/ADAPTERS.md',
+    absent: () => null,
+    shown: "none",
+  },
   target: flag("NAMES", text, "all-linear", "linear maps to adapt: q_proj,v_proj or patterns with *"),
-  rank: flag("N", whole(1), DEFAULT_SETTINGS.rank, "rank of low-rank adapters, number of reflections of hra"),
+  saveModules: {
+    value: "NAMES",
+    read: (t) => Either.right(t),
+    help:
+      "weights to train whole beside the adapters: lm_head, norm or patterns as *layernorm; embed_tokens trains " +
+      "the head too where they are tied",
+    absent: () => null,
+    shown: "none",
+  },
+  rank: flag(
+    "N",
+    SETTING_READERS.rank,
+    DEFAULT_SETTINGS.rank,
+    "rank of low-rank adapters, number of reflections of hra",
+  ),
   alpha: {
     value: "X",
-    read: above0,
+    read: SETTING_READERS.alpha,
     help: "strength of the low-rank branch: alpha/rank multiplies it",
     absent: (get) => 2 * get("rank"),
     shown: "twice the rank",
   },
   block: {
     value: "N",
-    read: whole(2),
+    read: SETTING_READERS.block,
     help: "size of the orthogonal blocks",
     absent: () => null,
     shown: "the largest of 8, 4, 2 that fits each map",
   },
   factors: {
     value: "N",
-    read: whole(1),
+    read: SETTING_READERS.factors,
     help: "butterfly factors: features mix within block·2^(factors−1)",
     absent: () => null,
     shown: "2 where they fit, else 1",
   },
-  gamma: flag("X", above0, DEFAULT_SETTINGS.gamma, "LoRA-GA: γ, which makes its start smaller"),
+  gamma: flag(
+    "X",
+    SETTING_READERS.gamma,
+    DEFAULT_SETTINGS.gamma,
+    "LoRA-GA: γ, which makes its start smaller",
+  ),
   variant: flag(
     "NAME",
-    oneOf("paper", "peft"),
+    SETTING_READERS.variant,
     DEFAULT_SETTINGS.variant,
     "LoRA-GA: start as in the paper, or as in PEFT",
   ),
   startBatches: flag("N", whole(1), 4, "LoRA-GA: batches whose gradients it starts from"),
   layers: flag(
     "N",
-    whole(1),
+    SETTING_READERS.layers,
     DEFAULT_SETTINGS.layers,
     "givens: layers of rotations, at distances 1, 2, 4, …",
   ),
   rowScale: toggle("orthogonal methods: train a factor for each row of the weight too"),
   dropout: flag(
     "X",
-    share,
+    SETTING_READERS.dropout,
     DEFAULT_SETTINGS.dropout,
     "orthogonal methods: share of the blocks that a step leaves out",
   ),
   neumann: {
     value: "N",
-    read: whole(2),
+    read: SETTING_READERS.neumann,
     help: "orthogonal methods: terms of the Neumann series in place of the exact Cayley map",
     absent: () => null,
     shown: "exact",
   },
   space: flag(
     "NAME",
-    oneOf("update", "delta", "generator"),
+    SETTING_READERS.space,
     DEFAULT_SETTINGS.space,
     "hybrid: where its weights act: update, delta or generator",
   ),
   scope: flag(
     "NAME",
-    oneOf("module", "layer"),
+    SETTING_READERS.scope,
     DEFAULT_SETTINGS.scope,
     "hybrid: weights for each map, or for each layer",
   ),
   input: flag(
     "NAME",
-    oneOf("rotated", "raw"),
+    SETTING_READERS.input,
     DEFAULT_SETTINGS.input,
     "hybrid: what the low-rank branch reads",
   ),
+  ema: flag(
+    "X",
+    SETTING_READERS.ema,
+    DEFAULT_SETTINGS.ema,
+    "hybrid: share of its old weights that a step keeps",
+  ),
+  clamp: flag("X", SETTING_READERS.clamp, DEFAULT_SETTINGS.clamp, "hybrid: the least weight of a branch"),
   steps: {
     value: "N",
     read: whole(1),

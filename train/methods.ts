@@ -1,9 +1,12 @@
 /** Fine-tuning methods by name: which adapter goes where, or which weights are trained themselves. @module */
 import { butterflySizes, on, place, type Placement } from "../adapters/mod.ts";
-import { type AdapterName, ADAPTERS, type AdapterSettings } from "./adapter_specs.ts";
-import { classesOf, type ShapeClass, weightClasses } from "./arena.ts";
+import { type AdapterName, ADAPTERS, type AdapterSettings, DEFAULT_SETTINGS } from "./adapter_specs.ts";
+import { classesOf, countTrainable, type ShapeClass, weightClasses } from "./arena.ts";
+import { composedPlacements, requirePlaces } from "./compose_adapters.ts";
+import { UserError } from "./errors.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 import { modulesOf, weightShapes } from "./llama.ts";
+import { savedClasses } from "./save_modules.ts";
 
 /** Name of a method. */
 export type MethodName = "full" | AdapterName;
@@ -13,18 +16,59 @@ export const METHODS: readonly MethodName[] = ["full", ...Object.keys(ADAPTERS) 
 
 /** Sizes of the adapters, and the linear maps that get one. */
 export interface MethodOptions extends AdapterSettings {
-  readonly method: MethodName;
+  /** "compose": as the expression `compose` says. */
+  readonly method: MethodName | "compose";
   /** Pattern of paths, as `on` takes it. */
   readonly target: string;
+  readonly compose?: string | null;
+  /** Weights trained whole beside the adapters, see {@linkcode savedClasses}. */
+  readonly saveModules?: string | null;
 }
 
-/** What a method trains in a model. Throws ShapeError where sizes do not fit or the target matches nothing. */
+/**
+ * What a method trains in a model. Throws ShapeError where sizes do not fit or the target matches nothing, UserError
+ * where the mistake is in an expression or nothing is trained.
+ */
 export function methodClasses(options: MethodOptions, config: LlamaConfig): ShapeClass[] {
-  const { method, target } = options;
+  const { method, target, compose, saveModules } = options;
   if (method === "full") {
     return weightClasses([...weightShapes(config)].map(([name, aval]) => ({ name, aval })));
   }
-  return placedClasses([on(target, ADAPTERS[method].make(options))], config);
+  const adapted = placedClasses(
+    method === "compose"
+      ? composed(compose ?? "", options, config)
+      : [on(target, ADAPTERS[method].make(options))],
+    config,
+  );
+  const all = [
+    ...adapted,
+    ...(typeof saveModules === "string" ? savedClasses(saveModules, config, adapted) : []),
+  ];
+  if (countTrainable(all) === 0) throw new UserError("There is nothing to train: give an adapter, as lora.");
+  return all;
+}
+
+function composed(text: string, options: MethodOptions, config: LlamaConfig): readonly Placement[] {
+  const placements = composedPlacements(text, options, options.target);
+  requirePlaces(text, placements, modulesOf(config));
+  return placements;
+}
+
+/** The settings that a method uses; an expression may use all. */
+export function settingsUsed(method: MethodOptions["method"]): readonly (keyof AdapterSettings)[] {
+  if (method === "full") return [];
+  if (method === "compose") return Object.keys(DEFAULT_SETTINGS) as (keyof AdapterSettings)[];
+  return ADAPTERS[method].uses;
+}
+
+/** What is trained, for people: each adapter with the number of its maps. */
+export function describeClasses(classes: readonly ShapeClass[]): string {
+  const counts = new Map<string, number>();
+  for (const { fitted, members } of classes) {
+    const name = fitted ? `${fitted.name} on maps` : "weights trained whole";
+    counts.set(name, (counts.get(name) ?? 0) + members.length);
+  }
+  return [...counts].map(([name, count]) => `${name}: ${count}`).join(", ");
 }
 
 /** What placements train in a model. */

@@ -87,7 +87,7 @@ function norms(
   }
   // All maps of a layer under the same adapter, whatever their sizes.
   const layers = layersOf(of);
-  const alike = classes.filter((c) => c.mixing.some((m) => m.rule === mixing.rule && m.path === mixing.path));
+  const alike = classes.filter((c) => c.mixing.some((m) => isAlike(m, mixing)));
   let total: Tensor | null = null, count = 0;
   for (const c of alike) {
     if (layersOf(c).join() !== layers.join()) continue;
@@ -100,6 +100,12 @@ function norms(
   const each = of.members.length / layers.length;
   const wide = broadcastTo(reshape(sqrt(div(total!, count)), [layers.length, 1]), [layers.length, each]);
   return reshape(wide, [of.members.length]);
+}
+
+/** Whether two mixes are of the same branches, so that maps of a layer can share their weights. */
+function isAlike(a: Mixing, b: Mixing): boolean {
+  return a.rule === b.rule && a.path === b.path && a.scope === b.scope && a.space === b.space &&
+    a.branches.join() === b.branches.join();
 }
 
 /** The decoder layers of a class's members, in order. Throws ShapeError unless each layer has equally many, side by side. */

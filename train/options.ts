@@ -1,6 +1,7 @@
 /** The command line of `train.ts`: parsing, validation and `--help`, all from the table of flags. @module */
 import { parseArgs } from "@std/cli/parse-args";
 import * as Either from "fp-ts/Either.js";
+import { composedPlacements } from "./compose_adapters.ts";
 import { OptionError } from "./errors.ts";
 import { type Flag, FLAGS, type Get, type Site, type TrainOptions } from "./flags.ts";
 import { nearest } from "./nearest.ts";
@@ -15,7 +16,7 @@ function flagName(key: string): string {
 const ENTRIES: readonly (readonly [name: string, key: keyof TrainOptions, flag: Flag<unknown>])[] =
   (Object.keys(FLAGS) as (keyof TrainOptions)[]).map((key) => [flagName(key), key, FLAGS[key]]);
 
-/** Understand the command line. Throws OptionError, one line: the flag, its value, what was expected. */
+/** Understand the command line. Throws OptionError: the flag, its value, what was expected. */
 export function parseOptions(argv: readonly string[], site: Site): TrainOptions {
   const valued = ENTRIES.filter(([, , f]) => f.value !== null).map(([name]) => name);
   const toggles = ENTRIES.filter(([, , f]) => f.value === null).map(([name]) => name);
@@ -43,14 +44,33 @@ export function parseOptions(argv: readonly string[], site: Site): TrainOptions 
     return values.get(key) as TrainOptions[typeof key];
   };
   const complete = Object.fromEntries(ENTRIES.map(([, key]) => [key, get(key)])) as unknown as TrainOptions;
-  const { batch, accumulate } = complete;
+  checkTogether(complete);
+  return complete;
+}
+
+/** Refuse values that do not go together, and expressions with a mistake. */
+function checkTogether(options: TrainOptions): void {
+  const { batch, accumulate, compose, method, saveModules, target } = options;
   if (batch % accumulate !== 0) {
     throw new OptionError(
       `--batch ${batch} cannot be cut into --accumulate ${accumulate} equal parts: give a multiple of ${accumulate}.`,
       { batch, accumulate },
     );
   }
-  return complete;
+  if (compose !== null) {
+    if (method !== "compose") {
+      throw new OptionError(`--compose takes the place of --method ${method}: give one of the two.`, {
+        method,
+      });
+    }
+    composedPlacements(compose, options, target);
+  }
+  if (saveModules !== null && method === "full") {
+    throw new OptionError(
+      `--save-modules ${saveModules} is for adapters: --method full trains all weights, leave it out.`,
+      { saveModules },
+    );
+  }
 }
 
 function readValue<T>(name: string, { read, value }: Flag<T>, found: string): T {

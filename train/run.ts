@@ -1,6 +1,5 @@
 /** A whole run: load, evaluate, train, evaluate again, save. The edge of the program: every effect is here or below. @module */
 import * as Effect from "effect/Effect";
-import { ADAPTERS } from "./adapter_specs.ts";
 import { countTrainable, type ShapeClass } from "./arena.ts";
 import { drawLambdas, namedParams } from "./adapter_file.ts";
 import { batches, type TokenBatch } from "./batches.ts";
@@ -10,7 +9,7 @@ import { openDevice } from "./devices.ts";
 import { DataError, UserError } from "./errors.ts";
 import { answerAll, exactMatch, type Sample } from "./exact_match.ts";
 import { weightShapes } from "./llama.ts";
-import { describeRotations, methodClasses } from "./methods.ts";
+import { describeClasses, describeRotations, methodClasses, settingsUsed } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { openMetrics, writeSettings } from "./run_files.ts";
@@ -76,6 +75,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       const classes = methodClasses(options, config);
       const trainable = countTrainable(classes);
       hooks.say(`method: ${options.method}, ${trainable.toLocaleString("en")} trainable parameters`);
+      if (options.compose !== null || options.saveModules !== null) hooks.say(describeClasses(classes));
       const rotations = describeRotations(options, config);
       if (rotations) hooks.say(`rotations (factors × block): ${rotations}`);
       const session = await openSession({
@@ -257,17 +257,23 @@ async function save(
 ): Promise<void> {
   const named = namedParams(classes, await session.trained());
   Deno.mkdirSync(`${options.out}/adapter`, { recursive: true });
-  const { method, target, model } = options;
-  const settings = method === "full"
-    ? {}
-    : Object.fromEntries(ADAPTERS[method].uses.map((name) => [name, options[name]]));
-  writeSettings(`${options.out}/adapter`, { method, ...settings, target, base_model: model }, "adapter.json");
+  const { method, compose, saveModules, target, model } = options;
+  writeSettings(`${options.out}/adapter`, {
+    method,
+    ...(compose === null ? {} : { compose }),
+    ...Object.fromEntries(settingsUsed(method).map((name) => [name, options[name]])),
+    ...(saveModules === null ? {} : { save_modules: saveModules }),
+    target,
+    base_model: model,
+  }, "adapter.json");
   writeSafetensors(`${options.out}/adapter/${ADAPTER_FILE}`, named);
 }
 
-/** Names of the branches of the mixed adapters, for the picture of their weights. */
+/** Names of the branches of the mixed adapters, for the picture of their weights; all names of a branch where they differ. */
 function branchNames(classes: readonly ShapeClass[]): readonly string[] {
-  return classes.flatMap((c) => c.mixing).at(0)?.branches ?? [];
+  const lists = classes.flatMap((c) => c.mixing.map((m) => m.branches));
+  const most = Math.max(0, ...lists.map((names) => names.length));
+  return Array.from({ length: most }, (_, i) => [...new Set(lists.flatMap((l) => l[i] ?? []))].join(" or "));
 }
 
 async function conclude(

@@ -144,13 +144,30 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   }
 
   const params = Object.fromEntries(classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)])));
+  // Until the start is computed, trained weights are needed as they were.
+  const own = new Map(
+    [...trainedNames].map((
+      name,
+    ) => [`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval)]),
+  );
+  const whole = {
+    ...frozen,
+    ...Object.fromEntries([...trainedNames].map((name) => [name, host.get(name)!.aval])),
+  };
   const factors = await startFactors(
-    { device, config, frozen, arrays, batches: options.startBatches ?? [] },
+    {
+      device,
+      config,
+      frozen: whole,
+      arrays: new Map([...arrays, ...own]),
+      batches: options.startBatches ?? [],
+    },
     classes,
     options.seed,
     options.say,
   );
-  await initialise(device, subject, { host, frozen, arrays, factors, seed: options.seed });
+  await initialise(device, subject, { own, weights: whole, arrays, factors, seed: options.seed });
+  for (const array of own.values()) device.free(array);
   const stateSpec = optimiser.state(classes);
   const state = Object.fromEntries(Object.entries(stateSpec).map(([name, s]) => [name, s.aval]));
   for (const [name, { aval: at, initial }] of Object.entries(stateSpec)) {
@@ -296,8 +313,10 @@ const STEP_KEYS = 2 ** 31;
 
 /** What parameters start from. */
 interface StartInput {
-  readonly host: ReadonlyMap<string, HostTensor>;
-  readonly frozen: Readonly<Record<string, Aval>>;
+  /** Weights that are trained themselves, as `weights.<name>`. */
+  readonly own: ReadonlyMap<string, DeviceArray>;
+  /** All weights. */
+  readonly weights: Readonly<Record<string, Aval>>;
   readonly factors: ReadonlyMap<string, readonly HostFactors[]>;
   readonly seed: number;
   /** Frozen weights as `weights.<name>`; gets the arenas as `params.<key>`. */
@@ -319,13 +338,13 @@ function stepBytes({ compiled: { plan, inputs } }: Runner): StepBytes {
 async function initialise(
   device: Device,
   { classes }: Subject,
-  { host, frozen, arrays, factors, seed }: StartInput,
+  { own, weights, arrays, factors, seed }: StartInput,
 ): Promise<void> {
   const members = classes.flatMap((c) => c.members);
   const keys = new Uint32Array(members.length * KEY_STRIDE);
   members.forEach((_, i) => keys.set([...evaluate([foldIn(key(seed), i).bits])[0]!], i * KEY_STRIDE));
   const keysAval = aval([members.length, KEY_STRIDE], "u32");
-  const given = new Map(arrays);
+  const given = new Map([...arrays, ...own]);
   const fresh: DeviceArray[] = [];
   const give = (path: string, data: HostArray, at: Aval): Aval => {
     const array = device.upload(data, at);
@@ -333,11 +352,6 @@ async function initialise(
     given.set(path, array);
     return at;
   };
-  const own = Object.fromEntries(
-    classes.filter((c) => !c.fitted).flatMap((c) =>
-      c.members.map((m) => [m, give(`weights.${m}`, host.get(m)!.data, host.get(m)!.aval)])
-    ),
-  );
   const found = Object.fromEntries([...factors].map(([member, list]) => [
     member,
     list.map((f, i) => {
@@ -357,7 +371,7 @@ async function initialise(
     ({ weights, keys, factors }) => ({
       params: packAll(classes, initialParams(classes, weights, keys, new Map(Object.entries(factors)))),
     }),
-    { weights: { ...frozen, ...own }, keys: keysAval, factors: found },
+    { weights, keys: keysAval, factors: found },
   );
   // The executable owns these arrays: it lives as long as the device.
   for (const [path, array] of run.run(given)) arrays.set(path, array);
