@@ -1,0 +1,237 @@
+/**
+ * Parity with Hugging Face PEFT: what `tests/fixtures/make_peft.py` recorded there (logits, loss, gradients, 20 AdamW
+ * steps, float32) is what Gyre computes from the same directory. @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { lowRank, on, place, type Placement } from "../adapters/mod.ts";
+import { openCpu } from "../core/cpu/mod.ts";
+import type { Device } from "../core/mod.ts";
+import { classesOf } from "../train/arena.ts";
+import { loadCheckpoint } from "../train/checkpoint.ts";
+import { modulesOf, weightShapes } from "../train/llama.ts";
+import { adamW, chain, clipByGlobalNorm, type Optimiser, scaleByRate } from "../train/optimiser.ts";
+import { loadPeft } from "../train/peft.ts";
+import { blocksFromEntries, type LeafValues, upperFromEntries } from "../train/peft_convert.ts";
+import { readPeft } from "../train/peft_files.ts";
+import { openSafetensors } from "../train/safetensors.ts";
+import { type HostBatch, type HostTensor, openSession, type Session } from "../train/session.ts";
+
+const root = decodeURIComponent(new URL("fixtures/peft", import.meta.url).pathname);
+
+/** Every method that PEFT has. */
+const CASES: readonly string[] = [
+  "lora",
+  "lora_tied",
+  "lora_patterns",
+  "rslora",
+  "dora",
+  "dora_tied",
+  "pissa",
+  "olora",
+  "lora_ga",
+  "oft",
+  "oft_odd",
+  "oft_neumann",
+  "oft_neumann7",
+  "boft",
+  "boft_m2",
+  "boft_m3",
+  "hra",
+  "hra_odd",
+];
+
+/**
+ * Methods that change the base model at their start. PEFT saves them as plain factors of twice the rank, the second
+ * half of which it did not train: Gyre keeps that half as frozen factors.
+ */
+const FROZEN_HALF: Readonly<Record<string, (rank: number, alpha: number) => Placement>> = {
+  pissa: (rank, alpha) => on("all-linear", lowRank({ rank, alpha, start: "pissa" })),
+  olora: (rank, alpha) => on("all-linear", lowRank({ rank, alpha, start: "olora" })),
+  // The values are given: which start asks for frozen factors does not matter.
+  lora_ga: (rank, alpha) => on("all-linear", lowRank({ rank, alpha, rankStabilised: true, start: "pissa" })),
+};
+
+interface Reference {
+  readonly base: string;
+  readonly ids: readonly (readonly number[])[];
+  readonly labels: readonly (readonly number[])[];
+  readonly base_loss: number;
+  readonly loss: number;
+  readonly final_loss: number;
+  readonly steps: number;
+  readonly lr: number;
+  readonly betas: readonly [number, number];
+  readonly eps: number;
+  readonly weight_decay: number;
+}
+
+/** A session on the recorded model with the recorded adapter. */
+async function open(
+  name: string,
+  { base, betas, ids }: Reference,
+  device: Device,
+  optimiser: Optimiser,
+): Promise<Session> {
+  const { config, weights } = loadCheckpoint(`${root}/${base}`, { dtype: "f32", shapes: weightShapes });
+  const modules = modulesOf(config);
+  const loaded = loadPeft(`${root}/${name}`, modules, { training: true });
+  const frozen = FROZEN_HALF[name];
+  const { method } = readPeft(`${root}/${name}`).config;
+  const halved = frozen && method.kind === "LORA"
+    ? {
+      placements: [
+        frozen(method.rank / 2, method.rankStabilised ? method.alpha / Math.SQRT2 : method.alpha / 2),
+      ],
+      values: new Map([...loaded.values].map(([path, leaves]) => [path, halves(leaves)])),
+    }
+    : loaded;
+  return await openSession({
+    device,
+    subject: { config, classes: classesOf(place(modules, halved.placements)) },
+    weights,
+    values: halved.values,
+    optimiser,
+    accumulate: 1,
+    seed: 0,
+    maxLength: ids[0]!.length,
+    betas,
+  });
+}
+
+/** [A; A₀] and [B, −B₀] taken apart. */
+function halves(leaves: LeafValues): LeafValues {
+  const a = leaves.get("a")!, b = leaves.get("b")!;
+  const [both, inDim] = a.aval.shape as [number, number], [outDim] = b.aval.shape as [number];
+  const r = both / 2;
+  const of = (shape: readonly number[], at: (i: number) => number): HostTensor => ({
+    aval: { shape, dtype: "f32" },
+    data: Float32Array.from({ length: shape[0]! * shape[1]! }, (_, i) => at(i)),
+  });
+  return new Map([
+    ["a", of([r, inDim], (i) => a.data[i]!)],
+    ["a0", of([r, inDim], (i) => a.data[r * inDim + i]!)],
+    ["b", of([outDim, r], (i) => b.data[Math.floor(i / r) * both + (i % r)]!)],
+    ["b0", of([outDim, r], (i) => -b.data[Math.floor(i / r) * both + r + (i % r)]!)],
+  ]);
+}
+
+function batchOf({ ids, labels }: Reference): HostBatch {
+  return {
+    ids: Int32Array.from(ids.flat()),
+    labels: Int32Array.from(labels.flat()),
+    rows: ids.length,
+    length: ids[0]!.length,
+  };
+}
+
+/** Gradients of a map's leaves as PEFT has them: of full blocks, of upper triangles, of columns. */
+function gradientsForPeft(leaves: LeafValues, neumann: boolean, full: boolean): Map<string, HostTensor> {
+  const out = new Map<string, HostTensor>();
+  const names = {
+    a: "lora_A.weight",
+    b: "lora_B.weight",
+    magnitude: "lora_magnitude_vector",
+    scale: "boft_s",
+    u: "hra_u",
+  };
+  for (const [path, value] of leaves) {
+    if (path === "skew" && full) {
+      // S = ½(R − Rᵀ), and an entry of S stands there twice.
+      const { aval, data } = blocksFromEntries(value);
+      out.set("boft_R", { aval, data: (data as Float32Array).map((g) => g / 2) });
+    } else if (path === "skew") out.set("oft_R.weight", upperFromEntries(value, neumann ? -1 : 1));
+    else if (path in names) out.set(names[path as keyof typeof names], value);
+  }
+  return out;
+}
+
+/** Multiplies gradients in the one step that reads them, so that parameters of any size do not round them away. */
+const GRADIENT_RATE = 2 ** 14;
+
+async function gradientsOf(
+  name: string,
+  reference: Reference,
+  device: Device,
+): Promise<Map<string, Map<string, HostTensor>>> {
+  const session = await open(name, reference, device, chain(clipByGlobalNorm(0), scaleByRate()));
+  const before = await session.trained();
+  await session.step(batchOf(reference), { plain: GRADIENT_RATE, orthogonal: GRADIENT_RATE });
+  const after = await session.trained();
+  return new Map([...before].map(([path, leaves]) => [
+    path,
+    new Map([...leaves].map(([leaf, old]) => {
+      const now = after.get(path)!.get(leaf)!.data;
+      const data = Float32Array.from(old.data, (v, i) => (v - now[i]!) / GRADIENT_RATE);
+      return [leaf, { aval: old.aval, data }];
+    })),
+  ]));
+}
+
+/** Largest difference over largest size. */
+function apart(ours: ArrayLike<number>, theirs: ArrayLike<number>): { absolute: number; relative: number } {
+  assertEquals(ours.length, theirs.length);
+  let gap = 0, size = 0;
+  for (let i = 0; i < theirs.length; i++) {
+    gap = Math.max(gap, Math.abs(ours[i]! - theirs[i]!));
+    size = Math.max(size, Math.abs(theirs[i]!));
+  }
+  return { absolute: gap, relative: gap / size };
+}
+
+for (const name of CASES) {
+  Deno.test(`PEFT ${name}: logits, loss, gradients and 20 AdamW steps are PEFT's`, async () => {
+    const reference = JSON.parse(Deno.readTextFileSync(`${root}/${name}/reference.json`)) as Reference;
+    using file = openSafetensors(`${root}/${name}/reference.safetensors`);
+    const { betas: [beta1, beta2], eps, weight_decay: decay, lr, steps } = reference;
+    const optimiser = adamW({ clip: 0, beta1, beta2, epsilon: eps, decay });
+    const batch = batchOf(reference);
+    const device = await openCpu();
+    const report: string[] = [];
+    try {
+      const session = await open(name, reference, device, optimiser);
+      const theirs = file.readF32("logits");
+      let worst = 0;
+      for (const [row, ids] of reference.ids.entries()) {
+        const ours = await session.logits(ids);
+        worst = Math.max(
+          worst,
+          apart(ours, theirs.subarray(row * ours.length, (row + 1) * ours.length)).absolute,
+        );
+      }
+      report.push(`logits ${worst.toExponential(1)}`);
+      assert(worst <= 1e-4, `logits differ by ${worst}`);
+
+      const { loss } = await session.evaluate([batch]);
+      const lossGap = Math.abs(loss - reference.loss) / reference.loss;
+      report.push(`loss ${lossGap.toExponential(1)}`);
+      assert(lossGap <= 1e-5, `loss ${loss}, PEFT ${reference.loss}`);
+      assert(Math.abs(loss - reference.base_loss) > 1e-3, "the adapter does nothing here");
+
+      const config = readPeft(`${root}/${name}`).config.method;
+      const neumann = config.kind === "OFT" && config.neumannTerms !== null;
+      const recorded = [...file.header.tensors.keys()].filter((key) => key.startsWith("grad."));
+      const seen = new Set<string>();
+      let worstGradient = 0;
+      for (const [path, leaves] of await gradientsOf(name, reference, device)) {
+        for (const [leaf, value] of gradientsForPeft(leaves, neumann, config.kind === "BOFT")) {
+          const key = `grad.base_model.model.${path}.${leaf}`;
+          seen.add(key);
+          const { relative } = apart(value.data, file.readF32(key));
+          worstGradient = Math.max(worstGradient, relative);
+          assert(relative <= 1e-3, `${key}: gradients differ by ${relative} of the largest`);
+        }
+      }
+      assertEquals([...seen].sort(), recorded.sort());
+      report.push(`gradients ${worstGradient.toExponential(1)}`);
+
+      for (let i = 0; i < steps; i++) await session.step(batch, { plain: lr, orthogonal: lr });
+      const final = await session.evaluate([batch]);
+      const finalGap = Math.abs(final.loss - reference.final_loss) / reference.final_loss;
+      report.push(`after ${steps} steps ${finalGap.toExponential(1)}`);
+      assert(finalGap <= 1e-3, `loss after ${steps} steps ${final.loss}, PEFT ${reference.final_loss}`);
+      console.log(`${name}: ${report.join(", ")}`);
+    } finally {
+      await device.close();
+    }
+  });
+}
