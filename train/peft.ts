@@ -1,20 +1,28 @@
-/** Adapters of Hugging Face PEFT as placements and values, and back. @module */
+/** Adapters of Hugging Face PEFT as placements and values: one directory, or one for each branch with `gyre.json`. @module */
 import {
   type Adapter,
   type AnyParams,
-  butterfly,
+  compose,
   erase,
   fit,
+  gradNormShare,
   type LinearDims,
-  lowRank,
+  mix,
   type Module,
   type Placement,
 } from "../adapters/mod.ts";
+import { aval } from "../core/mod.ts";
 import { PeftError } from "./errors.ts";
-import type { PeftMethod } from "./peft_config.ts";
-import { blockOfEntries, fromPeft, type LeafValues, type PeftTensors } from "./peft_convert.ts";
-import { CONFIG_FILE, type PeftDirectory, readPeft } from "./peft_files.ts";
-import { patternValue, targetTest } from "./peft_targets.ts";
+import { readJson } from "./json_file.ts";
+import {
+  loadBranch,
+  type LoadedBranch,
+  type LoadPeftOptions,
+  type MapAdapter,
+  type MapBranch,
+} from "./peft_branch.ts";
+import { combineError, GYRE_FILE, parseGyreFile, type PeftCombine } from "./peft_combine.ts";
+import type { LeafValues } from "./peft_convert.ts";
 import type { StoredTensor } from "./safetensors.ts";
 
 /** Adapters ready for `place`, and the values of their parameters. */
@@ -26,116 +34,9 @@ export interface LoadedAdapters {
   readonly saved: ReadonlyMap<string, StoredTensor>;
 }
 
-/** What the adapters are loaded for: dropout matters to training only. */
-export interface LoadOptionsOfPeft {
-  readonly training: boolean;
-}
-
-/** An adapter for a map of these sizes. */
-export type MapAdapter = (dims: LinearDims) => Adapter<AnyParams>;
-
-/** One directory's adapters by map. */
-export interface LoadedBranch {
-  /** By path: an adapter, and a text that is the same for equal adapters. */
-  readonly adapters: ReadonlyMap<string, { readonly make: MapAdapter; readonly id: string }>;
-  readonly values: ReadonlyMap<string, LeafValues>;
-  readonly saved: ReadonlyMap<string, StoredTensor>;
-}
-
-/**
- * Read one directory of PEFT for a model with these linear maps. Throws PeftError, as {@linkcode readPeft} does, and
- * where the maps that its settings choose are not those that have tensors, or settings make no sense for these maps.
- */
-export function loadBranch(
-  dir: string,
-  modules: readonly Module[],
-  options: LoadOptionsOfPeft,
-): LoadedBranch {
-  const read = readPeft(dir);
-  const file = `${dir}/${CONFIG_FILE}`;
-  const { method, fanInFanOut, targets } = read.config;
-  const bad = (what: string): PeftError => new PeftError(`${file}: ${what}.`, { file });
-  if (fanInFanOut) {
-    throw bad(
-      "fan_in_fan_out is true; the maps of this model store their weights [out, in], set it to false",
-    );
-  }
-  const isTarget = targetTest(targets, file);
-  const chosen = modules.filter((m) => isTarget(m.path));
-  const lacking = chosen.find((m) => !read.modules.has(m.path));
-  if (lacking) throw bad(`target_modules chooses ${lacking.path}, which has no tensors in the adapter`);
-  const stray = [...read.modules.keys()].find((path) => !chosen.some((m) => m.path === path));
-  if (stray !== undefined) {
-    const known = modules.some((m) => m.path === stray);
-    throw bad(
-      known
-        ? `target_modules does not choose ${stray}, which has tensors in the adapter`
-        : `the adapter is on ${stray}, which is no linear map that Gyre adapts in this model`,
-    );
-  }
-  const adapters = new Map<string, { readonly make: MapAdapter; readonly id: string }>();
-  const values = new Map<string, LeafValues>();
-  for (const { path } of chosen) {
-    const tensors = read.modules.get(path)!;
-    const own = methodAt(method, path, file);
-    if (options.training && own.kind === "LORA" && own.dropout > 0) {
-      throw bad(
-        `lora_dropout is ${own.dropout}; Gyre trains low-rank adapters without dropout, set it to 0 to train on`,
-      );
-    }
-    values.set(path, fromPeft(own, tensors));
-    adapters.set(path, adapterOf(own, tensors));
-  }
-  return { adapters, values, saved: read.saved };
-}
-
-/** The method of one map: patterns applied. */
-function methodAt(method: PeftMethod, path: string, file: string): PeftMethod {
-  if (method.kind !== "LORA") return method;
-  return {
-    ...method,
-    rank: patternValue(method.rankPattern, path, method.rank, "rank_pattern", file),
-    alpha: patternValue(method.alphaPattern, path, method.alpha, "alpha_pattern", file),
-    rankPattern: [],
-    alphaPattern: [],
-  };
-}
-
-/** Block sizes come from the tensors: PEFT's OFT changes one that does not divide a map's input. */
-function adapterOf(
-  method: PeftMethod,
-  tensors: PeftTensors,
-): { readonly make: MapAdapter; readonly id: string } {
-  const made = <P>(
-    adapter: Adapter<P>,
-    sizes: string,
-  ): { readonly make: MapAdapter; readonly id: string } => ({
-    make: (dims) => erase(adapter, dims),
-    id: `${JSON.stringify(method)} ${sizes}`,
-  });
-  switch (method.kind) {
-    case "LORA": {
-      const { rank, alpha, rankStabilised, dora } = method;
-      return made(lowRank({ rank, alpha, rankStabilised, decomposed: dora }), "");
-    }
-    case "OFT": {
-      const block = blockOfEntries(tensors.get("oft_R.weight")!.aval.shape[1]!);
-      const { dropout, neumannTerms } = method;
-      return made(butterfly({ block, factors: 1, dropout, cayley: neumannTerms ?? "exact" }), `${block}`);
-    }
-    case "BOFT": {
-      const block = tensors.get("boft_R")!.aval.shape[3]!;
-      const { factors, dropout } = method;
-      return made(butterfly({ block, factors, dropout, rowScale: true }), `${block}`);
-    }
-    case "HRA":
-      throw new PeftError("HRA");
-  }
-}
-
 /** Placements, one for each kind of adapter among the maps. */
 export function placementsOf(
-  adapters: ReadonlyMap<string, { readonly make: MapAdapter; readonly id: string }>,
+  adapters: ReadonlyMap<string, MapBranch>,
 ): Placement[] {
   const groups = new Map<string, { readonly make: MapAdapter; readonly paths: Set<string> }>();
   for (const [path, { make, id }] of adapters) {
@@ -150,15 +51,95 @@ export function placementsOf(
   }));
 }
 
-/** Read a directory of PEFT for a model with these linear maps: see {@linkcode loadBranch}. */
-export function loadPeft(
-  dir: string,
-  modules: readonly Module[],
-  options: LoadOptionsOfPeft,
-): LoadedAdapters {
-  const { adapters, values, saved } = loadBranch(dir, modules, options);
+/**
+ * Read a directory of PEFT, or one with `gyre.json` and a directory for each branch, for a model with these linear maps.
+ * The adapters start from the values in the files. Throws PeftError, as {@linkcode loadBranch} does, and where branches
+ * do not adapt the same maps.
+ */
+export function loadPeft(dir: string, modules: readonly Module[], options: LoadPeftOptions): LoadedAdapters {
+  const file = `${dir}/${GYRE_FILE}`;
+  const json = readOptionalJson(file);
+  if (json === undefined) {
+    const { adapters, values, saved } = loadBranch(dir, modules, options);
+    return { placements: placementsOf(adapters), values, saved };
+  }
+  const { combine, branches, weights } = parseGyreFile(json, file);
+  const read = branches.map(({ directories }) =>
+    joined(dir, directories.map((name) => loadBranch(`${dir}/${name}`, modules, options)))
+  );
+  const saved = new Map(read.flatMap((b) => [...b.saved]));
+  if (combine === null) {
+    const { adapters, values } = joined(dir, read);
+    return { placements: placementsOf(adapters), values, saved };
+  }
+  const paths = [...read[0]!.adapters.keys()];
+  for (const [i, b] of read.entries()) {
+    const odd = [...b.adapters.keys()].find((p) => !paths.includes(p)) ??
+      paths.find((p) => !b.adapters.has(p));
+    if (odd !== undefined) {
+      throw combineError(dir, `"${branches[0]!.name}" and "${branches[i]!.name}" do not both adapt ${odd}`);
+    }
+  }
+  const { make, place } = combiner(combine, read.length);
+  const adapters = new Map<string, MapBranch>(paths.map((path) => {
+    const own = read.map((b) => b.adapters.get(path)!);
+    return [path, {
+      make: (dims) => make(own.map((a) => a.make(dims)), dims),
+      id: own.map((a) => a.id).join(" "),
+    }];
+  }));
+  const values = new Map(paths.map((path) => {
+    const leaves = read.flatMap((b, i) =>
+      [...b.values.get(path)!].map(([leaf, value]) => [`${place(i)}${leaf}`, value] as const)
+    );
+    const lambda = weights.get(path);
+    const own = lambda && { aval: aval([lambda.length]), data: Float32Array.from(lambda) };
+    return [path, new Map(own ? [...leaves, ["weights", own] as const] : leaves)] as const;
+  }));
   return { placements: placementsOf(adapters), values, saved };
 }
 
-/** What {@linkcode readPeft} gives, for callers that only move files. */
-export type { PeftDirectory };
+/** How to make one adapter of several, and what the paths of branch i's leaves then begin with. */
+function combiner(combine: PeftCombine, count: number): {
+  readonly make: (parts: readonly Adapter<AnyParams>[], dims: LinearDims) => Adapter<AnyParams>;
+  readonly place: (branch: number) => string;
+} {
+  if (combine.kind === "mix") {
+    return {
+      make: (parts, dims) => erase(mix(parts, gradNormShare, combine.options), dims),
+      place: (i) => `branches.${i}.`,
+    };
+  }
+  return {
+    make: (parts, dims) =>
+      parts.slice(0, -1).reduceRight((inner, outer) => erase(compose(outer, inner), dims), parts.at(-1)!),
+    place: (i) => "1.".repeat(i) + (i < count - 1 ? "0." : ""),
+  };
+}
+
+/** Directories that adapt different maps, as one. */
+function joined(dir: string, parts: readonly LoadedBranch[]): LoadedBranch {
+  const adapters = new Map<string, MapBranch>();
+  for (const part of parts) {
+    for (const [path, adapter] of part.adapters) {
+      if (adapters.has(path)) throw combineError(dir, `two directories of one branch adapt ${path}`);
+      adapters.set(path, adapter);
+    }
+  }
+  return {
+    adapters,
+    values: new Map(parts.flatMap((p) => [...p.values])),
+    saved: new Map(parts.flatMap((p) => [...p.saved])),
+  };
+}
+
+/** A JSON file that may be absent. */
+function readOptionalJson(file: string): unknown {
+  try {
+    Deno.statSync(file);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  return readJson(file, PeftError, "it was there a moment ago");
+}

@@ -5,6 +5,8 @@ import { PeftError } from "./errors.ts";
 export interface PeftFields {
   /** Whether the field is there and not null. */
   readonly has: (field: string) => boolean;
+  /** A field as it is; null where absent. */
+  readonly value: (field: string) => unknown;
   /** Pass over a field. */
   readonly see: (field: string) => void;
   readonly fixed: (field: string, allowed: readonly unknown[], why: string) => void;
@@ -55,6 +57,7 @@ export function fieldsOf(json: unknown, file: string): PeftFields {
   };
   return {
     has: (field) => get(field) !== null,
+    value: get,
     see: (field) => void seen.add(field),
     fixed: (field, allowed, why) => {
       const value = get(field);
