@@ -39,6 +39,8 @@ export interface PeftBoft {
 export interface PeftHra {
   readonly kind: "HRA";
   readonly rank: number;
+  /** Whether the vectors are made orthonormal first (`apply_GS`). */
+  readonly gramSchmidt: boolean;
 }
 
 /** A method of PEFT and its sizes. */
@@ -118,7 +120,7 @@ const FIXED: Readonly<
     ["block_share", [false], "shared blocks are not supported; use plain OFT"],
   ],
   BOFT: [],
-  HRA: [["apply_GS", [false], "orthogonalised reflections are not supported; merge it in PEFT"]],
+  HRA: [],
 };
 
 /** From this version on, PEFT's series of the Cayley map is the one that Gyre knows. */
@@ -213,7 +215,11 @@ const METHODS_OF: { readonly [K in PeftMethod["kind"]]: (fields: PeftFields) => 
     factors: fields.count("boft_n_butterfly_factor", 1, 1),
     dropout: fields.share("boft_dropout"),
   }),
-  HRA: (fields) => ({ kind: "HRA", rank: fields.count("r", 8, 1) }),
+  HRA: (fields) => ({
+    kind: "HRA",
+    rank: fields.count("r", 8, 1),
+    gramSchmidt: fields.flag("apply_GS", false),
+  }),
 };
 
 function blocksOf(

@@ -60,6 +60,6 @@ function methodJson(method: PeftMethod): Record<string, unknown> {
         init_weights: true,
       };
     case "HRA":
-      return { r: method.rank, apply_GS: false, init_weights: true };
+      return { r: method.rank, apply_GS: method.gramSchmidt, init_weights: true };
   }
 }

@@ -14,7 +14,7 @@ import type { StoredTensor } from "./safetensors.ts";
 export type BranchSpec =
   | { readonly kind: "lowRank"; readonly alpha: number; readonly rankStabilised: boolean }
   | { readonly kind: "butterfly"; readonly neumannTerms: number | null; readonly dropout: number }
-  | { readonly kind: "householder" };
+  | { readonly kind: "householder"; readonly gramSchmidt: boolean };
 
 /** One adapter among those of a map. */
 export interface SavedBranch {
@@ -143,7 +143,7 @@ function methodOf(spec: BranchSpec, values: LeafValues, where: string): PeftMeth
       return { kind: "BOFT", blocks: { size }, factors, dropout };
     }
     case "householder":
-      return { kind: "HRA", rank: shape("u")[1]! };
+      return { kind: "HRA", rank: shape("u")[1]!, gramSchmidt: spec.gramSchmidt };
   }
 }
 
