@@ -62,6 +62,7 @@ export const PEFT_SAMPLES: readonly PeftSample[] = [
   sample("boft", "untied", "boft", { block: 8, factors: 1, rowScale: true }),
   sample("boft-m2", "tied", "boft", { block: 2, factors: 2, rowScale: true }),
   sample("boft-unscaled", "untied", "boft", { block: 4, factors: 3 }, { target: "q_proj,up_proj" }),
+  sample("hra", "untied", "hra", { rank: 4 }),
   sample("boft-by-map", "tied", "boft", {}, { single: false }),
   sample("hybrid", "untied", "hybrid", {}, { single: false }),
   sample("hybrid-delta", "tied", "hybrid", { space: "delta", block: 4, factors: 1 }, { single: false }),
@@ -116,7 +117,9 @@ export async function trainAndSave(
   const session = await openOn(device, base, { placements: [on(target, ADAPTERS[method].make(settings))] });
   const batch = sampleBatch(config.vocabSize, 2);
   for (let i = 0; i < 12; i++) await session.step(batch, { plain: 2e-2, orthogonal: 2e-2 });
-  const { branches, combine } = peftLayout(method, settings);
+  const layout = peftLayout(method, settings);
+  if (!layout) throw new Error(`PEFT has no type for ${method}.`);
+  const { branches, combine } = layout;
   savePeft(dir, {
     modules: modulesOf(config),
     trained: await session.trained(),

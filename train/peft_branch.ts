@@ -4,6 +4,7 @@ import {
   type AnyParams,
   butterfly,
   erase,
+  householder,
   type LinearDims,
   lowRank,
   type Module,
@@ -124,6 +125,13 @@ function adapterOf(
       return made(butterfly({ block, factors, dropout, rowScale: true }), `${block}`);
     }
     case "HRA":
-      throw new PeftError("HRA");
+      return made(
+        householder({
+          reflections: method.rank,
+          gramSchmidt: method.gramSchmidt,
+          paired: !method.gramSchmidt && method.rank % 2 === 0,
+        }),
+        "",
+      );
   }
 }

@@ -13,8 +13,8 @@ export interface PeftLayout {
 /** Sizes of a map that every adapter fits: only the settings of its mix are wanted. */
 const ANY_MAP = { inDim: 1024, outDim: 1024 };
 
-/** The layout of a method with these settings. */
-export function peftLayout(method: AdapterName, settings: AdapterSettings): PeftLayout {
+/** The layout of a method with these settings; null for what PEFT has no type for: Givens layers, unitary maps. */
+export function peftLayout(method: AdapterName, settings: AdapterSettings): PeftLayout | null {
   const one = (spec: BranchSpec): PeftLayout => ({
     branches: [{ name: method, prefix: "", spec }],
     combine: null,
@@ -34,6 +34,11 @@ export function peftLayout(method: AdapterName, settings: AdapterSettings): Peft
     case "oft":
     case "boft":
       return one(butterfly);
+    case "hra":
+      return one({ kind: "householder", gramSchmidt: false });
+    case "givens":
+    case "unitary":
+      return null;
     case "hybrid":
       return {
         branches: [
