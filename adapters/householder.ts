@@ -12,8 +12,13 @@ export interface HouseholderParams {
 
 /** Options of {@linkcode householder}. */
 export interface HouseholderOptions {
-  /** Number of reflections r; even, so that they can start in pairs. */
+  /** Number of reflections r; even where they start in pairs. */
   readonly reflections: number;
+  /**
+   * Whether vectors start as equal neighbours, which cancel; default true without `gramSchmidt`. Else they start at random,
+   * NOT at the base map: for values that come from elsewhere.
+   */
+  readonly paired?: boolean;
   /**
    * Make the vectors orthonormal first, in every step (`apply_GS` of PEFT). Pairs of equal vectors have no orthonormal
    * basis, so this variant starts at random vectors, and NOT at the base map.
@@ -26,20 +31,19 @@ export interface HouseholderOptions {
  *
  * Vectors start in equal neighbours, each pair uniform in ±√(2/r) as in PEFT's `hra_u`, so that H = I and the adapted map
  * starts equal to the base. Norms and singular values stay as they are at any vectors but zero.
- * Cost: 4·n·in·r flops; trains in·r numbers. Throws ShapeError for a number of reflections that is odd or exceeds `in`: PEFT
- * only warns of an odd one, and starts at another map.
+ * Cost: 4·n·in·r flops; trains in·r numbers. Throws ShapeError for a number of reflections that exceeds `in`, or is odd where
+ * they start in pairs: PEFT only warns of an odd one, and starts at another map.
  */
 export function householder(
-  { reflections, gramSchmidt = false }: HouseholderOptions,
+  { reflections, gramSchmidt = false, paired = !gramSchmidt }: HouseholderOptions,
 ): Adapter<HouseholderParams> {
   const wy = ({ u, v }: HouseholderParams): CompactWy => v ? { u, v } : compactWy(u, { gramSchmidt });
   return {
     name: "hra",
     init: (key, { inDim }) => {
-      requireReflections(reflections, inDim);
-      return {
-        u: gramSchmidt ? vectors(key, inDim, reflections, 1) : vectors(key, inDim, reflections / 2, 2),
-      };
+      requireReflections(reflections, inDim, paired);
+      const copies = paired ? 2 : 1;
+      return { u: vectors(key, inDim, reflections / copies, copies) };
     },
     apply: (params, base) => (x) => base(reflect(x, wy(params), { transposed: true })),
     merge: (params, weight) => reflect(weight, wy(params)),
@@ -59,12 +63,17 @@ function vectors(key: Key, inDim: number, count: number, copies: number): Tensor
   ]);
 }
 
-function requireReflections(reflections: number, inDim: number): void {
-  if (Number.isInteger(reflections) && reflections >= 2 && reflections % 2 === 0 && reflections <= inDim) {
+function requireReflections(reflections: number, inDim: number, paired: boolean): void {
+  const step = paired ? 2 : 1;
+  if (
+    Number.isInteger(reflections) && reflections >= step && reflections % step === 0 && reflections <= inDim
+  ) {
     return;
   }
   throw new ShapeError(
-    `Cannot adapt a map of ${inDim} features with ${reflections} reflections: they start in pairs that cancel, so use an ` +
-      `even number from 2 to ${inDim - inDim % 2}.`,
+    `Cannot adapt a map of ${inDim} features with ${reflections} reflections: ` +
+      (paired
+        ? `they start in pairs that cancel, so use an even number from 2 to ${inDim - inDim % 2}.`
+        : `use 1 to ${inDim}.`),
   );
 }

@@ -199,6 +199,13 @@ Deno.test("two inputs change places in memory", () => {
   check(inputs, [ops.neg(b), ops.neg(a)], 8, [{ output: 0, input: 0 }, { output: 1, input: 1 }]);
 });
 
+Deno.test("a value that is two outputs has memory of its own for each: a later run may overwrite one", () => {
+  const inputs = inputsOf(), [a, b] = inputs as [Tensor, Tensor];
+  const y = ops.softmax(a), z = ops.mul(b, 2);
+  const { outputs } = check(inputs, [y, z, y, z], 8);
+  assertEquals(new Set(outputs.map(({ place }) => `${place.buffer} ${place.offset}`)).size, 4);
+});
+
 Deno.test("an update is in place where its input is read elementwise, and copied late where a later kernel reads the input", () => {
   const inputs = inputsOf(), [a, b, , square] = inputs as [Tensor, Tensor, Tensor, Tensor];
   const update = [{ output: 0, input: 0 }];

@@ -39,3 +39,8 @@ export class TokenizerError extends UserError {
 export class DataError extends UserError {
   override readonly name = "DataError";
 }
+
+/** A PEFT directory that is damaged, or asks for something that Gyre does not do. */
+export class PeftError extends UserError {
+  override readonly name = "PeftError";
+}

@@ -13,6 +13,7 @@ import { foldIn, key } from "../ops/mod.ts";
 import { arenaAval, bind, packAll, type ShapeClass } from "./arena.ts";
 import type { HostFactors } from "./factorise.ts";
 import { generate } from "./generate.ts";
+import { type GivenValues, giveValues } from "./given.ts";
 import { hidden, logits, rotaryTables } from "./llama.ts";
 import type { Optimiser } from "./optimiser.ts";
 import { mergedWeights } from "./merge.ts";
@@ -56,6 +57,8 @@ export interface SessionOptions {
   readonly seed: number;
   /** Longest sequence that will be asked for. */
   readonly maxLength: number;
+  /** Parameters that do not start as their adapter starts them, by member and leaf path. */
+  readonly values?: GivenValues;
   /** Adam's β, for the bias corrections. */
   readonly betas?: readonly [number, number];
   /** Batches whose gradients start the adapters that ask for them (LoRA-GA). */
@@ -168,6 +171,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   );
   await initialise(device, subject, { own, weights: whole, arrays, factors, seed: options.seed });
   for (const array of own.values()) device.free(array);
+  if (options.values) await giveValues(device, classes, arrays, options.values);
   const stateSpec = optimiser.state(classes);
   const state = Object.fromEntries(Object.entries(stateSpec).map(([name, s]) => [name, s.aval]));
   for (const [name, { aval: at, initial }] of Object.entries(stateSpec)) {

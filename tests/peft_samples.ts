@@ -1,0 +1,131 @@
+/** Adapters that Gyre trains on the recorded models of `tests/fixtures/peft`, as they are written for PEFT. @module */
+import { on, place } from "../adapters/mod.ts";
+import type { Device } from "../core/mod.ts";
+import {
+  type AdapterName,
+  ADAPTERS,
+  type AdapterSettings,
+  DEFAULT_SETTINGS,
+} from "../train/adapter_specs.ts";
+import { classesOf } from "../train/arena.ts";
+import { loadCheckpoint } from "../train/checkpoint.ts";
+import { modulesOf, weightShapes } from "../train/llama.ts";
+import { adamW } from "../train/optimiser.ts";
+import type { LoadedAdapters } from "../train/peft.ts";
+import { peftLayout } from "../train/peft_methods.ts";
+import { savePeft } from "../train/peft_save.ts";
+import { type HostBatch, openSession, type Session } from "../train/session.ts";
+
+/** The recorded models. */
+export const PEFT_MODELS: string = decodeURIComponent(new URL("fixtures/peft", import.meta.url).pathname);
+
+/** An adapter to train. */
+export interface PeftSample {
+  readonly name: string;
+  readonly base: "tied" | "untied";
+  readonly method: AdapterName;
+  readonly target: string;
+  readonly settings: AdapterSettings;
+  /** Whether one directory of PEFT holds all of it. */
+  readonly single: boolean;
+}
+
+function sample(
+  name: string,
+  base: PeftSample["base"],
+  method: AdapterName,
+  settings: Partial<AdapterSettings> = {},
+  more: Partial<Pick<PeftSample, "target" | "single">> = {},
+): PeftSample {
+  return {
+    name,
+    base,
+    method,
+    target: "all-linear",
+    single: true,
+    ...more,
+    settings: { ...DEFAULT_SETTINGS, rank: 3, alpha: 7, ...settings },
+  };
+}
+
+/** Every method that PEFT has a type for, and those that take several directories. */
+export const PEFT_SAMPLES: readonly PeftSample[] = [
+  sample("lora", "untied", "lora"),
+  sample("lora-some", "tied", "lora", {}, { target: "q_proj,*.1.mlp.*" }),
+  sample("rslora", "tied", "rslora"),
+  sample("dora", "untied", "dora"),
+  sample("lora-ga", "untied", "lora-ga"),
+  sample("pissa", "tied", "pissa"),
+  sample("olora", "untied", "olora"),
+  sample("oft", "untied", "oft", { block: 8 }),
+  sample("oft-neumann", "tied", "oft", { block: 4, neumann: 5 }),
+  sample("boft", "untied", "boft", { block: 8, factors: 1, rowScale: true }),
+  sample("boft-m2", "tied", "boft", { block: 2, factors: 2, rowScale: true }),
+  sample("boft-unscaled", "untied", "boft", { block: 4, factors: 3 }, { target: "q_proj,up_proj" }),
+  sample("hra", "untied", "hra", { rank: 4 }),
+  sample("boft-by-map", "tied", "boft", {}, { single: false }),
+  sample("hybrid", "untied", "hybrid", {}, { single: false }),
+  sample("hybrid-delta", "tied", "hybrid", { space: "delta", block: 4, factors: 1 }, { single: false }),
+];
+
+/** Tokens of a sequence, and what to learn of them. */
+export const LENGTH = 12;
+
+/** A fixed batch of `rows` random sequences. */
+export function sampleBatch(vocab: number, rows: number): HostBatch {
+  let state = 12345;
+  const ids = Int32Array.from({ length: rows * LENGTH }, () => {
+    // Numerical Recipes' generator: any fixed sequence will do.
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return 3 + state % (vocab - 3);
+  });
+  const labels = ids.map((_, i) => i % LENGTH === LENGTH - 1 ? -100 : ids[i + 1]!);
+  return { ids, labels, rows, length: LENGTH };
+}
+
+/** A session on a recorded model. */
+export function openOn(
+  device: Device,
+  base: string,
+  { placements, values }: Pick<LoadedAdapters, "placements"> & Partial<Pick<LoadedAdapters, "values">>,
+): Promise<Session> {
+  const { config, weights } = loadCheckpoint(`${PEFT_MODELS}/${base}`, {
+    dtype: "f32",
+    shapes: weightShapes,
+  });
+  return openSession({
+    device,
+    subject: { config, classes: classesOf(place(modulesOf(config), placements)) },
+    weights,
+    ...(values ? { values } : {}),
+    startBatches: [sampleBatch(config.vocabSize, 2)],
+    optimiser: adamW({ clip: 1, decay: 0.01 }),
+    accumulate: 1,
+    seed: 7,
+    maxLength: LENGTH,
+  });
+}
+
+/** Train a sample for some steps and write it to `dir`; the logits that it then gives for `ids`. */
+export async function trainAndSave(
+  device: Device,
+  { base, method, target, settings }: PeftSample,
+  dir: string,
+  ids: readonly number[],
+): Promise<Float32Array> {
+  const { config } = loadCheckpoint(`${PEFT_MODELS}/${base}`, { dtype: "f32", shapes: weightShapes });
+  const session = await openOn(device, base, { placements: [on(target, ADAPTERS[method].make(settings))] });
+  const batch = sampleBatch(config.vocabSize, 2);
+  for (let i = 0; i < 12; i++) await session.step(batch, { plain: 2e-2, orthogonal: 2e-2 });
+  const layout = peftLayout(method, settings);
+  if (!layout) throw new Error(`PEFT has no type for ${method}.`);
+  const { branches, combine } = layout;
+  savePeft(dir, {
+    modules: modulesOf(config),
+    trained: await session.trained(),
+    branches: () => branches,
+    combine,
+    base: null,
+  });
+  return await session.logits(ids);
+}

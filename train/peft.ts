@@ -1,0 +1,145 @@
+/** Adapters of Hugging Face PEFT as placements and values: one directory, or one for each branch with `gyre.json`. @module */
+import {
+  type Adapter,
+  type AnyParams,
+  compose,
+  erase,
+  fit,
+  gradNormShare,
+  type LinearDims,
+  mix,
+  type Module,
+  type Placement,
+} from "../adapters/mod.ts";
+import { aval } from "../core/mod.ts";
+import { PeftError } from "./errors.ts";
+import { readJson } from "./json_file.ts";
+import {
+  loadBranch,
+  type LoadedBranch,
+  type LoadPeftOptions,
+  type MapAdapter,
+  type MapBranch,
+} from "./peft_branch.ts";
+import { combineError, GYRE_FILE, parseGyreFile, type PeftCombine } from "./peft_combine.ts";
+import type { LeafValues } from "./peft_convert.ts";
+import type { StoredTensor } from "./safetensors.ts";
+
+/** Adapters ready for `place`, and the values of their parameters. */
+export interface LoadedAdapters {
+  readonly placements: readonly Placement[];
+  /** By path of the adapted map; leaves that are not here start as their adapter starts them. */
+  readonly values: ReadonlyMap<string, LeafValues>;
+  /** Weights that were trained and saved whole, by their name in the model: they replace the model's. */
+  readonly saved: ReadonlyMap<string, StoredTensor>;
+}
+
+/** Placements, one for each kind of adapter among the maps. */
+export function placementsOf(
+  adapters: ReadonlyMap<string, MapBranch>,
+): Placement[] {
+  const groups = new Map<string, { readonly make: MapAdapter; readonly paths: Set<string> }>();
+  for (const [path, { make, id }] of adapters) {
+    const group = groups.get(id);
+    if (group) group.paths.add(path);
+    else groups.set(id, { make, paths: new Set([path]) });
+  }
+  return [...groups.values()].map(({ make, paths }) => ({
+    pattern: [...paths].join(","),
+    matches: (path) => paths.has(path),
+    fit: (dims) => fit(make(dims), dims),
+  }));
+}
+
+/**
+ * Read a directory of PEFT, or one with `gyre.json` and a directory for each branch, for a model with these linear maps.
+ * The adapters start from the values in the files. Throws PeftError, as {@linkcode loadBranch} does, and where branches
+ * do not adapt the same maps.
+ */
+export function loadPeft(dir: string, modules: readonly Module[], options: LoadPeftOptions): LoadedAdapters {
+  const file = `${dir}/${GYRE_FILE}`;
+  const json = readOptionalJson(file);
+  if (json === undefined) {
+    const { adapters, values, saved } = loadBranch(dir, modules, options);
+    return { placements: placementsOf(adapters), values, saved };
+  }
+  const { combine, branches, weights } = parseGyreFile(json, file);
+  const read = branches.map(({ directories }) =>
+    joined(dir, directories.map((name) => loadBranch(`${dir}/${name}`, modules, options)))
+  );
+  const saved = new Map(read.flatMap((b) => [...b.saved]));
+  if (combine === null) {
+    const { adapters, values } = joined(dir, read);
+    return { placements: placementsOf(adapters), values, saved };
+  }
+  const paths = [...read[0]!.adapters.keys()];
+  for (const [i, b] of read.entries()) {
+    const odd = [...b.adapters.keys()].find((p) => !paths.includes(p)) ??
+      paths.find((p) => !b.adapters.has(p));
+    if (odd !== undefined) {
+      throw combineError(dir, `"${branches[0]!.name}" and "${branches[i]!.name}" do not both adapt ${odd}`);
+    }
+  }
+  const { make, place } = combiner(combine, read.length);
+  const adapters = new Map<string, MapBranch>(paths.map((path) => {
+    const own = read.map((b) => b.adapters.get(path)!);
+    return [path, {
+      make: (dims) => make(own.map((a) => a.make(dims)), dims),
+      id: own.map((a) => a.id).join(" "),
+    }];
+  }));
+  const values = new Map(paths.map((path) => {
+    const leaves = read.flatMap((b, i) =>
+      [...b.values.get(path)!].map(([leaf, value]) => [`${place(i)}${leaf}`, value] as const)
+    );
+    const lambda = weights.get(path);
+    const own = lambda && { aval: aval([lambda.length]), data: Float32Array.from(lambda) };
+    return [path, new Map(own ? [...leaves, ["weights", own] as const] : leaves)] as const;
+  }));
+  return { placements: placementsOf(adapters), values, saved };
+}
+
+/** How to make one adapter of several, and what the paths of branch i's leaves then begin with. */
+function combiner(combine: PeftCombine, count: number): {
+  readonly make: (parts: readonly Adapter<AnyParams>[], dims: LinearDims) => Adapter<AnyParams>;
+  readonly place: (branch: number) => string;
+} {
+  if (combine.kind === "mix") {
+    return {
+      make: (parts, dims) => erase(mix(parts, gradNormShare, combine.options), dims),
+      place: (i) => `branches.${i}.`,
+    };
+  }
+  return {
+    make: (parts, dims) =>
+      parts.slice(0, -1).reduceRight((inner, outer) => erase(compose(outer, inner), dims), parts.at(-1)!),
+    place: (i) => "1.".repeat(i) + (i < count - 1 ? "0." : ""),
+  };
+}
+
+/** Directories that adapt different maps, as one. */
+function joined(dir: string, parts: readonly LoadedBranch[]): LoadedBranch {
+  const adapters = new Map<string, MapBranch>();
+  for (const part of parts) {
+    for (const [path, adapter] of part.adapters) {
+      if (adapters.has(path)) throw combineError(dir, `two directories of one branch adapt ${path}`);
+      adapters.set(path, adapter);
+    }
+  }
+  return {
+    adapters,
+    values: new Map(parts.flatMap((p) => [...p.values])),
+    saved: new Map(parts.flatMap((p) => [...p.saved])),
+  };
+}
+
+/** A JSON file that may be absent. */
+function readOptionalJson(file: string): unknown {
+  try {
+    Deno.statSync(file);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  return readJson(file, PeftError, "it was there a moment ago");
+}

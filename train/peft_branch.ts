@@ -1,0 +1,137 @@
+/** One directory of Hugging Face PEFT as adapters and values for the linear maps of a model. @module */
+import {
+  type Adapter,
+  type AnyParams,
+  butterfly,
+  erase,
+  householder,
+  type LinearDims,
+  lowRank,
+  type Module,
+} from "../adapters/mod.ts";
+import { PeftError } from "./errors.ts";
+import type { PeftMethod } from "./peft_config.ts";
+import { blockOfEntries, fromPeft, type LeafValues, type PeftTensors } from "./peft_convert.ts";
+import { CONFIG_FILE, readPeft } from "./peft_files.ts";
+import { patternValue, targetTest } from "./peft_targets.ts";
+import type { StoredTensor } from "./safetensors.ts";
+
+/** What the adapters are loaded for: dropout matters to training only. */
+export interface LoadPeftOptions {
+  readonly training: boolean;
+}
+
+/** An adapter for a map of these sizes. */
+export type MapAdapter = (dims: LinearDims) => Adapter<AnyParams>;
+
+/** The adapter of a map, and a text that is the same for equal adapters. */
+export interface MapBranch {
+  readonly make: MapAdapter;
+  readonly id: string;
+}
+
+/** One directory's adapters by map. */
+export interface LoadedBranch {
+  /** By path. */
+  readonly adapters: ReadonlyMap<string, MapBranch>;
+  readonly values: ReadonlyMap<string, LeafValues>;
+  readonly saved: ReadonlyMap<string, StoredTensor>;
+}
+
+/**
+ * Read one directory of PEFT for a model with these linear maps. Throws PeftError, as {@linkcode readPeft} does, and
+ * where the maps that its settings choose are not those that have tensors, or settings make no sense for these maps.
+ */
+export function loadBranch(
+  dir: string,
+  modules: readonly Module[],
+  options: LoadPeftOptions,
+): LoadedBranch {
+  const read = readPeft(dir);
+  const file = `${dir}/${CONFIG_FILE}`;
+  const { method, fanInFanOut, targets } = read.config;
+  const bad = (what: string): PeftError => new PeftError(`${file}: ${what}.`, { file });
+  if (fanInFanOut) {
+    throw bad(
+      "fan_in_fan_out is true; the maps of this model store their weights [out, in], set it to false",
+    );
+  }
+  const isTarget = targetTest(targets, file);
+  const chosen = modules.filter((m) => isTarget(m.path));
+  const lacking = chosen.find((m) => !read.modules.has(m.path));
+  if (lacking) throw bad(`target_modules chooses ${lacking.path}, which has no tensors in the adapter`);
+  const stray = [...read.modules.keys()].find((path) => !chosen.some((m) => m.path === path));
+  if (stray !== undefined) {
+    const known = modules.some((m) => m.path === stray);
+    throw bad(
+      known
+        ? `target_modules does not choose ${stray}, which has tensors in the adapter`
+        : `the adapter is on ${stray}, which is no linear map that Gyre adapts in this model`,
+    );
+  }
+  const adapters = new Map<string, MapBranch>();
+  const values = new Map<string, LeafValues>();
+  for (const { path } of chosen) {
+    const tensors = read.modules.get(path)!;
+    const own = methodAt(method, path, file);
+    if (options.training && own.kind === "LORA" && own.dropout > 0) {
+      throw bad(
+        `lora_dropout is ${own.dropout}; Gyre trains low-rank adapters without dropout, set it to 0 to train on`,
+      );
+    }
+    values.set(path, fromPeft(own, tensors));
+    adapters.set(path, adapterOf(own, tensors));
+  }
+  return { adapters, values, saved: read.saved };
+}
+
+/** The method of one map: patterns applied. */
+function methodAt(method: PeftMethod, path: string, file: string): PeftMethod {
+  if (method.kind !== "LORA") return method;
+  return {
+    ...method,
+    rank: patternValue(method.rankPattern, path, method.rank, "rank_pattern", file),
+    alpha: patternValue(method.alphaPattern, path, method.alpha, "alpha_pattern", file),
+    rankPattern: [],
+    alphaPattern: [],
+  };
+}
+
+/** Block sizes come from the tensors: PEFT's OFT changes one that does not divide a map's input. */
+function adapterOf(
+  method: PeftMethod,
+  tensors: PeftTensors,
+): MapBranch {
+  const made = <P>(
+    adapter: Adapter<P>,
+    sizes: string,
+  ): MapBranch => ({
+    make: (dims) => erase(adapter, dims),
+    id: `${JSON.stringify(method)} ${sizes}`,
+  });
+  switch (method.kind) {
+    case "LORA": {
+      const { rank, alpha, rankStabilised, dora } = method;
+      return made(lowRank({ rank, alpha, rankStabilised, decomposed: dora }), "");
+    }
+    case "OFT": {
+      const block = blockOfEntries(tensors.get("oft_R.weight")!.aval.shape[1]!);
+      const { dropout, neumannTerms } = method;
+      return made(butterfly({ block, factors: 1, dropout, cayley: neumannTerms ?? "exact" }), `${block}`);
+    }
+    case "BOFT": {
+      const block = tensors.get("boft_R")!.aval.shape[3]!;
+      const { factors, dropout } = method;
+      return made(butterfly({ block, factors, dropout, rowScale: true }), `${block}`);
+    }
+    case "HRA":
+      return made(
+        householder({
+          reflections: method.rank,
+          gramSchmidt: method.gramSchmidt,
+          paired: !method.gramSchmidt && method.rank % 2 === 0,
+        }),
+        "",
+      );
+  }
+}

@@ -1,0 +1,181 @@
+/** Trained adapters as directories of Hugging Face PEFT: one for each branch and its sizes, `gyre.json` where they combine. @module */
+import type { LinearDims, Module } from "../adapters/mod.ts";
+import { aval } from "../core/mod.ts";
+import { writeTextAtomically } from "./atomic_file.ts";
+import { PeftError } from "./errors.ts";
+import { combineJson, GYRE_FILE, type PeftCombine } from "./peft_combine.ts";
+import type { PeftConfig, PeftMethod } from "./peft_config.ts";
+import { blockOfEntries, type LeafValues, type PeftTensors, toPeft } from "./peft_convert.ts";
+import { writePeftFiles, writeWhole } from "./peft_files.ts";
+import { peftConfigJson } from "./peft_json.ts";
+import type { StoredTensor } from "./safetensors.ts";
+
+/** What the parameters of a branch do not tell about it. */
+export type BranchSpec =
+  | { readonly kind: "lowRank"; readonly alpha: number; readonly rankStabilised: boolean }
+  | { readonly kind: "butterfly"; readonly neumannTerms: number | null; readonly dropout: number }
+  | { readonly kind: "householder"; readonly gramSchmidt: boolean };
+
+/** One adapter among those of a map. */
+export interface SavedBranch {
+  /** Name of its directory, where there are several. */
+  readonly name: string;
+  /** What the paths of its leaves begin with: empty where it is the map's whole adapter, else `branches.0.` or the like. */
+  readonly prefix: string;
+  readonly spec: BranchSpec;
+}
+
+/** What {@linkcode savePeft} writes. */
+export interface SaveRequest {
+  /** All linear maps of the model that could be adapted. */
+  readonly modules: readonly Module[];
+  /** Parameters of the adapted maps by path, as `Session.trained` gives them. */
+  readonly trained: ReadonlyMap<string, LeafValues>;
+  /** The branches of a map, in the order in which they combine. */
+  readonly branches: (path: string) => readonly SavedBranch[];
+  /** How the branches combine; null where each map has one. */
+  readonly combine: PeftCombine | null;
+  /** Name of the model that is adapted. */
+  readonly base: string | null;
+  /** Weights trained whole, by name, and the modules that they are of. */
+  readonly saved?: ReadonlyMap<string, StoredTensor>;
+}
+
+interface Group {
+  readonly branch: string;
+  readonly method: PeftMethod;
+  readonly modules: Map<string, PeftTensors>;
+}
+
+/**
+ * Write adapters, whole or not at all: a directory that PEFT reads where all maps have one adapter of the same sizes,
+ * else a directory of them and `gyre.json`. Throws PeftError for what PEFT has no type for, and where `dir` is there.
+ */
+export function savePeft(dir: string, request: SaveRequest): void {
+  const { modules, trained, branches, combine, base, saved = new Map<string, StoredTensor>() } = request;
+  const groups = new Map<string, Group>();
+  for (const [path, values] of trained) {
+    const dims = modules.find((m) => m.path === path);
+    if (!dims) throw new PeftError(`${dir}: ${path} is no linear map of the model.`, { dir, path });
+    for (const { name, prefix, spec } of branches(path)) {
+      const own = withDefaults(under(values, prefix), spec, dims);
+      const method = methodOf(spec, own, `${dir}: ${name} on ${path}`);
+      const key = `${name} ${JSON.stringify(method)}`;
+      const group = groups.get(key) ?? { branch: name, method, modules: new Map() };
+      group.modules.set(path, toPeft(method, own));
+      groups.set(key, group);
+    }
+  }
+  const list = [...groups.values()];
+  if (list.length === 0) throw new PeftError(`${dir}: there is no adapter to save.`, { dir });
+  const json = (group: Group): Record<string, unknown> =>
+    peftConfigJson(configOf(group, modules, base, [...saved.keys()]));
+  writeWhole(dir, (at) => {
+    if (list.length === 1) {
+      return writePeftFiles(at, { json: json(list[0]!), modules: list[0]!.modules, saved });
+    }
+    const directories = new Map<string, string[]>();
+    for (const group of list) {
+      const same = list.filter((g) => g.branch === group.branch);
+      const name = same.length === 1 ? group.branch : `${group.branch}-${same.indexOf(group) + 1}`;
+      directories.set(group.branch, [...(directories.get(group.branch) ?? []), name]);
+      Deno.mkdirSync(`${at}/${name}`);
+      // Weights saved whole belong to all branches: the first directory has them.
+      const own = group === list[0] ? saved : new Map<string, StoredTensor>();
+      writePeftFiles(`${at}/${name}`, { json: json(group), modules: group.modules, saved: own });
+    }
+    const text = JSON.stringify(combineJson(combine, directories, weightsOf(trained)), null, 1);
+    writeTextAtomically(`${at}/${GYRE_FILE}`, `${text}\n`);
+  });
+}
+
+/** The leaves whose path begins with `prefix`, without it. */
+function under(values: LeafValues, prefix: string): LeafValues {
+  return new Map(
+    [...values].filter(([path]) => path.startsWith(prefix)).map((
+      [path, v],
+    ) => [path.slice(prefix.length), v]),
+  );
+}
+
+/** A butterfly of several factors without a row scale is one of BOFT with a scale of ones. */
+function withDefaults(values: LeafValues, spec: BranchSpec, { outDim }: LinearDims): LeafValues {
+  if (spec.kind !== "butterfly" || values.has("scale") || values.get("skew")?.aval.shape[0] === 1) {
+    return values;
+  }
+  return new Map([...values, ["scale", { aval: aval([outDim]), data: new Float32Array(outDim).fill(1) }]]);
+}
+
+/** PEFT's method with these parameters. Frozen factors double a rank: the scale alpha / rank must stay. */
+function methodOf(spec: BranchSpec, values: LeafValues, where: string): PeftMethod {
+  const shape = (leaf: string): readonly number[] => {
+    const found = values.get(leaf);
+    if (found) return found.aval.shape;
+    throw new PeftError(`${where}: has no parameter "${leaf}" among ${[...values.keys()].join(", ")}.`, {
+      leaf,
+    });
+  };
+  switch (spec.kind) {
+    case "lowRank": {
+      const times = values.has("a0") ? 2 : 1;
+      return {
+        kind: "LORA",
+        rank: times * shape("a")[0]!,
+        alpha: spec.alpha * (spec.rankStabilised ? Math.sqrt(times) : times),
+        rankStabilised: spec.rankStabilised,
+        dora: values.has("magnitude"),
+        dropout: 0,
+        rankPattern: [],
+        alphaPattern: [],
+      };
+    }
+    case "butterfly": {
+      const [factors, , total] = shape("skew") as [number, number, number];
+      const { neumannTerms, dropout } = spec, size = blockOfEntries(total);
+      if (factors === 1 && !values.has("scale")) {
+        return { kind: "OFT", blocks: { size }, neumannTerms, dropout };
+      }
+      if (neumannTerms !== null) {
+        throw new PeftError(
+          `${where}: PEFT has the Neumann series only for one factor without row scale; merge this adapter instead.`,
+        );
+      }
+      return { kind: "BOFT", blocks: { size }, factors, dropout };
+    }
+    case "householder":
+      return { kind: "HRA", rank: shape("u")[1]!, gramSchmidt: spec.gramSchmidt };
+  }
+}
+
+function configOf(
+  { method, modules: own }: Group,
+  modules: readonly Module[],
+  base: string | null,
+  saved: readonly string[],
+): PeftConfig {
+  const last = (path: string): string => path.split(".").at(-1)!;
+  const names = [...new Set([...own.keys()].map(last))].sort();
+  const meant = modules.filter((m) => names.includes(last(m.path)));
+  return {
+    method,
+    targets: {
+      modules: meant.length === own.size ? names : [...own.keys()].sort(),
+      exclude: [],
+      layers: null,
+      layersPattern: [],
+      saved: [...new Set(saved.map((name) => name.replace(/\.(weight|bias)$/, "")))].sort(),
+    },
+    bias: "none",
+    fanInFanOut: false,
+    base,
+    taskType: "CAUSAL_LM",
+  };
+}
+
+/** Weights λ of the branches of each map, where there are any. */
+function weightsOf(trained: ReadonlyMap<string, LeafValues>): Map<string, readonly number[]> {
+  return new Map([...trained].flatMap(([path, values]) => {
+    const weights = values.get("weights");
+    return weights ? [[path, [...weights.data]] as const] : [];
+  }));
+}
