@@ -19,6 +19,7 @@ export interface Leaf {
 /** An adapter fitted to a map's sizes, its parameters as a flat list in the order of `leaves`. */
 export interface Fitted {
   readonly name: string;
+  readonly dims: LinearDims;
   readonly leaves: readonly Leaf[];
   /** Tensors that follow from the parameters alone; `apply` takes them after the parameters, or does without. */
   readonly derived: readonly Leaf[];
@@ -140,6 +141,7 @@ export function fit<P>(adapter: Adapter<P>, dims: LinearDims): Fitted {
   const leafAt = (path: string): Leaf => ({ path, aval: all[path]!.aval, rate: rate?.(path) ?? "plain" });
   return {
     name,
+    dims,
     leaves: own.map(leafAt),
     derived: further.map(leafAt),
     derive: (params) => {

@@ -64,6 +64,39 @@ export function composedPlacements(
   });
 }
 
+/** An adapter of an expression with all its settings: a name of `ADAPTERS` or of a combinator. */
+export interface Resolved {
+  readonly name: string;
+  readonly settings: AdapterSettings;
+  readonly parts: readonly Resolved[];
+}
+
+/** The adapters of an expression by their places, in order: what {@linkcode composedPlacements} makes. */
+export function resolvedPlaces(
+  text: string,
+  settings: AdapterSettings,
+  target: string,
+): readonly { readonly matches: (path: string) => boolean; readonly adapter: Resolved }[] {
+  const resolve = (call: Call): Resolved => ({
+    name: call.name,
+    settings: settingsOf(text, call, settings, usedBy(call)),
+    parts: call.parts.flatMap((p) => p.kind === "call" ? [resolve(p)] : []),
+  });
+  return parseExpression(text).map(({ pattern, adapter }) => ({
+    matches: on(pattern ?? target, identity).matches,
+    adapter: resolve(adapter),
+  }));
+}
+
+/** Whether a call mixes the adapters in it. */
+function mixes({ name, parts }: Call): boolean {
+  return name === "mix" || (name === "hybrid" && parts.length > 0);
+}
+
+function usedBy(call: Call): readonly SettingName[] {
+  return mixes(call) ? MIXING : SPECS[call.name]?.uses ?? [];
+}
+
 /** The same, computed once for maps of equal sizes: deep expressions take long to trace. */
 function oncePerSize(fit: Placement["fit"]): Placement["fit"] {
   const known = new Map<string, Fitted>();
@@ -104,8 +137,8 @@ function makerOf(text: string, call: Call, defaults: AdapterSettings): MakeAdapt
     const hint = near === null ? "" : `did you mean ${near}? `;
     throw pointAt(text, call.at, `unknown adapter "${name}"`, `${hint}There are ${names.join(", ")}.`);
   }
-  const isMix = name === "mix" || (name === "hybrid" && parts.length > 0);
-  const settings = settingsOf(text, call, defaults, isMix ? MIXING : SPECS[name]?.uses ?? []);
+  const isMix = mixes(call);
+  const settings = settingsOf(text, call, defaults, usedBy(call));
   const pointing = (make: MakeAdapter): MakeAdapter => (dims) => {
     try {
       return make(dims);

@@ -44,3 +44,8 @@ export class DataError extends UserError {
 export class PeftError extends UserError {
   override readonly name = "PeftError";
 }
+
+/** An adapter directory of Gyre that is damaged or was written for another model. */
+export class AdapterError extends UserError {
+  override readonly name = "AdapterError";
+}

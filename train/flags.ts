@@ -46,6 +46,8 @@ export interface TrainOptions extends AdapterSettings {
   readonly seed: number;
   readonly device: "auto" | "cpu" | "gpu";
   readonly dtype: "f32" | "f16";
+  /** Null: a fresh adapter. */
+  readonly adapter: string | null;
   readonly merge: boolean;
   readonly json: boolean;
   readonly help: boolean;
@@ -279,6 +281,14 @@ export const FLAGS: Table = {
   seed: flag("N", whole(0, 2 ** 32 - 1), 0, "decides the order of the rows and the initial parameters"),
   device: { ...flag("NAME", oneOf("auto", "cpu", "gpu"), "auto", "auto, cpu or gpu"), section: "Running" },
   dtype: flag("NAME", oneOf("f32", "f16"), "f32", "storage of frozen weights, f32 or f16"),
+  adapter: {
+    value: "DIR",
+    read: text,
+    help:
+      "go on with this adapter: one that a run left, or a directory of Hugging Face PEFT; its method stands",
+    absent: () => null,
+    shown: "none",
+  },
   merge: toggle("write the model with what was trained merged in, as a model directory, to <out>/merged"),
   json: toggle("print the result as JSON on standard output"),
   help: toggle("show this text"),

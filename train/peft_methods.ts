@@ -1,6 +1,8 @@
 /** How the methods that `--method` names are laid out in PEFT. @module */
-import type { MixOptions } from "../adapters/mod.ts";
-import { type AdapterName, ADAPTERS, type AdapterSettings } from "./adapter_specs.ts";
+import { identity, type Module, on } from "../adapters/mod.ts";
+import { type AdapterName, ADAPTERS, type AdapterSettings, mixOptions } from "./adapter_specs.ts";
+import { type Resolved, resolvedPlaces } from "./compose_adapters.ts";
+import type { MethodOptions } from "./methods.ts";
 import type { PeftCombine } from "./peft_combine.ts";
 import type { BranchSpec, SavedBranch } from "./peft_save.ts";
 
@@ -10,8 +12,50 @@ export interface PeftLayout {
   readonly combine: PeftCombine | null;
 }
 
-/** Sizes of a map that every adapter fits: only the settings of its mix are wanted. */
-const ANY_MAP = { inDim: 1024, outDim: 1024 };
+/** A layout, and the maps that it is for. */
+export interface PlacedLayout extends PeftLayout {
+  readonly paths: ReadonlySet<string>;
+}
+
+/** The layouts of a method, one for each place of an expression; null where PEFT has no form for one of them. */
+export function peftLayouts(
+  options: MethodOptions,
+  modules: readonly Module[],
+): readonly PlacedLayout[] | null {
+  const { method, target, compose } = options;
+  if (method === "full") return null;
+  const places = method === "compose"
+    ? resolvedPlaces(compose ?? "", options, target)
+    : [{ matches: on(target, identity).matches, adapter: { name: method, settings: options, parts: [] } }];
+  const taken = new Set<string>();
+  const layouts = places.map(({ matches, adapter }) => {
+    const paths = new Set(modules.map((m) => m.path).filter((path) => matches(path) && !taken.has(path)));
+    paths.forEach((path) => taken.add(path));
+    const layout = layoutOf(adapter);
+    return layout && { ...layout, paths };
+  });
+  return layouts.every((l) => l !== null) ? layouts : null;
+}
+
+/** Combinations of single adapters have a layout; deeper ones, and other combinators, have none. */
+function layoutOf({ name, settings, parts }: Resolved): PeftLayout | null {
+  if (parts.length === 0) {
+    return Object.hasOwn(ADAPTERS, name) ? peftLayout(name as AdapterName, settings) : null;
+  }
+  const list = parts.map(layoutOf);
+  const single = list.every((l) => l?.branches.length === 1 && l.combine === null);
+  if (!single || !["compose", "mix", "hybrid"].includes(name)) return null;
+  const last = parts.length - 1;
+  const prefix = (i: number): string =>
+    name === "compose" ? "1.".repeat(i) + (i < last ? "0." : "") : `branches.${i}.`;
+  const names = parts.map((p, i) =>
+    parts.filter((q) => q.name === p.name).length === 1 ? p.name : `${p.name}-${i + 1}`
+  );
+  return {
+    branches: list.map((l, i) => ({ ...l!.branches[0]!, name: names[i]!, prefix: prefix(i) })),
+    combine: name === "compose" ? { kind: "compose" } : { kind: "mix", options: mixOptions(settings) },
+  };
+}
 
 /** The layout of a method with these settings; null for what PEFT has no type for: Givens layers, unitary maps. */
 export function peftLayout(method: AdapterName, settings: AdapterSettings): PeftLayout | null {
@@ -45,12 +89,7 @@ export function peftLayout(method: AdapterName, settings: AdapterSettings): Peft
           { name: "lora-ga", prefix: "branches.0.", spec: lowRank(true) },
           { name: "boft", prefix: "branches.1.", spec: butterfly },
         ],
-        combine: { kind: "mix", options: mixOptionsOf(method, settings) },
+        combine: { kind: "mix", options: mixOptions(settings) },
       };
   }
-}
-
-function mixOptionsOf(method: AdapterName, settings: AdapterSettings): Required<MixOptions> {
-  const { space, scope, ema, clamp } = ADAPTERS[method].make(settings)(ANY_MAP).mixing![0]!;
-  return { space, scope, ema, clamp, outermost: settings.input === "rotated" ? "last" : "first" };
 }

@@ -1,7 +1,14 @@
 /** A whole run: load, evaluate, train, evaluate again, save. The edge of the program: every effect is here or below. @module */
 import * as Effect from "effect/Effect";
 import { countTrainable, type ShapeClass } from "./arena.ts";
-import { drawLambdas, namedParams } from "./adapter_file.ts";
+import {
+  ADAPTER_FILE,
+  exportPeft,
+  loadAdapter,
+  saveAdapter,
+  type SavedAdapter,
+} from "./adapter_directory.ts";
+import { drawLambdas } from "./adapter_file.ts";
 import { batches, type TokenBatch } from "./batches.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
 import { type Dataset, type Example, loadDataset } from "./data.ts";
@@ -9,12 +16,11 @@ import { openDevice } from "./devices.ts";
 import { DataError, UserError } from "./errors.ts";
 import { answerAll, exactMatch, type Sample } from "./exact_match.ts";
 import { weightShapes } from "./llama.ts";
-import { describeClasses, describeRotations, methodClasses, settingsUsed } from "./methods.ts";
+import { describeClasses, describeRotations, methodClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { openMetrics, writeSettings } from "./run_files.ts";
 import { writeModel } from "./model_directory.ts";
-import { writeSafetensors } from "./safetensors.ts";
 import { openSession, type Session, type StepBytes } from "./session.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { PlanError, ShapeError, showBytes } from "../core/mod.ts";
@@ -54,8 +60,6 @@ export interface RunHooks {
   readonly stopped: () => boolean;
 }
 
-/** Trained parameters, in `adapter/` of the output directory. */
-const ADAPTER_FILE = "adapter.safetensors";
 /** Held-out rows that are answered in full. */
 const ANSWERED = 128;
 /** Samples shown before and after. */
@@ -72,28 +76,42 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
     hooks.say(`device: ${kind} (${adapterName})`);
     return yield* attempt(async () => {
       const { config } = checkpoint;
-      const classes = methodClasses(options, config);
+      const earlier = options.adapter === null ? null : loadAdapter(options.adapter, options, config);
+      const classes = earlier?.classes ?? methodClasses(options, config);
       const trainable = countTrainable(classes);
-      hooks.say(`method: ${options.method}, ${trainable.toLocaleString("en")} trainable parameters`);
+      const method = earlier?.isPeft ? "peft" : earlier?.options.method ?? options.method;
+      if (earlier) hooks.say(`goes on from ${options.adapter}: ${describeClasses(classes)}`);
+      hooks.say(`method: ${method}, ${trainable.toLocaleString("en")} trainable parameters`);
       if (options.compose !== null || options.saveModules !== null) hooks.say(describeClasses(classes));
-      const rotations = describeRotations(options, config);
+      const rotations = earlier?.isPeft ? "" : describeRotations(earlier?.options ?? options, config);
       if (rotations) hooks.say(`rotations (factors × block): ${rotations}`);
       const session = await openSession({
         device,
         subject: { config, classes },
-        weights: checkpoint.weights,
+        weights: new Map([...checkpoint.weights, ...earlier?.saved ?? []]),
         optimiser: adamW({ clip: options.clip }),
         accumulate: options.accumulate,
         seed: options.seed,
         maxLength: Math.min(config.maxPositions, longestOf(options, held)),
         startBatches: firstBatches(train, options),
+        ...(earlier ? { values: earlier.values } : {}),
         say: hooks.say,
       });
       const before = await measure(session, tokenizer, held, options);
       writeSettings(options.out, { ...options, device: kind, adapter_name: adapterName });
       using metrics = openMetrics(options.out);
       const done = await trainAll(session, train, options, hooks.stopped, metrics);
-      await save(session, options, classes);
+      const saved: SavedAdapter = {
+        options: earlier?.options ?? options,
+        model: options.model,
+        config,
+        classes,
+        trained: await session.trained(),
+      };
+      saveAdapter(`${options.out}/adapter`, saved);
+      if (!earlier?.isPeft && exportPeft(`${options.out}/peft`, saved)) {
+        hooks.say(`for Hugging Face PEFT: ${options.out}/peft`);
+      }
       if (done.gaveUp) {
         throw new UserError(
           `${TOO_MANY_SKIPPED} steps had gradients that are not finite; what was trained before is saved in ` +
@@ -110,7 +128,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       }
       await conclude(session, classes, options, hooks, before, after);
       return {
-        method: options.method,
+        method,
         device: kind,
         adapter_name: adapterName,
         steps: done.steps,
@@ -248,25 +266,6 @@ async function measure(
   const chosen = (asked.length > 0 ? asked : held.slice(0, SHOWN)).slice(0, ANSWERED);
   const samples = await answerAll(session, tokenizer, chosen, { maxLength: options.seq });
   return { loss, exact: exactMatch(samples), samples };
-}
-
-async function save(
-  session: Session,
-  options: TrainOptions,
-  classes: readonly ShapeClass[],
-): Promise<void> {
-  const named = namedParams(classes, await session.trained());
-  Deno.mkdirSync(`${options.out}/adapter`, { recursive: true });
-  const { method, compose, saveModules, target, model } = options;
-  writeSettings(`${options.out}/adapter`, {
-    method,
-    ...(compose === null ? {} : { compose }),
-    ...Object.fromEntries(settingsUsed(method).map((name) => [name, options[name]])),
-    ...(saveModules === null ? {} : { save_modules: saveModules }),
-    target,
-    base_model: model,
-  }, "adapter.json");
-  writeSafetensors(`${options.out}/adapter/${ADAPTER_FILE}`, named);
 }
 
 /** Names of the branches of the mixed adapters, for the picture of their weights; all names of a branch where they differ. */

@@ -168,6 +168,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     classes,
     options.seed,
     options.say,
+    options.values,
   );
   await initialise(device, subject, { own, weights: whole, arrays, factors, seed: options.seed });
   for (const array of own.values()) device.free(array);

@@ -1,26 +1,43 @@
 /** The factors that adapters ask for before they start: of their weights, or of the loss's gradients for them. @module */
 import { type DeviceArray, showBytes } from "../core/mod.ts";
-import type { Ask } from "../adapters/mod.ts";
+import type { Ask, Fitted } from "../adapters/mod.ts";
 import type { ShapeClass } from "./arena.ts";
 import { UserError } from "./errors.ts";
 import { Factoriser, type HostFactors } from "./factorise.ts";
+import type { GivenValues } from "./given.ts";
 import { fullGradients, type GradientPass } from "./full_gradients.ts";
+
+/** Factors for a start that given values take the place of. */
+function nothing({ asks, dims: { inDim, outDim } }: Fitted): HostFactors[] {
+  return asks.map(({ columns }) => ({
+    u: new Float32Array(outDim * columns),
+    s: new Float32Array(columns),
+    v: new Float32Array(inDim * columns),
+  }));
+}
 
 /**
  * Factors by member, in the order of its adapter's asks. Gradients are of the base model, layer by layer. Throws
- * UserError where a gradient is not finite, or no batches were given for adapters that start from gradients.
+ * UserError where a gradient is not finite, or no batches were given for adapters that start from gradients. Members that
+ * are given all their values need none, and get zeros.
  */
 export async function startFactors(
   pass: GradientPass,
   classes: readonly ShapeClass[],
   seed: number,
   say: (line: string) => void = () => {},
+  given: GivenValues = new Map(),
 ): Promise<ReadonlyMap<string, readonly HostFactors[]>> {
-  const asks = new Map(
-    classes.filter((c) => c.fitted && c.fitted.asks.length > 0)
-      .flatMap((c) => c.members.map((m) => [m, c.fitted!.asks] as const)),
-  );
   const found = new Map<string, HostFactors[]>();
+  const asks = new Map<string, readonly Ask[]>();
+  for (const { fitted, members, leaves } of classes) {
+    if (!fitted || fitted.asks.length === 0) continue;
+    for (const member of members) {
+      const values = given.get(member);
+      if (leaves.every((leaf) => values?.has(leaf.path))) found.set(member, nothing(fitted));
+      else asks.set(member, fitted.asks);
+    }
+  }
   if (asks.size === 0) return found;
   const factoriser = new Factoriser(pass.device);
   let done = 0;
