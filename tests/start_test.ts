@@ -170,6 +170,12 @@ Deno.test("factoriser: singular triples of tall, wide, small and singular matric
     const mv = timesTransposed(m, transposed(Float64Array.from(v), inDim), inDim);
     const us = Float64Array.from(u, (value, i) => value * s[i % k]!);
     assert(difference(mv, us) < 2e-3, `${out}×${inDim}: M·v and u·σ differ by ${difference(mv, us)}.`);
+    // Other random directions give the same vectors, signs included.
+    const again = await factoriser.factors(array, { by: "svd", columns: k }, 2);
+    for (const [one, other] of [[u, again.u], [v, again.v]] as const) {
+      const gap = difference(Float64Array.from(one), Float64Array.from(other));
+      assert(gap < 1e-2, `${out}×${inDim}: singular vectors of two seeds differ by ${gap}.`);
+    }
     const qr = await factoriser.factors(array, { by: "qr", columns: k }, 1);
     const lead = m.filter((_, i) => i % inDim < k);
     const back = timesTransposed(

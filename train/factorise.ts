@@ -22,6 +22,20 @@ const SMALL = 32;
  */
 const ROUNDS = 3;
 
+/**
+ * A pair of singular vectors may be negated together: make the largest component of each column of v positive.
+ * Otherwise rounding decides, and adapters that pair columns of u and v with different numbers start otherwise on
+ * every device.
+ */
+function fixSigns(u: Float32Array, v: Float32Array, k: number): void {
+  for (let column = 0; column < k; column++) {
+    let largest = 0;
+    for (let i = column; i < v.length; i += k) if (Math.abs(v[i]!) > Math.abs(largest)) largest = v[i]!;
+    if (largest >= 0) continue;
+    for (const side of [u, v]) for (let i = column; i < side.length; i += k) side[i] = -side[i]!;
+  }
+}
+
 /** Factorises matrices of one device; products run there, only what is thin or square and small comes to the host. */
 export class Factoriser {
   readonly #runners = new RunnerCache();
@@ -61,11 +75,9 @@ export class Factoriser {
         keep(Float32Array.from(m.subMatrix(0, q - 1, 0, k - 1).to1DArray()), q, k);
       const u = await this.#product("turn", y, turn(rightSingularVectors), keep);
       const v = await this.#product("turn", z, turn(leftSingularVectors), keep);
-      return {
-        u: await device.download(u) as Float32Array,
-        s: Float32Array.from(diagonal.slice(0, k)),
-        v: await device.download(v) as Float32Array,
-      };
+      const [left, right] = await Promise.all([device.download(u), device.download(v)]) as Float32Array[];
+      fixSigns(left!, right!, k);
+      return { u: left!, s: Float32Array.from(diagonal.slice(0, k)), v: right! };
     } finally {
       owned.forEach((array) => device.free(array));
     }

@@ -26,6 +26,9 @@ import {
 /** The largest f32. */
 const LARGEST = 3.4028234663852886e38;
 
+/** Names of WGSL's numbers that a letter and a counter could make. */
+const TYPE = /^[iuf](8|16|32|64)$/;
+
 /** A kernel's text in the making: what is shared by all of its scopes. */
 export class Module {
   /** Workgroup variables and functions. */
@@ -35,9 +38,10 @@ export class Module {
 
   constructor(readonly kernel: Kernel, readonly limits: WgslLimits) {}
 
-  /** A name not used before. */
+  /** A name not used before, and not that of a type: `i32` would hide it. */
   fresh(prefix: string): string {
-    return `${prefix}${this.#names++}`;
+    const name = `${prefix}${this.#names++}`;
+    return TYPE.test(name) ? this.fresh(prefix) : name;
   }
 
   /** Add a function once. */
