@@ -37,7 +37,8 @@ export class Module {
 
   /** A name not used before. */
   fresh(prefix: string): string {
-    return `${prefix}${this.#names++}`;
+    const name = `${prefix}${this.#names++}`;
+    return TYPES.has(name) ? this.fresh(prefix) : name;
   }
 
   /** Add a function once. */
@@ -300,6 +301,9 @@ export class Scope {
     if (e.kind === "call" && this.#find(e) === undefined) this.#let(e, "t", text);
   }
 }
+
+/** Names that WGSL has for types, which a local would hide. */
+const TYPES: ReadonlySet<string> = new Set(["i32", "u32", "f16", "f32"]);
 
 /** A quarter of an index that is a multiple of 4. */
 function quarter(ix: Ix): Ix {
