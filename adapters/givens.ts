@@ -47,6 +47,7 @@ export function givens({ layers }: GivensOptions): Adapter<GivensParams> {
     apply: (params, base) => (x) => base(stages(x, blocks(params), { stages: list })),
     merge: (params, weight) => stages(weight, blocks(params), { stages: list, transposed: true }),
     unmerge: (params, merged) => stages(merged, blocks(params), { stages: list }),
+    scaled: ({ angles }, strength) => ({ angles: mul(angles, strength) }),
     derive: (params) => ({ ...params, blocks: blocks(params) }),
     rate: () => "orthogonal",
   };

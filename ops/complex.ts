@@ -87,13 +87,13 @@ export function deinterleave(x: Tensor): Tensor {
  */
 export function shuffle(x: Tensor, { inverse = false }: { readonly inverse?: boolean } = {}): Tensor {
   const z = parts(x), n = complexSize(x), axis = z.shape.length - 1;
+  if (n === 1) return x;
   let hands = 2;
   while (n % hands !== 0) hands++;
   const lead = z.shape.slice(0, -1), last = lead.length;
   const swapped = [...lead.map((_, i) => i), last + 1, last];
   const deal = (y: Tensor, shape: readonly number[]): Tensor =>
     reshape(permute(reshape(y, [...lead, ...shape]), swapped), z.shape);
-  if (n === 1) return x;
   return reshape(
     inverse
       ? deal(roll(z, { axis, by: 1 }), [hands, n / hands])

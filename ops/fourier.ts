@@ -1,8 +1,8 @@
 /** The unitary Fourier transform of C^n as butterfly stages of mixed radix. @module */
 import { fill, type Stage, type Tensor } from "../core/ir/mod.ts";
-import { add, mul, neg, square, sub } from "./arithmetic.ts";
+import { abs, add, mul, neg, square, sub } from "./arithmetic.ts";
 import { cast } from "./cast.ts";
-import { eq, logicalOr } from "./compare.ts";
+import { eq, logicalOr, lt } from "./compare.ts";
 import { complexSize, deinterleave, interleave } from "./complex.ts";
 import { concat } from "./concat.ts";
 import { iota } from "./iota.ts";
@@ -52,47 +52,89 @@ export function fourierPlan(n: number): FourierPlan {
 /**
  * Blocks of a plan's stages, f32[Σ 2n·2·radix], in the layout of {@linkcode stages}. They depend on n alone, and are
  * computed in the graph by products and sums: the sines of a GPU are too coarse for a matrix that is unitary in f32.
+ * Each is rounded once, from a large part that f32 holds exactly and a small one: what many entries lose together, norms
+ * would lose with every step of a recurrence.
  */
 export function fourierCoefficients(n: number): Tensor {
-  const { stages: list, size } = fourierPlan(n);
-  const parts = list.map(({ radix, stride }) => {
-    const length = radix * stride, shape = [n / length, stride, radix, 2, radix, 2];
-    const axis = (i: number): Tensor => iota(shape, i, "f32");
-    // Lane j, leg l enters output k with e^(−2πi·k·(j + l·stride)/length): cosines, a quarter of a turn apart in the pair's
-    // 2×2 block. Counted in quarters of a turn over `length` the angles are whole numbers, which f32 holds exactly.
-    const product = mul(axis(2), add(axis(1), mul(axis(4), stride)));
-    const angle = add(mul(product, 4), mul(sub(axis(3), axis(5)), length));
-    const quarters = truncate(add(mul(angle, 1 / length), 4.5));
-    const rest = sub(angle, mul(sub(quarters, 4), length));
-    const all = [2 * radix * 2 * n];
-    return {
-      quarters: reshape(quarters, all),
-      phi: reshape(mul(rest, Math.PI / 2 / length), all),
-      scale: fill(1 / Math.sqrt(radix), all),
-    };
-  });
-  if (size === 1) return fill(0, [0]);
-  const joined = (part: "quarters" | "phi" | "scale"): Tensor => concat(parts.map((p) => p[part]), 0);
-  return mul(joined("scale"), cosine(joined("phi"), joined("quarters")));
+  const parts = fourierPlan(n).stages.map((stage) => stageParts(stage, n));
+  if (parts.length === 0) return fill(0, [0]);
+  const joined = (part: keyof StageParts): Tensor => concat(parts.map((p) => p[part]), 0);
+  const quarters = joined("quarters"),
+    main = joined("main"),
+    rest = joined("rest"),
+    x = square(joined("phi"));
+  // cos φ = 1 − w, sin φ = φ·(1 − w).
+  const w = where(isOdd(quarters), loss(x, 2), loss(x, 1));
+  const value = add(main, sub(rest, mul(add(main, rest), w)));
+  return where(logicalOr(eq(quarters, 1), eq(quarters, 2)), neg(value), value);
 }
 
-/** cos(phi + quarters·π/2) for |phi| ≤ π/4 and whole quarters ≥ 0. */
-function cosine(phi: Tensor, quarters: Tensor): Tensor {
-  const x = square(phi);
-  // Nested series, to float64's last digit: 1 − x/(1·2)·(1 − x/(3·4)·(…)), and the same from 2·3 on for the sine.
-  const series = (first: number): Tensor => {
-    let sum = fill(1, x.shape);
-    for (let k = first + 2 * TERMS; k >= first; k -= 2) sum = sub(1, mul(mul(x, 1 / (k * (k + 1))), sum));
-    return sum;
+/**
+ * Entries cos(φ + quarters·π/2)/√radix of a stage, |φ| ≤ π/4: main + rest is 1/√radix, or φ/√radix for odd quarters. At the
+ * angles of OFTEN, main + rest is the entry itself and φ is 0.
+ */
+interface StageParts {
+  readonly quarters: Tensor;
+  readonly phi: Tensor;
+  readonly main: Tensor;
+  readonly rest: Tensor;
+}
+
+function stageParts({ radix, stride }: Stage, n: number): StageParts {
+  const length = radix * stride, shape = [n / length, stride, radix, 2, radix, 2];
+  const axis = (i: number): Tensor => iota(shape, i, "f32");
+  // Lane j, leg l enters output k with e^(−2πi·k·(j + l·stride)/length): cosines, a quarter of a turn apart in the pair's
+  // 2×2 block. Counted in quarters of a turn over `length` the angles are whole numbers, which f32 holds exactly.
+  const product = mul(axis(2), add(axis(1), mul(axis(4), stride)));
+  const angle = add(mul(product, 4), mul(sub(axis(3), axis(5)), length));
+  const near = truncate(add(mul(angle, 1 / length), 4.5));
+  const off = sub(angle, mul(sub(near, 4), length));
+  const quarters = sub(near, mul(truncate(mul(near, 0.25)), 4));
+  const odd = isOdd(quarters), isBelow = lt(off, 0);
+  const scale = 1 / Math.sqrt(radix), unit = scale * Math.PI / 2 / length, coarse = leading(unit);
+  const often = OFTEN.filter((p) => length % p === 0).map((p) => ({
+    isMet: eq(mul(abs(off), p), length),
+    cos: scale * Math.cos(Math.PI / 2 / p),
+    sin: scale * Math.sin(Math.PI / 2 / p),
+  }));
+  /** One of two parts of 1/√radix, of φ/√radix, or of the entry itself at the angles that are often met. */
+  const choose = (of: (exact: number) => number, slope: number): Tensor =>
+    often.reduce(
+      (y, { isMet, cos, sin }) => where(isMet, where(odd, where(isBelow, -of(sin), of(sin)), of(cos)), y),
+      where(odd, mul(off, slope), of(scale)),
+    );
+  const all = (x: Tensor): Tensor => reshape(x, [2 * radix * 2 * n]);
+  return {
+    quarters: all(quarters),
+    phi: all(often.reduce((phi, { isMet }) => where(isMet, 0, phi), mul(off, Math.PI / 2 / length))),
+    main: all(choose(Math.fround, coarse)),
+    rest: all(choose((exact) => exact - Math.fround(exact), unit - coarse)),
   };
-  const turn = sub(quarters, mul(truncate(mul(quarters, 0.25)), 4));
-  const isOdd = logicalOr(eq(turn, 1), eq(turn, 3)), isNegative = logicalOr(eq(turn, 1), eq(turn, 2));
-  const value = where(isOdd, mul(phi, series(2)), series(1));
-  return where(isNegative, neg(value), value);
 }
 
-/** Terms of a series after the first two. */
-const TERMS = 7;
+/** Parts of a right angle that many entries turn by: there the error of the series would be the same for all of them. */
+const OFTEN = [2, 3];
+
+/** The leading 11 bits of x: times a whole number below 2¹³ they are exact in f32. */
+function leading(x: number): number {
+  const unit = 2 ** (Math.floor(Math.log2(x)) - 10);
+  return Math.floor(x / unit) * unit;
+}
+
+function isOdd(quarters: Tensor): Tensor {
+  return logicalOr(eq(quarters, 1), eq(quarters, 3));
+}
+
+/** Terms of a series after the first. */
+const TERMS = 8;
+
+/** x/(a·b)·(1 − x/((a+2)·(b+2))·(1 − …)) for b = a + 1, to the last digit of float64: with x = φ², 1 − cos φ for a = 1, 1 − sin φ/φ for a = 2. */
+function loss(x: Tensor, a: number): Tensor {
+  const term = (k: number): Tensor => mul(x, 1 / (k * (k + 1)));
+  let w = term(a + 2 * TERMS);
+  for (let k = a + 2 * (TERMS - 1); k >= a; k -= 2) w = mul(term(k), sub(1, w));
+  return w;
+}
 
 /** The whole part of x ≥ 0. */
 function truncate(x: Tensor): Tensor {
