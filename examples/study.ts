@@ -4,9 +4,24 @@
  * and pictures. `--help` lists the flags. Exit codes as those of `train.ts`. @module
  */
 import { sizeOf } from "../core/mod.ts";
-import { loadConfig, showTable, standardError, UserError, weightShapes } from "../train/mod.ts";
+import {
+  loadConfig,
+  methodClasses,
+  showTable,
+  standardError,
+  type TrainOptions,
+  UserError,
+  weightShapes,
+} from "../train/mod.ts";
 import { writeTextAtomically } from "../train/atomic_file.ts";
-import { parseStudy, type RunChoice, runOptions, STUDY_HELP, type StudyOptions } from "./study/options.ts";
+import {
+  parseStudy,
+  type Rates,
+  type RunChoice,
+  runOptions,
+  STUDY_HELP,
+  type StudyOptions,
+} from "./study/options.ts";
 import { replaceSection, tableOf, type Terms, writeReport } from "./study/report.ts";
 import { recorded, type RunRecord } from "./study/runs.ts";
 import { type SeedRun, summarise } from "./study/summary.ts";
@@ -44,22 +59,48 @@ async function tuneRates(study: StudyOptions, make: Make): Promise<Tuned[] | nul
   if (study.tune.length === 0) return [];
   const rows = writeTuneRows(study), seed = study.seeds[0]!;
   const tuned: Tuned[] = [];
-  const loss = async (method: string, lr: number): Promise<Trial | null> => {
-    const record = await make(`tune/${method}-${lr}`, { method, seed, lr, ...rows });
-    return record && { lr, loss: record.result?.eval_after ?? null };
-  };
   for (const method of study.methods.filter((m) => !study.rates.has(m))) {
-    const trials: Trial[] = [];
-    const { lr: usual } = runOptions(study, ROOT, { method, seed, out: study.out });
-    for (let next = nextRates(usual, study.tune, trials); next.length > 0;) {
-      const trial = await loss(method, next[0]!);
-      if (!trial) return null;
-      trials.push(trial);
-      next = next.length > 1 ? next.slice(1) : nextRates(usual, study.tune, trials);
-    }
-    tuned.push(choose(method, trials));
+    const search = async (usual: number, multiples: readonly number[], ratesOf: (lr: number) => Rates) => {
+      const trials: Trial[] = [];
+      for (let next = nextRates(usual, multiples, trials); next.length > 0;) {
+        const lr = next[0]!, rates = ratesOf(lr);
+        const name = `tune/${method}-${Object.values(rates).join("-")}`;
+        const record = await make(name, { method, seed, rates, ...rows });
+        if (!record) return null;
+        trials.push({ lr, loss: record.result?.eval_after ?? null });
+        next = next.length > 1 ? next.slice(1) : nextRates(usual, multiples, trials);
+      }
+      return choose(method, trials);
+    };
+    const usual = runOptions(study, ROOT, { method, seed, out: study.out });
+    const found = await search(usual.lr, study.tune, (lr) => ({ lr }));
+    if (!found) return null;
+    const both = study.tuneOrthogonal.length > 0 && hasBothRates(usual);
+    const orthogonal = both
+      ? await search(
+        found.chosen,
+        study.tuneOrthogonal,
+        (orthogonalLr) => ({ lr: found.chosen, orthogonalLr }),
+      )
+      : null;
+    if (both && !orthogonal) return null;
+    tuned.push({ ...found, orthogonal });
   }
   return tuned;
+}
+
+/** Whether a method trains orthogonal parameters and others. */
+function hasBothRates(options: TrainOptions): boolean {
+  const classes = methodClasses(options, loadConfig(options.model));
+  const rates = new Set(classes.flatMap((c) => c.leaves.map((leaf) => leaf.rate)));
+  return rates.has("plain") && rates.has("orthogonal");
+}
+
+/** The rates of a method: by hand, else as tuned, else none, which leaves the defaults. */
+function ratesOf({ rates }: StudyOptions, tuned: readonly Tuned[], method: string): Rates | undefined {
+  const found = tuned.find((t) => t.method === method);
+  if (rates.has(method) || !found) return rates.get(method);
+  return { lr: found.chosen, ...(found.orthogonal ? { orthogonalLr: found.orthogonal.chosen } : {}) };
 }
 
 /** Every method with every seed: a seed for all methods first, so that an early end leaves a comparison. */
@@ -71,9 +112,9 @@ async function runAll(
   const runs: SeedRun[] = [], missing: string[] = [];
   for (const seed of study.seeds) {
     for (const method of study.methods) {
-      const lr = study.rates.get(method) ?? tuned.find((t) => t.method === method)?.chosen;
+      const rates = ratesOf(study, tuned, method);
       const lambda = seed === study.seeds[0] ? `${study.out}/lambda-${method}.svg` : undefined;
-      const record = await make(`runs/${method}-${seed}`, { method, seed, lr }, lambda);
+      const record = await make(`runs/${method}-${seed}`, { method, seed, rates }, lambda);
       if (record) runs.push({ method, seed, record });
       else missing.push(`${method} (seed ${seed})`);
     }
@@ -101,7 +142,7 @@ function termsOf(
     rows: `${countRows(study.data)} rows to learn, ${countRows(study.eval)} held out`,
     device: [...devices].join(", "),
     ...{ steps: steps!, batch, seq, seeds: study.seeds, tuned, missing },
-    givenRates: [...study.rates].map(([method, lr]) => `${method} ${lr}`),
+    givenRates: [...study.rates].map(([method, rates]) => `${method} ${Object.values(rates).join(" / ")}`),
   };
 }
 

@@ -82,7 +82,13 @@ function record(losses: readonly number[], perStep: number, exact: number | null
       trainable: 7,
     },
   };
-  return { settings: { lr: 0.01 }, result, losses, seconds: losses.map((_, i) => i * perStep), wall: 9 };
+  return {
+    settings: { lr: 0.01, orthogonalLr: 0.02 },
+    result,
+    losses,
+    seconds: losses.map((_, i) => i * perStep),
+    wall: 9,
+  };
 }
 
 Deno.test("a summary compares with full fine-tuning of the same seed, and leaves failed runs out of means", () => {
@@ -167,18 +173,27 @@ Deno.test("the flags of a study: passed on, checked, and refused in one line", (
     "--steps",
     "7",
     "--lr",
-    "lora=0.5",
+    "lora=0.5,boft=0.5/2",
     "--",
     "--rank",
     "3",
   ], root);
-  const options = runOptions(study, root, { method: "lora", seed: 4, out: "x", lr: study.rates.get("lora") });
+  const options = runOptions(study, root, {
+    method: "lora",
+    seed: 4,
+    out: "x",
+    rates: study.rates.get("lora"),
+  });
   assertEquals([options.steps, options.rank, options.seed, options.lr], [7, 3, 4, 0.5]);
+  const boft = runOptions(study, root, { method: "boft", seed: 4, out: "x", rates: study.rates.get("boft") });
+  assertEquals([boft.lr, boft.orthogonalLr], [0.5, 2]);
   const refused: readonly [readonly string[], string][] = [
     [["--stepz", "3"], "--stepz"],
     [["--task", "hard"], "two-step or long"],
     [["--data", "a.jsonl"], "--eval"],
     [["--lr", "lora"], "method=rate"],
+    [["--lr", "lora=1/x"], "method=rate"],
+    [["--tune-orthogonal", "1,2"], "--tune"],
     [["--lr", "boft=1", "--methods", "lora"], "boft"],
     [["--seeds", "a"], "--seeds"],
     [["--methods", ","], "--methods"],

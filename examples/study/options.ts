@@ -15,15 +15,24 @@ export interface StudyOptions {
   readonly methods: readonly string[];
   readonly seeds: readonly number[];
   /** Learning rates given by hand, by method. */
-  readonly rates: ReadonlyMap<string, number>;
+  readonly rates: ReadonlyMap<string, Rates>;
   /** Multiples of a method's default learning rate to choose from; empty: no choosing. */
   readonly tune: readonly number[];
+  /** Multiples of the chosen rate to choose the rate of orthogonal parameters from, for methods with others too. */
+  readonly tuneOrthogonal: readonly number[];
   /** No run is begun after so many minutes. */
   readonly minutes: number;
   /** A markdown page and the section of it that gets the table; null: none. */
   readonly page: { readonly file: string; readonly section: string } | null;
   /** Flags of every run, as `train.ts` takes them. */
   readonly flags: readonly string[];
+}
+
+/** Learning rates of a method. */
+export interface Rates {
+  readonly lr: number;
+  /** Of orthogonal parameters; absent: the default share of `lr`. */
+  readonly orthogonalLr?: number;
 }
 
 /** The text of `--help`. */
@@ -40,16 +49,19 @@ export const STUDY_HELP =
   --batch N        [16]
   --seq N          [128]
   --device NAME    auto, cpu or gpu [auto]
-  --lr LIST        learning rates by method: full=5e-4,lora=6e-3 [those of train.ts, or what --tune chose]
+  --lr LIST        learning rates by method: full=5e-4,hybrid=2e-3/9e-3, the second for orthogonal parameters
+                   [those of train.ts, or what --tune chose]
   --tune LIST      first choose each method's rate among these multiples of its default, on rows that the generator
                    makes for this alone, and up to three beyond while the best is at an edge; --tune 0.3,1,3
+  --tune-orthogonal LIST   with --tune: then choose the rate of orthogonal parameters among these multiples of the
+                   chosen rate, where a method has both kinds; --tune-orthogonal 0.5,1.5,4.5
   --minutes N      begin no run after N minutes; the same command goes on later [no limit]
   --page FILE#NAME put the table between the lines <!-- study NAME --> and <!-- end --> of a markdown page
 `;
 
 const STRINGS = [
   ...["out", "task", "model", "data", "eval", "methods", "seeds", "steps", "batch", "seq", "device", "lr"],
-  ...["tune", "minutes", "page"],
+  ...["tune", "tune-orthogonal", "minutes", "page"],
 ] as const;
 
 /** Read the command line. Throws OptionError. `root` is the directory of the repository. */
@@ -76,6 +88,11 @@ export function parseStudy(argv: readonly string[], root: string): StudyOptions 
   }
   const out = text("out") ?? "runs/study";
   const tune = text("tune") === undefined ? [] : numbers("tune", text("tune")!);
+  const shares = text("tune-orthogonal");
+  const tuneOrthogonal = shares === undefined ? [] : numbers("tune-orthogonal", shares);
+  if (tune.length === 0 && tuneOrthogonal.length > 0) {
+    throw new OptionError("--tune-orthogonal goes with --tune: the rate itself is chosen first.");
+  }
   if (task === "files" && tune.length > 0) {
     throw new OptionError("--tune makes its own rows and can do so for --task two-step or long alone.");
   }
@@ -106,6 +123,7 @@ export function parseStudy(argv: readonly string[], root: string): StudyOptions 
     seeds: numbers("seeds", text("seeds") ?? "0,1,2"),
     rates,
     tune,
+    tuneOrthogonal,
     minutes: text("minutes") === undefined ? Infinity : numbers("minutes", text("minutes")!)[0]!,
     page: readPage(text("page")),
     flags: [...common, ...passed],
@@ -129,15 +147,20 @@ function numbers(flag: string, text: string): number[] {
   });
 }
 
-function readRates(text: string | undefined): Map<string, number> {
+function readRates(text: string | undefined): Map<string, Rates> {
   if (text === undefined) return new Map();
-  return new Map(
-    list("lr", text).map((part) => {
-      const [method, rate] = part.split("="), n = Number(rate);
-      if (rate !== undefined && n > 0) return [method!, n];
-      throw new OptionError(`--lr has "${part}": give method=rate, such as full=5e-4.`, { value: part });
-    }),
-  );
+  const parts = list("lr", text).map((part): [string, Rates] => {
+    const [, method, rate, orthogonal] = /^([^=]+)=([^/]+)(?:\/(.+))?$/.exec(part) ?? [];
+    const lr = Number(rate), orthogonalLr = Number(orthogonal ?? rate);
+    if (lr > 0 && orthogonalLr > 0) {
+      return [method!, orthogonal === undefined ? { lr } : { lr, orthogonalLr }];
+    }
+    throw new OptionError(
+      `--lr has "${part}": give method=rate or method=rate/orthogonal, such as full=5e-4.`,
+      { value: part },
+    );
+  });
+  return new Map(parts);
 }
 
 function readPage(text: string | undefined): StudyOptions["page"] {
@@ -152,24 +175,30 @@ export interface RunChoice {
   readonly method: string;
   readonly seed: number;
   readonly out: string;
-  /** Learning rate; absent: the default of `train.ts`. */
-  readonly lr?: number | undefined;
+  /** Absent: the defaults of `train.ts`. */
+  readonly rates?: Rates | undefined;
   /** Other rows than the study's. */
   readonly data?: string;
   readonly eval?: string;
+}
+
+function rateFlags(rates: Rates | undefined): string[] {
+  if (rates === undefined) return [];
+  const { lr, orthogonalLr } = rates;
+  return ["--lr", `${lr}`, ...(orthogonalLr === undefined ? [] : ["--orthogonal-lr", `${orthogonalLr}`])];
 }
 
 /** The options of one run: what the flags of `train.ts` make of it. Throws OptionError, for unknown methods too. */
 export function runOptions(
   study: StudyOptions,
   root: string,
-  { method, seed, out, lr, ...rows }: RunChoice,
+  { method, seed, out, rates, ...rows }: RunChoice,
 ): TrainOptions {
   const { model, data, eval: held } = { ...study, ...rows };
   const options = parseOptions([
     ...study.flags,
     ...["--model", model, "--data", data, "--eval", held, "--method", method],
-    ...["--seed", String(seed), "--out", out, ...(lr === undefined ? [] : ["--lr", String(lr)])],
+    ...["--seed", String(seed), "--out", out, ...rateFlags(rates)],
   ], { root, now: new Date() });
   if (options.steps === null) {
     throw new UserError("A study needs --steps: equal budgets are counted in steps.");

@@ -50,7 +50,10 @@ export function tableOf(methods: readonly MethodSummary[]): string[][] {
     head,
     ...methods.map((m) => [
       m.method,
-      significant(m.lr),
+      // Half is the default: said once below the table.
+      m.orthogonalLr === m.lr / 2
+        ? significant(m.lr)
+        : `${significant(m.lr)} / ${significant(m.orthogonalLr)}`,
       m.trainable?.toLocaleString("en") ?? "–",
       spread(m.heldOutLoss, fixed(4)),
       spread(m.exact, (n) => (100 * n).toFixed(1)),
@@ -149,20 +152,23 @@ function ratesText({ tuned, givenRates }: Terms): string {
     const given = givenRates.length > 0 ? ` except for ${givenRates.join(", ")}, given by hand` : "";
     return `Learning rates: the defaults of \`train.ts\`${given}; nothing was tuned for this study.`;
   }
-  const trials = tuned.map(({ method, chosen, atEdge, trials }) =>
-    `- ${method}: ${
-      trials.map(({ lr, loss }) =>
-        `${lr === chosen ? "**" : ""}${significant(lr)}: ${loss === null ? "not finite" : loss.toFixed(4)}${
-          lr === chosen ? "**" : ""
-        }`
-      ).join(", ")
-    }${atEdge ? " (at the edge of what was tried)" : ""}`
-  );
+  const list = (kind: string, { chosen, atEdge, trials }: Omit<Tuned, "method" | "orthogonal">): string => {
+    const tried = trials.map(({ lr, loss }) => {
+      const mark = lr === chosen ? "**" : "";
+      return `${mark}${significant(lr)}: ${loss === null ? "not finite" : loss.toFixed(4)}${mark}`;
+    });
+    return `- ${kind}: ${tried.join(", ")}${atEdge ? " (at the edge of what was tried)" : ""}`;
+  };
+  const lists = tuned.flatMap((t) => [
+    list(t.method, t),
+    ...(t.orthogonal ? [list(`${t.method}, orthogonal parameters`, t.orthogonal)] : []),
+  ]);
   return `Learning rates were chosen by held-out loss with one seed and the same budget, on rows made for that, none of ` +
-    `which is in the study's rows; nothing else was tuned, and orthogonal parameters have the default share of the ` +
-    `rate.${givenRates.length > 0 ? ` Given by hand: ${givenRates.join(", ")}.` : ""}\n\n${
-      trials.join("\n")
-    }`;
+    `which is in the study's rows; nothing else was tuned. The rate of orthogonal parameters is half of the other where ` +
+    `no second number is given.${
+      givenRates.length > 0 ? ` Given by hand: ${givenRates.join(", ")}.` : ""
+    }\n\n` +
+    lists.join("\n");
 }
 
 /** Write `study.json`, `study.md` and the pictures to `out`. Resolves to the text of `study.md`. */

@@ -34,6 +34,8 @@ export interface Reach {
 export interface MethodSummary {
   readonly method: string;
   readonly lr: number;
+  /** Rate of orthogonal parameters. */
+  readonly orthogonalLr: number;
   readonly trainable: number | null;
   readonly seeds: readonly number[];
   /** Seeds whose gradients were not finite again and again. */
@@ -114,6 +116,7 @@ export function summarise(runs: readonly SeedRun[]): MethodSummary[] {
     return {
       method,
       lr: all[0]!.record.settings.lr as number,
+      orthogonalLr: all[0]!.record.settings.orthogonalLr as number,
       trainable: good[0]?.result.trainable ?? null,
       seeds: all.map((r) => r.seed),
       failed: all.filter((r) => !r.record.result).map((r) => r.seed),

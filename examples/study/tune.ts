@@ -14,6 +14,8 @@ export interface Trial {
 export interface Tuned {
   readonly method: string;
   readonly chosen: number;
+  /** The same for the rate of orthogonal parameters, beside the chosen rate of the others; null: not chosen. */
+  readonly orthogonal: Omit<Tuned, "method" | "orthogonal"> | null;
   /** The choice is the least or the greatest rate tried: a better one may lie beyond. */
   readonly atEdge: boolean;
   readonly trials: readonly Trial[];
@@ -71,7 +73,7 @@ export function choose(method: string, trials: readonly Trial[]): Tuned {
     );
   }
   const atEdge = sorted.length > 1 && (best === sorted[0] || best === sorted.at(-1));
-  return { method, chosen: best.lr, atEdge, trials: sorted };
+  return { method, chosen: best.lr, atEdge, trials: sorted, orthogonal: null };
 }
 
 /** Rates beyond the first ones that are tried at most. */
