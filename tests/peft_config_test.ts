@@ -127,7 +127,7 @@ const method: fc.Arbitrary<PeftMethod> = fc.oneof(
   fc.record({
     kind: fc.constant("LORA" as const),
     rank: size,
-    alpha: fc.double({ min: 0.1, max: 100 }),
+    alpha: fc.double({ min: 0.1, max: 100, noNaN: true }),
     rankStabilised: fc.boolean(),
     dora: fc.boolean(),
     dropout,

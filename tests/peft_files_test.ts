@@ -204,6 +204,28 @@ for (const [what, name, damage, says] of DAMAGE) {
   });
 }
 
+Deno.test("PEFT files: trained biases are read and written, and refused by a model without", () => {
+  inTempDir((dir) => {
+    const { json, modules } = readPeft(`${root}/lora`);
+    const bias: StoredTensor = { aval: { shape: [2], dtype: "f32" }, data: Float32Array.of(1, 2) };
+    const name = "model.layers.0.self_attn.q_proj.base_layer.bias";
+    const saved = new Map([[name, bias]]);
+    writePeft(`${dir}/with`, { json: { ...json as object, bias: "lora_only" }, modules, saved });
+    roundTrip(`${dir}/with`);
+    const untied = modulesOf(loadConfig(`${root}/untied`));
+    assertThrows(
+      () => loadPeft(`${dir}/with`, untied, { training: false }),
+      PeftError,
+      `bias is "only" and ${name} was trained`,
+    );
+    writePeft(`${dir}/none`, { json, modules, saved });
+    assertThrows(() => readPeft(`${dir}/none`), PeftError, "is no part of an adapter");
+    // Where the model has no biases, the setting asks for nothing.
+    writePeft(`${dir}/empty`, { json: { ...json as object, bias: "all" }, modules, saved: new Map() });
+    assertEquals(loadPeft(`${dir}/empty`, untied, { training: true }).values.size, 14);
+  });
+});
+
 Deno.test("PEFT files: dropout does not matter where nothing is trained", () => {
   inTempDir((dir) => {
     for (const file of [CONFIG_FILE, TENSOR_FILE]) {

@@ -3,13 +3,12 @@
  * the loss after 20 AdamW steps, all float32. @module
  */
 import { assertEquals } from "@std/assert";
-import { lowRank, on, place, type Placement } from "../adapters/mod.ts";
+import { lowRank, on, type Placement } from "../adapters/mod.ts";
 import type { Device } from "../core/mod.ts";
-import { classesOf } from "../train/arena.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import { modulesOf, weightShapes } from "../train/llama.ts";
 import { adamW, chain, clipByGlobalNorm, type Optimiser, scaleByRate } from "../train/optimiser.ts";
-import { loadPeft } from "../train/peft.ts";
+import { loadedClasses, loadPeft, withSaved } from "../train/peft.ts";
 import { blocksFromEntries, type LeafValues, upperFromEntries } from "../train/peft_convert.ts";
 import { readPeft } from "../train/peft_files.ts";
 import { openSafetensors } from "../train/safetensors.ts";
@@ -38,6 +37,7 @@ export const PARITY_CASES: readonly string[] = [
   "hra",
   "hra_odd",
   "hra_gs",
+  "lora_saved",
 ];
 
 /**
@@ -83,12 +83,13 @@ async function open(
         frozen(method.rank / 2, method.rankStabilised ? method.alpha / Math.SQRT2 : method.alpha / 2),
       ],
       values: new Map([...loaded.values].map(([path, leaves]) => [path, halves(leaves)])),
+      saved: loaded.saved,
     }
     : loaded;
   return await openSession({
     device,
-    subject: { config, classes: classesOf(place(modules, halved.placements)) },
-    weights,
+    subject: { config, classes: loadedClasses(halved, modules) },
+    weights: withSaved(weights, halved, name),
     values: halved.values,
     optimiser,
     accumulate: 1,
@@ -140,6 +141,7 @@ function gradientsForPeft(leaves: LeafValues, neumann: boolean, full: boolean): 
       const { aval, data } = blocksFromEntries(value);
       out.set("boft_R", { aval, data: (data as Float32Array).map((g) => g / 2) });
     } else if (path === "skew") out.set("oft_R.weight", upperFromEntries(value, neumann ? -1 : 1));
+    else if (path === "weight") out.set("", value);
     else if (path in names) out.set(names[path as keyof typeof names], value);
   }
   return out;
@@ -221,7 +223,8 @@ export async function measureParity(name: string, device: Device): Promise<Parit
   let worst = 0;
   for (const [path, leaves] of await gradientsOf(name, reference, device)) {
     for (const [leaf, value] of gradientsForPeft(leaves, neumann, method.kind === "BOFT")) {
-      const key = `grad.base_model.model.${path}.${leaf}`;
+      // A weight that is trained whole has its own name for a path.
+      const key = `grad.base_model.model.${path}${leaf && "."}${leaf}`;
       compared.push(key);
       worst = Math.max(worst, apart(value.data, file.readF32(key)).relative);
     }

@@ -1,5 +1,5 @@
 /** Adapters that Gyre trains on the recorded models of `tests/fixtures/peft`, as they are written for PEFT. @module */
-import { on, place } from "../adapters/mod.ts";
+import { on } from "../adapters/mod.ts";
 import type { Device } from "../core/mod.ts";
 import {
   type AdapterName,
@@ -7,11 +7,10 @@ import {
   type AdapterSettings,
   DEFAULT_SETTINGS,
 } from "../train/adapter_specs.ts";
-import { classesOf } from "../train/arena.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import { modulesOf, weightShapes } from "../train/llama.ts";
 import { adamW } from "../train/optimiser.ts";
-import type { LoadedAdapters } from "../train/peft.ts";
+import { type LoadedAdapters, loadedClasses, withSaved } from "../train/peft.ts";
 import { peftLayout } from "../train/peft_methods.ts";
 import { savePeft } from "../train/peft_save.ts";
 import { type HostBatch, openSession, type Session } from "../train/session.ts";
@@ -26,6 +25,8 @@ export interface PeftSample {
   readonly method: AdapterName;
   readonly target: string;
   readonly settings: AdapterSettings;
+  /** Weights that are trained whole. */
+  readonly whole: readonly string[];
   /** Whether one directory of PEFT holds all of it. */
   readonly single: boolean;
 }
@@ -35,13 +36,14 @@ function sample(
   base: PeftSample["base"],
   method: AdapterName,
   settings: Partial<AdapterSettings> = {},
-  more: Partial<Pick<PeftSample, "target" | "single">> = {},
+  more: Partial<Pick<PeftSample, "target" | "single" | "whole">> = {},
 ): PeftSample {
   return {
     name,
     base,
     method,
     target: "all-linear",
+    whole: [],
     single: true,
     ...more,
     settings: { ...DEFAULT_SETTINGS, rank: 3, alpha: 7, ...settings },
@@ -52,6 +54,10 @@ function sample(
 export const PEFT_SAMPLES: readonly PeftSample[] = [
   sample("lora", "untied", "lora"),
   sample("lora-some", "tied", "lora", {}, { target: "q_proj,*.1.mlp.*" }),
+  sample("lora-whole", "untied", "lora", {}, {
+    target: "v_proj",
+    whole: ["lm_head.weight", "model.norm.weight"],
+  }),
   sample("rslora", "tied", "rslora"),
   sample("dora", "untied", "dora"),
   sample("lora-ga", "untied", "lora-ga"),
@@ -87,7 +93,9 @@ export function sampleBatch(vocab: number, rows: number): HostBatch {
 export function openOn(
   device: Device,
   base: string,
-  { placements, values }: Pick<LoadedAdapters, "placements"> & Partial<Pick<LoadedAdapters, "values">>,
+  { placements, values = new Map(), saved = new Map() }:
+    & Pick<LoadedAdapters, "placements">
+    & Partial<LoadedAdapters>,
 ): Promise<Session> {
   const { config, weights } = loadCheckpoint(`${PEFT_MODELS}/${base}`, {
     dtype: "f32",
@@ -95,9 +103,9 @@ export function openOn(
   });
   return openSession({
     device,
-    subject: { config, classes: classesOf(place(modulesOf(config), placements)) },
-    weights,
-    ...(values ? { values } : {}),
+    subject: { config, classes: loadedClasses({ placements, values, saved }, modulesOf(config)) },
+    weights: withSaved(weights, { saved }, base),
+    values,
     startBatches: [sampleBatch(config.vocabSize, 2)],
     optimiser: adamW({ clip: 1, decay: 0.01 }),
     accumulate: 1,
@@ -109,12 +117,18 @@ export function openOn(
 /** Train a sample for some steps and write it to `dir`; the logits that it then gives for `ids`. */
 export async function trainAndSave(
   device: Device,
-  { base, method, target, settings }: PeftSample,
+  { base, method, target, settings, whole }: PeftSample,
   dir: string,
   ids: readonly number[],
 ): Promise<Float32Array> {
-  const { config } = loadCheckpoint(`${PEFT_MODELS}/${base}`, { dtype: "f32", shapes: weightShapes });
-  const session = await openOn(device, base, { placements: [on(target, ADAPTERS[method].make(settings))] });
+  const { config, weights } = loadCheckpoint(`${PEFT_MODELS}/${base}`, {
+    dtype: "f32",
+    shapes: weightShapes,
+  });
+  const session = await openOn(device, base, {
+    placements: [on(target, ADAPTERS[method].make(settings))],
+    saved: new Map(whole.map((name) => [name, weights.get(name)!])),
+  });
   const batch = sampleBatch(config.vocabSize, 2);
   for (let i = 0; i < 12; i++) await session.step(batch, { plain: 2e-2, orthogonal: 2e-2 });
   const layout = peftLayout(method, settings);

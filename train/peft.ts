@@ -9,9 +9,11 @@ import {
   type LinearDims,
   mix,
   type Module,
+  place,
   type Placement,
 } from "../adapters/mod.ts";
-import { aval } from "../core/mod.ts";
+import { aval, sameShape, showAval } from "../core/mod.ts";
+import { classesOf, type ShapeClass, weightClasses } from "./arena.ts";
 import { PeftError } from "./errors.ts";
 import { readJson } from "./json_file.ts";
 import {
@@ -80,7 +82,7 @@ export function loadPeft(dir: string, modules: readonly Module[], options: LoadP
       throw combineError(dir, `"${branches[0]!.name}" and "${branches[i]!.name}" do not both adapt ${odd}`);
     }
   }
-  const { make, place } = combiner(combine, read.length);
+  const { make, at } = combiner(combine, read.length);
   const adapters = new Map<string, MapBranch>(paths.map((path) => {
     const own = read.map((b) => b.adapters.get(path)!);
     return [path, {
@@ -90,7 +92,7 @@ export function loadPeft(dir: string, modules: readonly Module[], options: LoadP
   }));
   const values = new Map(paths.map((path) => {
     const leaves = read.flatMap((b, i) =>
-      [...b.values.get(path)!].map(([leaf, value]) => [`${place(i)}${leaf}`, value] as const)
+      [...b.values.get(path)!].map(([leaf, value]) => [`${at(i)}${leaf}`, value] as const)
     );
     const lambda = weights.get(path);
     const own = lambda && { aval: aval([lambda.length]), data: Float32Array.from(lambda) };
@@ -99,21 +101,49 @@ export function loadPeft(dir: string, modules: readonly Module[], options: LoadP
   return { placements: placementsOf(adapters), values, saved };
 }
 
+/** What is trained when loaded adapters are trained on: the adapters, and the weights that were saved whole. */
+export function loadedClasses(
+  { placements, saved }: LoadedAdapters,
+  modules: readonly Module[],
+): ShapeClass[] {
+  const adapted = classesOf(place(modules, placements));
+  const whole = [...saved].map(([name, { aval }]) => ({ name, aval }));
+  return [...adapted, ...weightClasses(whole, adapted.length)];
+}
+
+/** A model's weights with those in place that were saved whole. Throws PeftError for one that the model does not have. */
+export function withSaved(
+  weights: ReadonlyMap<string, StoredTensor>,
+  { saved }: Pick<LoadedAdapters, "saved">,
+  dir: string,
+): Map<string, StoredTensor> {
+  for (const [name, { aval }] of saved) {
+    const own = weights.get(name);
+    if (own && sameShape(own.aval.shape, aval.shape)) continue;
+    throw new PeftError(
+      `${dir}: ${name} was saved whole as ${showAval(aval)}; the model has ` +
+        (own ? `${showAval(own.aval)} there.` : "no weight of that name."),
+      { dir, name },
+    );
+  }
+  return new Map([...weights, ...saved]);
+}
+
 /** How to make one adapter of several, and what the paths of branch i's leaves then begin with. */
 function combiner(combine: PeftCombine, count: number): {
   readonly make: (parts: readonly Adapter<AnyParams>[], dims: LinearDims) => Adapter<AnyParams>;
-  readonly place: (branch: number) => string;
+  readonly at: (branch: number) => string;
 } {
   if (combine.kind === "mix") {
     return {
       make: (parts, dims) => erase(mix(parts, gradNormShare, combine.options), dims),
-      place: (i) => `branches.${i}.`,
+      at: (i) => `branches.${i}.`,
     };
   }
   return {
     make: (parts, dims) =>
       parts.slice(0, -1).reduceRight((inner, outer) => erase(compose(outer, inner), dims), parts.at(-1)!),
-    place: (i) => "1.".repeat(i) + (i < count - 1 ? "0." : ""),
+    at: (i) => "1.".repeat(i) + (i < count - 1 ? "0." : ""),
   };
 }
 

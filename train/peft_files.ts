@@ -21,7 +21,7 @@ export interface PeftDirectory {
   readonly json: unknown;
   /** Tensors by module path and by leaf, such as `lora_A.weight`. */
   readonly modules: ReadonlyMap<string, PeftTensors>;
-  /** Tensors of modules that are saved whole, by their name in the model. */
+  /** Tensors of modules that are saved whole, and trained biases, by what the file names them after PEFT's prefix. */
   readonly saved: ReadonlyMap<string, StoredTensor>;
 }
 
@@ -64,7 +64,7 @@ export function readPeft(dir: string): PeftDirectory {
     if (leaf) {
       const module = name.slice(0, -leaf.length - 1);
       modules.set(module, (modules.get(module) ?? new Map<string, StoredTensor>()).set(leaf, file.read(key)));
-    } else if (config.targets.saved.some((m) => `.${name}`.includes(`.${m}.`))) {
+    } else if (isSavedWhole(config, name)) {
       saved.set(name, file.read(key));
     } else {
       throw bad(`is no part of an adapter of type ${config.method.kind}, nor of modules_to_save`);
@@ -73,6 +73,12 @@ export function readPeft(dir: string): PeftDirectory {
   if (modules.size === 0) throw new PeftError(`${path}: has no tensors of an adapter.`, { file: path });
   for (const [module, tensors] of modules) requireShapes(config.method, module, tensors, dir);
   return { config, json, modules, saved };
+}
+
+/** Whether a tensor is of a module that is saved whole, or a bias where biases are trained. */
+function isSavedWhole({ targets, bias }: PeftConfig, name: string): boolean {
+  return targets.saved.some((m) => `.${name}`.includes(`.${m}.`)) ||
+    (bias !== "none" && name.endsWith(".bias"));
 }
 
 function isDora(method: PeftMethod): boolean {

@@ -29,7 +29,7 @@ export interface SavedBranch {
 export interface SaveRequest {
   /** All linear maps of the model that could be adapted. */
   readonly modules: readonly Module[];
-  /** Parameters of the adapted maps by path, as `Session.trained` gives them. */
+  /** Parameters of adapted maps by path, and weights trained whole by name: as `Session.trained` gives them. */
   readonly trained: ReadonlyMap<string, LeafValues>;
   /** The branches of a map, in the order in which they combine. */
   readonly branches: (path: string) => readonly SavedBranch[];
@@ -37,8 +37,6 @@ export interface SaveRequest {
   readonly combine: PeftCombine | null;
   /** Name of the model that is adapted. */
   readonly base: string | null;
-  /** Weights trained whole, by name, and the modules that they are of. */
-  readonly saved?: ReadonlyMap<string, StoredTensor>;
 }
 
 interface Group {
@@ -52,10 +50,14 @@ interface Group {
  * else a directory of them and `gyre.json`. Throws PeftError for what PEFT has no type for, and where `dir` is there.
  */
 export function savePeft(dir: string, request: SaveRequest): void {
-  const { modules, trained, branches, combine, base, saved = new Map<string, StoredTensor>() } = request;
+  const { modules, trained, branches, combine, base } = request;
   const groups = new Map<string, Group>();
+  const saved = new Map<string, StoredTensor>();
   for (const [path, values] of trained) {
     const dims = modules.find((m) => m.path === path);
+    const whole = dims ? undefined : values.get("weight");
+    if (whole) saved.set(path, whole);
+    if (whole) continue;
     if (!dims) throw new PeftError(`${dir}: ${path} is no linear map of the model.`, { dir, path });
     for (const { name, prefix, spec } of branches(path)) {
       const own = withDefaults(under(values, prefix), spec, dims);
