@@ -8,10 +8,10 @@ import type { GivenValues } from "./given.ts";
 import { readJson } from "./json_file.ts";
 import { modulesOf } from "./llama.ts";
 import type { LlamaConfig } from "./llama_config.ts";
-import { methodClasses, type MethodOptions, METHODS, placedClasses, settingsUsed } from "./methods.ts";
-import { loadPeft } from "./peft.ts";
+import { methodClasses, type MethodOptions, METHODS, settingsUsed } from "./methods.ts";
+import { loadedClasses, loadPeft, withSaved } from "./peft.ts";
 import { peftLayouts } from "./peft_methods.ts";
-import { savePeft } from "./peft_save.ts";
+import { savePeft, type SaveRequest } from "./peft_save.ts";
 import { writeSettings } from "./run_files.ts";
 import { openSafetensors, type StoredTensor, writeSafetensors } from "./safetensors.ts";
 import type { HostTensor } from "./session.ts";
@@ -25,17 +25,22 @@ const DESCRIPTION = "adapter.json";
 export interface LoadedAdapter {
   readonly classes: readonly ShapeClass[];
   readonly values: GivenValues;
-  /** Weights trained whole earlier, by name: they replace the model's. */
-  readonly saved: ReadonlyMap<string, StoredTensor>;
-  /** What it is, for people and for saving: its own settings in place of the run's. */
-  readonly options: MethodOptions;
-  /** Whether it came from PEFT, and its method is what its files say. */
-  readonly isPeft: boolean;
+  /** The model's weights, with those in place that were trained whole before. */
+  readonly weights: ReadonlyMap<string, StoredTensor>;
+  /** What it is: settings of its own in place of the run's; null for one of PEFT, whose files say what it is. */
+  readonly options: MethodOptions | null;
+  /** How PEFT writes it; null where PEFT has no form for it. */
+  readonly layouts: readonly PeftForm[] | null;
+}
+
+/** Maps that a directory of PEFT is for, and the adapters that they have. */
+export interface PeftForm extends Pick<SaveRequest, "branches" | "combine"> {
+  /** Null: all maps. */
+  readonly paths: ReadonlySet<string> | null;
 }
 
 /** What is saved, and of which model. */
 export interface SavedAdapter {
-  readonly options: MethodOptions;
   readonly model: string;
   readonly config: LlamaConfig;
   readonly classes: readonly ShapeClass[];
@@ -43,7 +48,11 @@ export interface SavedAdapter {
 }
 
 /** Write `<dir>`: every parameter, frozen ones too, and `adapter.json` that says of what. The parameters come last. */
-export function saveAdapter(dir: string, { options, model, classes, trained }: SavedAdapter): void {
+export function saveAdapter(
+  dir: string,
+  options: MethodOptions,
+  { model, classes, trained }: SavedAdapter,
+): void {
   const { method, compose = null, saveModules = null, target } = options;
   Deno.mkdirSync(dir, { recursive: true });
   writeSettings(dir, {
@@ -57,45 +66,63 @@ export function saveAdapter(dir: string, { options, model, classes, trained }: S
   writeSafetensors(`${dir}/${ADAPTER_FILE}`, namedParams(classes, trained));
 }
 
-/**
- * Write `<dir>` for Hugging Face PEFT; several places of an expression get a directory each. False, and nothing written,
- * for methods that PEFT has no form for.
- */
-export function exportPeft(dir: string, { options, model, config, classes, trained }: SavedAdapter): boolean {
-  const layouts = peftLayouts(options, modulesOf(config));
-  if (!layouts) return false;
-  const whole = classes.filter((c) => !c.fitted).flatMap((c) => c.members);
-  const saved = new Map(whole.map((name) => [name, trained.get(name)!.get("weight")!]));
-  layouts.forEach(({ paths, branches, combine }, i) => {
-    savePeft(layouts.length === 1 ? dir : `${dir}-${i + 1}`, {
-      modules: modulesOf(config),
-      trained: new Map([...trained].filter(([path]) => paths.has(path))),
-      branches: () => branches,
+/** How PEFT writes a method's adapters; null for methods that it has no form for. */
+export function peftForms(options: MethodOptions, config: LlamaConfig): readonly PeftForm[] | null {
+  return peftLayouts(options, modulesOf(config))?.map(({ paths, branches, combine }) => ({
+    paths,
+    branches: () => branches,
+    combine,
+  })) ?? null;
+}
+
+/** Write `<dir>` for Hugging Face PEFT; several places of an expression get a directory each, numbered. */
+export function exportPeft(
+  dir: string,
+  forms: readonly PeftForm[],
+  { model, config, trained }: SavedAdapter,
+): void {
+  const modules = modulesOf(config), maps = new Set(modules.map((m) => m.path));
+  forms.forEach(({ paths, branches, combine }, i) => {
+    // Weights trained whole go with the first directory.
+    const own = [...trained].filter(([path]) => maps.has(path) ? !paths || paths.has(path) : i === 0);
+    savePeft(forms.length === 1 ? dir : `${dir}-${i + 1}`, {
+      modules,
+      trained: new Map(own),
+      branches,
       combine,
       base: model,
-      saved: i === 0 ? saved : new Map(),
     });
   });
-  return true;
 }
 
 /**
- * Read an adapter that Gyre wrote, or a directory of PEFT, for a model. `options` give what a PEFT directory does not
- * say. Throws AdapterError, PeftError and SafetensorsError, which name the file and what is wrong in it.
+ * Read an adapter that Gyre wrote, or a directory of PEFT, for a model with these weights. Throws AdapterError, PeftError
+ * and SafetensorsError, which name the file and what is wrong in it.
  */
-export function loadAdapter(dir: string, options: MethodOptions, config: LlamaConfig): LoadedAdapter {
+export function loadAdapter(
+  dir: string,
+  config: LlamaConfig,
+  weights: ReadonlyMap<string, StoredTensor>,
+): LoadedAdapter {
+  const modules = modulesOf(config);
   if (!exists(`${dir}/${DESCRIPTION}`)) {
-    const { placements, values, saved } = loadPeft(dir, modulesOf(config), { training: true });
-    return { classes: placedClasses(placements, config), values, saved, options, isPeft: true };
+    const loaded = loadPeft(dir, modules, { training: true });
+    return {
+      classes: loadedClasses(loaded, modules),
+      values: loaded.values,
+      weights: withSaved(weights, loaded, dir),
+      options: null,
+      layouts: [{ paths: null, ...loaded.layout }],
+    };
   }
-  const own = describedOptions(`${dir}/${DESCRIPTION}`);
-  const classes = methodClasses(own, config);
+  const options = describedOptions(`${dir}/${DESCRIPTION}`);
+  const classes = methodClasses(options, config);
   return {
     classes,
     values: namedValues(`${dir}/${ADAPTER_FILE}`, classes),
-    saved: new Map(),
-    options: own,
-    isPeft: false,
+    weights,
+    options,
+    layouts: peftForms(options, config),
   };
 }
 

@@ -25,6 +25,7 @@ import {
 } from "./peft_branch.ts";
 import { combineError, GYRE_FILE, parseGyreFile, type PeftCombine } from "./peft_combine.ts";
 import type { LeafValues } from "./peft_convert.ts";
+import type { SaveRequest } from "./peft_save.ts";
 import type { StoredTensor } from "./safetensors.ts";
 
 /** Adapters ready for `place`, and the values of their parameters. */
@@ -34,6 +35,8 @@ export interface LoadedAdapters {
   readonly values: ReadonlyMap<string, LeafValues>;
   /** Weights that were trained and saved whole, by their name in the model: they replace the model's. */
   readonly saved: ReadonlyMap<string, StoredTensor>;
+  /** How `savePeft` writes them again. */
+  readonly layout: Pick<SaveRequest, "branches" | "combine">;
 }
 
 /** Placements, one for each kind of adapter among the maps. */
@@ -63,7 +66,12 @@ export function loadPeft(dir: string, modules: readonly Module[], options: LoadP
   const json = readOptionalJson(file);
   if (json === undefined) {
     const { adapters, values, saved } = loadBranch(dir, modules, options);
-    return { placements: placementsOf(adapters), values, saved };
+    return {
+      placements: placementsOf(adapters),
+      values,
+      saved,
+      layout: layoutOf(adapters, ["adapter"], null),
+    };
   }
   const { combine, branches, weights } = parseGyreFile(json, file);
   const read = branches.map(({ directories }) =>
@@ -72,7 +80,12 @@ export function loadPeft(dir: string, modules: readonly Module[], options: LoadP
   const saved = new Map(read.flatMap((b) => [...b.saved]));
   if (combine === null) {
     const { adapters, values } = joined(dir, read);
-    return { placements: placementsOf(adapters), values, saved };
+    return {
+      placements: placementsOf(adapters),
+      values,
+      saved,
+      layout: layoutOf(adapters, [branches[0]!.name], null),
+    };
   }
   const paths = [...read[0]!.adapters.keys()];
   for (const [i, b] of read.entries()) {
@@ -88,6 +101,7 @@ export function loadPeft(dir: string, modules: readonly Module[], options: LoadP
     return [path, {
       make: (dims) => make(own.map((a) => a.make(dims)), dims),
       id: own.map((a) => a.id).join(" "),
+      specs: own.flatMap((a) => a.specs),
     }];
   }));
   const values = new Map(paths.map((path) => {
@@ -98,12 +112,27 @@ export function loadPeft(dir: string, modules: readonly Module[], options: LoadP
     const own = lambda && { aval: aval([lambda.length]), data: Float32Array.from(lambda) };
     return [path, new Map(own ? [...leaves, ["weights", own] as const] : leaves)] as const;
   }));
-  return { placements: placementsOf(adapters), values, saved };
+  const layout = layoutOf(adapters, branches.map((b) => b.name), combine, at);
+  return { placements: placementsOf(adapters), values, saved, layout };
+}
+
+/** The branches of each map under their names, and where branch i's leaves lie. */
+function layoutOf(
+  adapters: ReadonlyMap<string, MapBranch>,
+  names: readonly string[],
+  combine: PeftCombine | null,
+  at: (branch: number) => string = () => "",
+): LoadedAdapters["layout"] {
+  return {
+    combine,
+    branches: (path) =>
+      adapters.get(path)!.specs.map((spec, i) => ({ name: names[i] ?? names[0]!, prefix: at(i), spec })),
+  };
 }
 
 /** What is trained when loaded adapters are trained on: the adapters, and the weights that were saved whole. */
 export function loadedClasses(
-  { placements, saved }: LoadedAdapters,
+  { placements, saved }: Pick<LoadedAdapters, "placements" | "saved">,
   modules: readonly Module[],
 ): ShapeClass[] {
   const adapted = classesOf(place(modules, placements));

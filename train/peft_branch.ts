@@ -14,6 +14,7 @@ import type { PeftMethod } from "./peft_config.ts";
 import { blockOfEntries, fromPeft, type LeafValues, type PeftTensors } from "./peft_convert.ts";
 import { CONFIG_FILE, readPeft } from "./peft_files.ts";
 import { patternValue, targetTest } from "./peft_targets.ts";
+import type { BranchSpec } from "./peft_save.ts";
 import type { StoredTensor } from "./safetensors.ts";
 
 /** What the adapters are loaded for: dropout matters to training only. */
@@ -28,6 +29,8 @@ export type MapAdapter = (dims: LinearDims) => Adapter<AnyParams>;
 export interface MapBranch {
   readonly make: MapAdapter;
   readonly id: string;
+  /** What to save it as again. */
+  readonly specs: readonly BranchSpec[];
 }
 
 /** One directory's adapters by map. */
@@ -112,6 +115,7 @@ function adapterOf(
   ): MapBranch => ({
     make: (dims) => erase(adapter, dims),
     id: `${JSON.stringify(method)} ${sizes}`,
+    specs: [specOf(method)],
   });
   switch (method.kind) {
     case "LORA": {
@@ -137,5 +141,18 @@ function adapterOf(
         }),
         "",
       );
+  }
+}
+
+function specOf(method: PeftMethod): BranchSpec {
+  switch (method.kind) {
+    case "LORA":
+      return { kind: "lowRank", alpha: method.alpha, rankStabilised: method.rankStabilised };
+    case "OFT":
+      return { kind: "butterfly", neumannTerms: method.neumannTerms, dropout: method.dropout };
+    case "BOFT":
+      return { kind: "butterfly", neumannTerms: null, dropout: method.dropout };
+    case "HRA":
+      return { kind: "householder", gramSchmidt: method.gramSchmidt };
   }
 }

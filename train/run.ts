@@ -5,6 +5,7 @@ import {
   ADAPTER_FILE,
   exportPeft,
   loadAdapter,
+  peftForms,
   saveAdapter,
   type SavedAdapter,
 } from "./adapter_directory.ts";
@@ -76,19 +77,23 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
     hooks.say(`device: ${kind} (${adapterName})`);
     return yield* attempt(async () => {
       const { config } = checkpoint;
-      const earlier = options.adapter === null ? null : loadAdapter(options.adapter, options, config);
+      const earlier = options.adapter === null
+        ? null
+        : loadAdapter(options.adapter, config, checkpoint.weights);
       const classes = earlier?.classes ?? methodClasses(options, config);
       const trainable = countTrainable(classes);
-      const method = earlier?.isPeft ? "peft" : earlier?.options.method ?? options.method;
+      // A directory of PEFT says itself what it is.
+      const own = earlier ? earlier.options : options;
+      const method = own?.method ?? "peft";
       if (earlier) hooks.say(`goes on from ${options.adapter}: ${describeClasses(classes)}`);
       hooks.say(`method: ${method}, ${trainable.toLocaleString("en")} trainable parameters`);
       if (options.compose !== null || options.saveModules !== null) hooks.say(describeClasses(classes));
-      const rotations = earlier?.isPeft ? "" : describeRotations(earlier?.options ?? options, config);
+      const rotations = own ? describeRotations(own, config) : "";
       if (rotations) hooks.say(`rotations (factors × block): ${rotations}`);
       const session = await openSession({
         device,
         subject: { config, classes },
-        weights: new Map([...checkpoint.weights, ...earlier?.saved ?? []]),
+        weights: earlier?.weights ?? checkpoint.weights,
         optimiser: adamW({ clip: options.clip }),
         accumulate: options.accumulate,
         seed: options.seed,
@@ -101,16 +106,14 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       writeSettings(options.out, { ...options, device: kind, adapter_name: adapterName });
       using metrics = openMetrics(options.out);
       const done = await trainAll(session, train, options, hooks.stopped, metrics);
-      const saved: SavedAdapter = {
-        options: earlier?.options ?? options,
-        model: options.model,
-        config,
-        classes,
-        trained: await session.trained(),
-      };
-      saveAdapter(`${options.out}/adapter`, saved);
-      if (!earlier?.isPeft && exportPeft(`${options.out}/peft`, saved)) {
-        hooks.say(`for Hugging Face PEFT: ${options.out}/peft`);
+      const saved: SavedAdapter = { model: options.model, config, classes, trained: await session.trained() };
+      if (own) saveAdapter(`${options.out}/adapter`, own, saved);
+      const forms = earlier ? earlier.layouts : peftForms(options, config);
+      if (forms) {
+        exportPeft(`${options.out}/peft`, forms, saved);
+        hooks.say(
+          `for Hugging Face PEFT: ${options.out}/peft${forms.length > 1 ? `-1 to -${forms.length}` : ""}`,
+        );
       }
       if (done.gaveUp) {
         throw new UserError(
