@@ -103,7 +103,7 @@ export function openOn(
   });
   return openSession({
     device,
-    subject: { config, classes: loadedClasses({ placements, values, saved }, modulesOf(config)) },
+    subject: { config, classes: loadedClasses({ placements, saved }, modulesOf(config)) },
     weights: withSaved(weights, { saved }, base),
     values,
     startBatches: [sampleBatch(config.vocabSize, 2)],

@@ -14,6 +14,7 @@ import type { PeftMethod } from "./peft_config.ts";
 import { blockOfEntries, fromPeft, type LeafValues, type PeftTensors } from "./peft_convert.ts";
 import { CONFIG_FILE, readPeft } from "./peft_files.ts";
 import { patternValue, targetTest } from "./peft_targets.ts";
+import type { BranchSpec } from "./peft_save.ts";
 import type { StoredTensor } from "./safetensors.ts";
 
 /** What the adapters are loaded for: dropout matters to training only. */
@@ -24,10 +25,13 @@ export interface LoadPeftOptions {
 /** An adapter for a map of these sizes. */
 export type MapAdapter = (dims: LinearDims) => Adapter<AnyParams>;
 
-/** The adapter of a map, and a text that is the same for equal adapters. */
+/** The adapter of a map. */
 export interface MapBranch {
   readonly make: MapAdapter;
+  /** A text that is the same for equal adapters. */
   readonly id: string;
+  /** What its parameters do not tell, for writing it again; one for each branch. */
+  readonly specs: readonly BranchSpec[];
 }
 
 /** One directory's adapters by map. */
@@ -106,36 +110,39 @@ function adapterOf(
   method: PeftMethod,
   tensors: PeftTensors,
 ): MapBranch {
-  const made = <P>(
-    adapter: Adapter<P>,
-    sizes: string,
-  ): MapBranch => ({
+  const made = <P>(adapter: Adapter<P>, spec: BranchSpec, sizes = ""): MapBranch => ({
     make: (dims) => erase(adapter, dims),
     id: `${JSON.stringify(method)} ${sizes}`,
+    specs: [spec],
   });
   switch (method.kind) {
     case "LORA": {
       const { rank, alpha, rankStabilised, dora } = method;
-      return made(lowRank({ rank, alpha, rankStabilised, decomposed: dora }), "");
+      return made(lowRank({ rank, alpha, rankStabilised, decomposed: dora }), {
+        kind: "lowRank",
+        alpha,
+        rankStabilised,
+      });
     }
     case "OFT": {
       const block = blockOfEntries(tensors.get("oft_R.weight")!.aval.shape[1]!);
       const { dropout, neumannTerms } = method;
-      return made(butterfly({ block, factors: 1, dropout, cayley: neumannTerms ?? "exact" }), `${block}`);
+      const adapter = butterfly({ block, factors: 1, dropout, cayley: neumannTerms ?? "exact" });
+      return made(adapter, { kind: "butterfly", neumannTerms, dropout }, `${block}`);
     }
     case "BOFT": {
       const block = tensors.get("boft_R")!.aval.shape[3]!;
       const { factors, dropout } = method;
-      return made(butterfly({ block, factors, dropout, rowScale: true }), `${block}`);
+      const adapter = butterfly({ block, factors, dropout, rowScale: true });
+      return made(adapter, { kind: "butterfly", neumannTerms: null, dropout }, `${block}`);
     }
-    case "HRA":
-      return made(
-        householder({
-          reflections: method.rank,
-          gramSchmidt: method.gramSchmidt,
-          paired: !method.gramSchmidt && method.rank % 2 === 0,
-        }),
-        "",
-      );
+    case "HRA": {
+      const { rank, gramSchmidt } = method;
+      const paired = !gramSchmidt && rank % 2 === 0;
+      return made(householder({ reflections: rank, gramSchmidt, paired }), {
+        kind: "householder",
+        gramSchmidt,
+      });
+    }
   }
 }
