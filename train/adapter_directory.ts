@@ -8,8 +8,8 @@ import type { GivenValues } from "./given.ts";
 import { readJson } from "./json_file.ts";
 import { modulesOf } from "./llama.ts";
 import type { LlamaConfig } from "./llama_config.ts";
-import { methodClasses, type MethodOptions, METHODS, placedClasses, settingsUsed } from "./methods.ts";
-import { loadPeft } from "./peft.ts";
+import { methodClasses, type MethodOptions, METHODS, settingsUsed } from "./methods.ts";
+import { type LoadedAdapters, loadedClasses, loadPeft } from "./peft.ts";
 import { peftLayouts } from "./peft_methods.ts";
 import { savePeft } from "./peft_save.ts";
 import { writeSettings } from "./run_files.ts";
@@ -29,8 +29,8 @@ export interface LoadedAdapter {
   readonly saved: ReadonlyMap<string, StoredTensor>;
   /** What it is, for people and for saving: its own settings in place of the run's. */
   readonly options: MethodOptions;
-  /** Whether it came from PEFT, and its method is what its files say. */
-  readonly isPeft: boolean;
+  /** How it is written again, where it came from PEFT; its method is then what its files say. */
+  readonly peft: LoadedAdapters["layout"] | null;
 }
 
 /** What is saved, and of which model. */
@@ -79,14 +79,24 @@ export function exportPeft(dir: string, { options, model, config, classes, train
   return true;
 }
 
+/** Write an adapter that came from PEFT as it came, with its values as they are now. */
+export function savePeftAgain(
+  dir: string,
+  layout: LoadedAdapters["layout"],
+  { model, config, trained }: SavedAdapter,
+): void {
+  savePeft(dir, { modules: modulesOf(config), trained, base: model, ...layout });
+}
+
 /**
  * Read an adapter that Gyre wrote, or a directory of PEFT, for a model. `options` give what a PEFT directory does not
  * say. Throws AdapterError, PeftError and SafetensorsError, which name the file and what is wrong in it.
  */
 export function loadAdapter(dir: string, options: MethodOptions, config: LlamaConfig): LoadedAdapter {
   if (!exists(`${dir}/${DESCRIPTION}`)) {
-    const { placements, values, saved } = loadPeft(dir, modulesOf(config), { training: true });
-    return { classes: placedClasses(placements, config), values, saved, options, isPeft: true };
+    const loaded = loadPeft(dir, modulesOf(config), { training: true });
+    const { values, saved, layout } = loaded;
+    return { classes: loadedClasses(loaded, modulesOf(config)), values, saved, options, peft: layout };
   }
   const own = describedOptions(`${dir}/${DESCRIPTION}`);
   const classes = methodClasses(own, config);
@@ -95,7 +105,7 @@ export function loadAdapter(dir: string, options: MethodOptions, config: LlamaCo
     values: namedValues(`${dir}/${ADAPTER_FILE}`, classes),
     saved: new Map(),
     options: own,
-    isPeft: false,
+    peft: null,
   };
 }
 

@@ -2,11 +2,11 @@
 import * as Effect from "effect/Effect";
 import { countTrainable, type ShapeClass } from "./arena.ts";
 import {
-  ADAPTER_FILE,
   exportPeft,
   loadAdapter,
   saveAdapter,
   type SavedAdapter,
+  savePeftAgain,
 } from "./adapter_directory.ts";
 import { drawLambdas } from "./adapter_file.ts";
 import { batches, type TokenBatch } from "./batches.ts";
@@ -22,6 +22,7 @@ import type { TrainOptions } from "./options.ts";
 import { openMetrics, writeSettings } from "./run_files.ts";
 import { writeModel } from "./model_directory.ts";
 import { openSession, type Session, type StepBytes } from "./session.ts";
+import { withSaved } from "./peft.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { PlanError, ShapeError, showBytes } from "../core/mod.ts";
 import { TOO_MANY_SKIPPED, trainAll } from "./train_loop.ts";
@@ -79,16 +80,16 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       const earlier = options.adapter === null ? null : loadAdapter(options.adapter, options, config);
       const classes = earlier?.classes ?? methodClasses(options, config);
       const trainable = countTrainable(classes);
-      const method = earlier?.isPeft ? "peft" : earlier?.options.method ?? options.method;
+      const method = earlier?.peft ? "peft" : earlier?.options.method ?? options.method;
       if (earlier) hooks.say(`goes on from ${options.adapter}: ${describeClasses(classes)}`);
       hooks.say(`method: ${method}, ${trainable.toLocaleString("en")} trainable parameters`);
       if (options.compose !== null || options.saveModules !== null) hooks.say(describeClasses(classes));
-      const rotations = earlier?.isPeft ? "" : describeRotations(earlier?.options ?? options, config);
+      const rotations = earlier?.peft ? "" : describeRotations(earlier?.options ?? options, config);
       if (rotations) hooks.say(`rotations (factors × block): ${rotations}`);
       const session = await openSession({
         device,
         subject: { config, classes },
-        weights: new Map([...checkpoint.weights, ...earlier?.saved ?? []]),
+        weights: earlier ? withSaved(checkpoint.weights, earlier, options.adapter!) : checkpoint.weights,
         optimiser: adamW({ clip: options.clip }),
         accumulate: options.accumulate,
         seed: options.seed,
@@ -108,9 +109,12 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         classes,
         trained: await session.trained(),
       };
-      saveAdapter(`${options.out}/adapter`, saved);
-      if (!earlier?.isPeft && exportPeft(`${options.out}/peft`, saved)) {
-        hooks.say(`for Hugging Face PEFT: ${options.out}/peft`);
+      if (earlier?.peft) savePeftAgain(`${options.out}/adapter`, earlier.peft, saved);
+      else {
+        saveAdapter(`${options.out}/adapter`, saved);
+        if (exportPeft(`${options.out}/peft`, saved)) {
+          hooks.say(`for Hugging Face PEFT: ${options.out}/peft`);
+        }
       }
       if (done.gaveUp) {
         throw new UserError(
@@ -175,20 +179,22 @@ function checkRequest({ batch, accumulate, out }: TrainOptions): void {
       `--accumulate ${accumulate}: a batch of ${batch} rows has no ${accumulate} equal parts; use a divisor of ${batch}.`,
     );
   }
-  const earlier = `${out}/adapter/${ADAPTER_FILE}`;
-  if (exists(earlier)) {
+  // What is trained would be lost if it could not be written at the end.
+  const earlier = ["adapter", "peft"].map((name) => `${out}/${name}`).find(isFull);
+  if (earlier !== undefined) {
     throw new UserError(`--out ${out}: ${earlier} is there from an earlier run; give another directory.`);
   }
 }
 
-function exists(path: string): boolean {
+/** Whether something is at `path`, other than an empty directory. */
+function isFull(path: string): boolean {
   try {
-    Deno.statSync(path);
-    return true;
+    if (!Deno.statSync(path).isDirectory) return true;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
+  return Deno.readDirSync(path)[Symbol.iterator]().next().done !== true;
 }
 
 /** Rows, model and tokenizer, checked against each other. */
