@@ -16,7 +16,11 @@ async function main(args: readonly string[]): Promise<number> {
   }
   let stopped = false;
   const stop = (): void => {
-    if (!stopped) say("\ninterrupted: finishing this step, then saving the adapter");
+    if (stopped) {
+      say("interrupted twice: ending at once, without saving");
+      Deno.exit(130);
+    }
+    say("\ninterrupted: finishing this step, then saving what was trained; once more ends at once");
     stopped = true;
   };
   Deno.addSignalListener("SIGINT", stop);
@@ -27,7 +31,7 @@ async function main(args: readonly string[]): Promise<number> {
     );
     if (result instanceof UserError) {
       say(result.message);
-      return 2;
+      return stopped ? 130 : 2;
     }
     if (options.json) console.log(JSON.stringify(result));
     return stopped ? 130 : 0;

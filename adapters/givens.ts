@@ -12,8 +12,8 @@ export interface GivensParams {
 
 /** Options of {@linkcode givens}. */
 export interface GivensOptions {
-  /** Number of layers: features mix within groups of 2^layers. */
-  readonly layers: number;
+  /** Number of layers: features mix within groups of 2^layers. Null or absent: as many as fit a map, at most 3. */
+  readonly layers?: number | null;
 }
 
 /**
@@ -24,16 +24,18 @@ export interface GivensOptions {
  * `stages` op of radix 2. Cost: 4·n·in·layers flops; trains layers·in/2 numbers. Throws ShapeError where `in` is not
  * divisible by 2^layers.
  */
-export function givens({ layers }: GivensOptions): Adapter<GivensParams> {
-  if (!Number.isInteger(layers) || layers < 1) {
+export function givens({ layers: asked = null }: GivensOptions = {}): Adapter<GivensParams> {
+  if (asked !== null && (!Number.isInteger(asked) || asked < 1)) {
     throw new ShapeError(
-      `Cannot make ${layers} layers of Givens rotations: use a whole number of at least 1.`,
+      `Cannot make ${asked} layers of Givens rotations: use a whole number of at least 1.`,
     );
   }
-  const list: Stage[] = Array.from({ length: layers }, (_, i) => ({ radix: 2, stride: 2 ** i, piece: 1 }));
+  const list = ({ angles }: GivensParams): Stage[] =>
+    Array.from({ length: angles.shape.at(-2)! }, (_, i) => ({ radix: 2, stride: 2 ** i, piece: 1 }));
   return {
     name: "givens",
     init: (_key, { inDim }) => {
+      const layers = asked ?? Math.max(1, Math.min(MOST_LAYERS, mostLayers(inDim)));
       if (inDim % 2 ** layers !== 0) {
         throw new ShapeError(
           `Cannot rotate ${inDim} features by ${layers} layers of Givens rotations: the last one pairs features at distance ` +
@@ -44,9 +46,9 @@ export function givens({ layers }: GivensOptions): Adapter<GivensParams> {
       }
       return { angles: fill(0, [layers, inDim / 2]) };
     },
-    apply: (params, base) => (x) => base(stages(x, blocks(params), { stages: list })),
-    merge: (params, weight) => stages(weight, blocks(params), { stages: list, transposed: true }),
-    unmerge: (params, merged) => stages(merged, blocks(params), { stages: list }),
+    apply: (params, base) => (x) => base(stages(x, blocks(params), { stages: list(params) })),
+    merge: (params, weight) => stages(weight, blocks(params), { stages: list(params), transposed: true }),
+    unmerge: (params, merged) => stages(merged, blocks(params), { stages: list(params) }),
     scaled: ({ angles }, strength) => ({ angles: mul(angles, strength) }),
     derive: (params) => ({ ...params, blocks: blocks(params) }),
     rate: () => "orthogonal",
@@ -62,9 +64,17 @@ function blocks({ angles, blocks: known }: GivensParams): Tensor {
   return reshape(rotations, [...angles.shape.slice(0, -2), sizeOf(rotations.shape.slice(-4))]);
 }
 
-function suggest(inDim: number): string {
+/** Layers where the number is left open. */
+const MOST_LAYERS = 3;
+
+function mostLayers(inDim: number): number {
   let most = 0;
   while (inDim % 2 ** (most + 1) === 0) most++;
+  return most;
+}
+
+function suggest(inDim: number): string {
+  const most = mostLayers(inDim);
   if (most === 0) return "It is odd: leave this map out of the adapter's pattern, or use householder.";
   return most === 1 ? "Use 1 layer, or householder." : `Use 1 to ${most} layers.`;
 }

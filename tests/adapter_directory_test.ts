@@ -82,8 +82,8 @@ for (const { argv, peft } of METHODS) {
       const other = await lossOf(`${dir}/first/peft`, `${dir}/other`);
       assert(Math.abs(other / own - 1) < 1e-5, `PEFT's form starts at ${other}, Gyre's at ${own}.`);
       // And what went on from PEFT's form is written in it once more.
-      const again = await lossOf(`${dir}/other/peft`, `${dir}/again`);
-      assert(Number.isFinite(again) && !exists(`${dir}/other/adapter`));
+      const again = await lossOf(`${dir}/other/adapter`, `${dir}/again`);
+      assert(Number.isFinite(again) && !exists(`${dir}/other/peft`));
     });
   });
 }

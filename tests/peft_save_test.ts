@@ -29,6 +29,15 @@ for (const sample of PEFT_SAMPLES) {
       assert(gap(bare) > 0.1, "training changed nothing");
       assert(gap(theirs) <= 2e-5, `logits differ by ${gap(theirs)}`);
 
+      const copy = `${parent}/copy`;
+      savePeft(copy, {
+        modules: modulesOf(config),
+        trained: await again.trained(),
+        base: null,
+        ...loaded.layout,
+      });
+      assertEquals(contents(copy), contents(dir), "what is read and written at once is the same");
+
       const batch = sampleBatch(config.vocabSize, 2);
       const first = (await again.step(batch, { plain: 1e-3, orthogonal: 1e-3 })).loss;
       for (let i = 0; i < 3; i++) await again.step(batch, { plain: 1e-3, orthogonal: 1e-3 });
@@ -45,9 +54,40 @@ for (const sample of PEFT_SAMPLES) {
   });
 }
 
+/** All files below a directory, by path, as bytes in hexadecimal. */
+function contents(dir: string, at = ""): Record<string, string> {
+  return Object.assign(
+    {},
+    ...[...Deno.readDirSync(`${dir}${at}`)].map(({ name, isDirectory }) =>
+      isDirectory
+        ? contents(dir, `${at}/${name}`)
+        : { [`${at}/${name}`]: Deno.readFileSync(`${dir}${at}/${name}`).toHex() }
+    ),
+  );
+}
+
 function emptyRequest(modules: ReturnType<typeof modulesOf>): Parameters<typeof savePeft>[1] {
   return { modules, trained: new Map(), branches: () => [], combine: null, base: null };
 }
+
+Deno.test("PEFT lora_patterns: ranks and alphas of single maps stay in one directory", async () => {
+  const parent = Deno.makeTempDirSync(), device = await openCpu();
+  try {
+    const modules = modulesOf(loadConfig(`${PEFT_MODELS}/tied`));
+    const from = `${PEFT_MODELS}/lora_patterns`, loaded = loadPeft(from, modules, { training: true });
+    const session = await openOn(device, "tied", loaded);
+    savePeft(`${parent}/again`, { modules, trained: await session.trained(), base: null, ...loaded.layout });
+    const again = loadPeft(`${parent}/again`, modules, { training: true });
+    assertEquals([...again.values].sort(), [...loaded.values].sort());
+    assertEquals([...Deno.readDirSync(`${parent}/again`)].length, 2);
+    const ids = [...sampleBatch(83, 1).ids];
+    const logits = await (await openOn(device, "tied", again)).logits(ids);
+    assertEquals(logits, await session.logits(ids));
+  } finally {
+    await device.close();
+    Deno.removeSync(parent, { recursive: true });
+  }
+});
 
 Deno.test("gyre.json: what is missing, unknown or leads elsewhere is refused by name", () => {
   const good = {

@@ -28,8 +28,8 @@ export interface AdapterSettings {
   readonly block: number | null;
   /** Butterfly factors; null: 2 where they fit a map, else 1. */
   readonly factors: number | null;
-  /** Layers of Givens rotations. */
-  readonly layers: number;
+  /** Layers of Givens rotations; null: as many as fit a map, at most 3. */
+  readonly layers: number | null;
   /** Whether butterflies train a factor for each row too. */
   readonly rowScale: boolean;
   /** Share of orthogonal blocks that a step leaves out. */
@@ -54,7 +54,7 @@ export const DEFAULT_SETTINGS: AdapterSettings = {
   variant: "paper",
   block: null,
   factors: null,
-  layers: 3,
+  layers: null,
   rowScale: false,
   dropout: 0,
   neumann: null,

@@ -197,12 +197,13 @@ export const FLAGS: Table = {
     "LoRA-GA: start as in the paper, or as in PEFT",
   ),
   startBatches: flag("N", whole(1), 4, "LoRA-GA: batches whose gradients it starts from"),
-  layers: flag(
-    "N",
-    SETTING_READERS.layers,
-    DEFAULT_SETTINGS.layers,
-    "givens: layers of rotations, at distances 1, 2, 4, …",
-  ),
+  layers: {
+    value: "N",
+    read: SETTING_READERS.layers,
+    help: "givens: layers of rotations, at distances 1, 2, 4, …",
+    absent: () => DEFAULT_SETTINGS.layers,
+    shown: "as many as fit each map, at most 3",
+  },
   rowScale: toggle("orthogonal methods: train a factor for each row of the weight too"),
   dropout: flag(
     "X",

@@ -1,5 +1,5 @@
 /** Fine-tuning methods by name: which adapter goes where, or which weights are trained themselves. @module */
-import { butterflySizes, on, place, type Placement } from "../adapters/mod.ts";
+import { butterflySizes, on, place, type Placement, unitaryNote } from "../adapters/mod.ts";
 import { type AdapterName, ADAPTERS, type AdapterSettings, DEFAULT_SETTINGS } from "./adapter_specs.ts";
 import { classesOf, countTrainable, type ShapeClass, weightClasses } from "./arena.ts";
 import { composedPlacements, requirePlaces } from "./compose_adapters.ts";
@@ -76,15 +76,23 @@ export function placedClasses(placements: readonly Placement[], config: LlamaCon
   return classesOf(place(modulesOf(config), placements));
 }
 
-/** The butterflies that a method gives to maps of each input size, for people; empty without rotations. */
-export function describeRotations(options: MethodOptions, config: LlamaConfig): string {
-  if (!["boft", "oft", "hybrid"].includes(options.method)) return "";
+/** What a method makes of maps of each input size where that is not plain from its settings, for people; may be empty. */
+export function describeFit(options: MethodOptions, config: LlamaConfig): string {
   const sizes = [...new Set(modulesOf(config).map((m) => m.inDim))];
-  return sizes.map((inDim) => {
-    const { block, factors } = butterflySizes(
-      inDim,
-      options.method === "oft" ? { ...options, factors: 1 } : options,
-    );
-    return `${inDim} features: ${factors} × ${block}`;
-  }).join(", ");
+  switch (options.method) {
+    case "oft":
+    case "boft":
+    case "hybrid": {
+      const asked = options.method === "oft" ? { ...options, factors: 1 } : options;
+      const parts = sizes.map((inDim) => {
+        const { block, factors } = butterflySizes(inDim, asked);
+        return `${inDim} features: ${factors} × ${block}`;
+      });
+      return `rotations (factors × block): ${parts.join(", ")}`;
+    }
+    case "unitary":
+      return sizes.flatMap((inDim) => inDim % 2 === 0 ? unitaryNote(inDim) ?? [] : []).join(" ");
+    default:
+      return "";
+  }
 }

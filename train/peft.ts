@@ -25,7 +25,7 @@ import {
 } from "./peft_branch.ts";
 import { combineError, GYRE_FILE, parseGyreFile, type PeftCombine } from "./peft_combine.ts";
 import type { LeafValues } from "./peft_convert.ts";
-import type { SaveRequest } from "./peft_save.ts";
+import type { SavedBranch, SaveRequest } from "./peft_save.ts";
 import type { StoredTensor } from "./safetensors.ts";
 
 /** Adapters ready for `place`, and the values of their parameters. */
@@ -33,10 +33,10 @@ export interface LoadedAdapters {
   readonly placements: readonly Placement[];
   /** By path of the adapted map; leaves that are not here start as their adapter starts them. */
   readonly values: ReadonlyMap<string, LeafValues>;
-  /** Weights that were trained and saved whole, by their name in the model: they replace the model's. */
-  readonly saved: ReadonlyMap<string, StoredTensor>;
   /** How `savePeft` writes them again. */
   readonly layout: Pick<SaveRequest, "branches" | "combine">;
+  /** Weights that were trained and saved whole, by their name in the model: they replace the model's. */
+  readonly saved: ReadonlyMap<string, StoredTensor>;
 }
 
 /** Placements, one for each kind of adapter among the maps. */
@@ -65,28 +65,15 @@ export function loadPeft(dir: string, modules: readonly Module[], options: LoadP
   const file = `${dir}/${GYRE_FILE}`;
   const json = readOptionalJson(file);
   if (json === undefined) {
-    const { adapters, values, saved } = loadBranch(dir, modules, options);
-    return {
-      placements: placementsOf(adapters),
-      values,
-      saved,
-      layout: layoutOf(adapters, ["adapter"], null),
-    };
+    return loaded(loadBranch(dir, modules, options), ["adapter"]);
   }
   const { combine, branches, weights } = parseGyreFile(json, file);
   const read = branches.map(({ directories }) =>
     joined(dir, directories.map((name) => loadBranch(`${dir}/${name}`, modules, options)))
   );
   const saved = new Map(read.flatMap((b) => [...b.saved]));
-  if (combine === null) {
-    const { adapters, values } = joined(dir, read);
-    return {
-      placements: placementsOf(adapters),
-      values,
-      saved,
-      layout: layoutOf(adapters, [branches[0]!.name], null),
-    };
-  }
+  const names = branches.map((b) => b.name);
+  if (combine === null) return loaded(joined(dir, read), names.slice(0, 1));
   const paths = [...read[0]!.adapters.keys()];
   for (const [i, b] of read.entries()) {
     const odd = [...b.adapters.keys()].find((p) => !paths.includes(p)) ??
@@ -112,22 +99,21 @@ export function loadPeft(dir: string, modules: readonly Module[], options: LoadP
     const own = lambda && { aval: aval([lambda.length]), data: Float32Array.from(lambda) };
     return [path, new Map(own ? [...leaves, ["weights", own] as const] : leaves)] as const;
   }));
-  const layout = layoutOf(adapters, branches.map((b) => b.name), combine, at);
-  return { placements: placementsOf(adapters), values, saved, layout };
+  return loaded({ adapters, values, saved }, names, { combine, at });
 }
 
-/** The branches of each map under their names, and where branch i's leaves lie. */
-function layoutOf(
-  adapters: ReadonlyMap<string, MapBranch>,
+/** What a directory holds, with the layout to write it again: branch i has this name, and its leaves begin with `at(i)`. */
+function loaded(
+  { adapters, values, saved }: LoadedBranch,
   names: readonly string[],
-  combine: PeftCombine | null,
-  at: (branch: number) => string = () => "",
-): LoadedAdapters["layout"] {
-  return {
-    combine,
-    branches: (path) =>
-      adapters.get(path)!.specs.map((spec, i) => ({ name: names[i] ?? names[0]!, prefix: at(i), spec })),
-  };
+  { combine, at }: { readonly combine: PeftCombine | null; readonly at: (branch: number) => string } = {
+    combine: null,
+    at: () => "",
+  },
+): LoadedAdapters {
+  const branches = (path: string): readonly SavedBranch[] =>
+    adapters.get(path)!.specs.map((spec, i) => ({ name: names[i]!, prefix: at(i), spec }));
+  return { placements: placementsOf(adapters), values, saved, layout: { branches, combine } };
 }
 
 /** What is trained when loaded adapters are trained on: the adapters, and the weights that were saved whole. */

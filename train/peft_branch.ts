@@ -25,11 +25,12 @@ export interface LoadPeftOptions {
 /** An adapter for a map of these sizes. */
 export type MapAdapter = (dims: LinearDims) => Adapter<AnyParams>;
 
-/** The adapter of a map, and a text that is the same for equal adapters. */
+/** The adapter of a map. */
 export interface MapBranch {
   readonly make: MapAdapter;
+  /** A text that is the same for equal adapters. */
   readonly id: string;
-  /** What to save it as again. */
+  /** What its parameters do not tell, for writing it again; one for each branch. */
   readonly specs: readonly BranchSpec[];
 }
 
@@ -109,50 +110,39 @@ function adapterOf(
   method: PeftMethod,
   tensors: PeftTensors,
 ): MapBranch {
-  const made = <P>(
-    adapter: Adapter<P>,
-    sizes: string,
-  ): MapBranch => ({
+  const made = <P>(adapter: Adapter<P>, spec: BranchSpec, sizes = ""): MapBranch => ({
     make: (dims) => erase(adapter, dims),
     id: `${JSON.stringify(method)} ${sizes}`,
-    specs: [specOf(method)],
+    specs: [spec],
   });
   switch (method.kind) {
     case "LORA": {
       const { rank, alpha, rankStabilised, dora } = method;
-      return made(lowRank({ rank, alpha, rankStabilised, decomposed: dora }), "");
+      return made(lowRank({ rank, alpha, rankStabilised, decomposed: dora }), {
+        kind: "lowRank",
+        alpha,
+        rankStabilised,
+      });
     }
     case "OFT": {
       const block = blockOfEntries(tensors.get("oft_R.weight")!.aval.shape[1]!);
       const { dropout, neumannTerms } = method;
-      return made(butterfly({ block, factors: 1, dropout, cayley: neumannTerms ?? "exact" }), `${block}`);
+      const adapter = butterfly({ block, factors: 1, dropout, cayley: neumannTerms ?? "exact" });
+      return made(adapter, { kind: "butterfly", neumannTerms, dropout }, `${block}`);
     }
     case "BOFT": {
       const block = tensors.get("boft_R")!.aval.shape[3]!;
       const { factors, dropout } = method;
-      return made(butterfly({ block, factors, dropout, rowScale: true }), `${block}`);
+      const adapter = butterfly({ block, factors, dropout, rowScale: true });
+      return made(adapter, { kind: "butterfly", neumannTerms: null, dropout }, `${block}`);
     }
-    case "HRA":
-      return made(
-        householder({
-          reflections: method.rank,
-          gramSchmidt: method.gramSchmidt,
-          paired: !method.gramSchmidt && method.rank % 2 === 0,
-        }),
-        "",
-      );
-  }
-}
-
-function specOf(method: PeftMethod): BranchSpec {
-  switch (method.kind) {
-    case "LORA":
-      return { kind: "lowRank", alpha: method.alpha, rankStabilised: method.rankStabilised };
-    case "OFT":
-      return { kind: "butterfly", neumannTerms: method.neumannTerms, dropout: method.dropout };
-    case "BOFT":
-      return { kind: "butterfly", neumannTerms: null, dropout: method.dropout };
-    case "HRA":
-      return { kind: "householder", gramSchmidt: method.gramSchmidt };
+    case "HRA": {
+      const { rank, gramSchmidt } = method;
+      const paired = !gramSchmidt && rank % 2 === 0;
+      return made(householder({ reflections: rank, gramSchmidt, paired }), {
+        kind: "householder",
+        gramSchmidt,
+      });
+    }
   }
 }

@@ -31,11 +31,23 @@ export function combineJson(
   directories: ReadonlyMap<string, readonly string[]>,
   weights: ReadonlyMap<string, readonly number[]>,
 ): Record<string, unknown> {
+  const mix = combine?.kind === "mix" ? combine.options : null;
   return {
     format: FORMAT,
     version: VERSION,
     combine: combine?.kind ?? null,
-    ...(combine?.kind === "mix" ? { mix: { rule: "gradNormShare", ...combine.options } } : {}),
+    ...(mix
+      ? {
+        mix: {
+          rule: "gradNormShare",
+          space: mix.space,
+          scope: mix.scope,
+          outermost: mix.outermost,
+          ema: mix.ema,
+          clamp: mix.clamp,
+        },
+      }
+      : {}),
     branches: [...directories].map(([name, directories]) => ({ name, directories })),
     ...(weights.size > 0 ? { weights: Object.fromEntries(weights) } : {}),
   };

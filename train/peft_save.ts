@@ -4,7 +4,7 @@ import { aval } from "../core/mod.ts";
 import { writeTextAtomically } from "./atomic_file.ts";
 import { PeftError } from "./errors.ts";
 import { combineJson, GYRE_FILE, type PeftCombine } from "./peft_combine.ts";
-import type { PeftConfig, PeftMethod } from "./peft_config.ts";
+import type { PeftConfig, PeftMethod, PeftPattern } from "./peft_config.ts";
 import { blockOfEntries, type LeafValues, type PeftTensors, toPeft } from "./peft_convert.ts";
 import { writePeftFiles, writeWhole } from "./peft_files.ts";
 import { peftConfigJson } from "./peft_json.ts";
@@ -37,11 +37,14 @@ export interface SaveRequest {
   readonly combine: PeftCombine | null;
   /** Name of the model that is adapted. */
   readonly base: string | null;
+  /** More weights trained whole, by name. */
+  readonly saved?: ReadonlyMap<string, StoredTensor>;
 }
 
+/** What becomes one directory. */
 interface Group {
   readonly branch: string;
-  readonly method: PeftMethod;
+  readonly methods: Map<string, PeftMethod>;
   readonly modules: Map<string, PeftTensors>;
 }
 
@@ -52,7 +55,7 @@ interface Group {
 export function savePeft(dir: string, request: SaveRequest): void {
   const { modules, trained, branches, combine, base } = request;
   const groups = new Map<string, Group>();
-  const saved = new Map<string, StoredTensor>();
+  const saved = new Map(request.saved ?? []);
   for (const [path, values] of trained) {
     const dims = modules.find((m) => m.path === path);
     const whole = dims ? undefined : values.get("weight");
@@ -62,8 +65,12 @@ export function savePeft(dir: string, request: SaveRequest): void {
     for (const { name, prefix, spec } of branches(path)) {
       const own = withDefaults(under(values, prefix), spec, dims);
       const method = methodOf(spec, own, `${dir}: ${name} on ${path}`);
-      const key = `${name} ${JSON.stringify(method)}`;
-      const group = groups.get(key) ?? { branch: name, method, modules: new Map() };
+      // Ranks and alphas may differ inside a directory, nothing else may.
+      const key = `${name} ${
+        JSON.stringify(method.kind === "LORA" ? { ...method, rank: 0, alpha: 0 } : method)
+      }`;
+      const group = groups.get(key) ?? { branch: name, methods: new Map(), modules: new Map() };
+      group.methods.set(path, method);
       group.modules.set(path, toPeft(method, own));
       groups.set(key, group);
     }
@@ -149,17 +156,29 @@ function methodOf(spec: BranchSpec, values: LeafValues, where: string): PeftMeth
   }
 }
 
+/** The method of all maps of a group: that of the first one, with patterns for those that differ. */
+function common({ methods }: Group): PeftMethod {
+  const lora = [...methods.values()][0]!;
+  if (lora.kind !== "LORA") return lora;
+  const pattern = (of: "rank" | "alpha"): PeftPattern =>
+    [...methods].flatMap(([path, m]) =>
+      m.kind === "LORA" && m[of] !== lora[of] ? [[path.replaceAll(".", "\\."), m[of]] as const] : []
+    );
+  return { ...lora, rankPattern: pattern("rank"), alphaPattern: pattern("alpha") };
+}
+
 function configOf(
-  { method, modules: own }: Group,
+  group: Group,
   modules: readonly Module[],
   base: string | null,
   saved: readonly string[],
 ): PeftConfig {
+  const { modules: own } = group;
   const last = (path: string): string => path.split(".").at(-1)!;
   const names = [...new Set([...own.keys()].map(last))].sort();
   const meant = modules.filter((m) => names.includes(last(m.path)));
   return {
-    method,
+    method: common(group),
     targets: {
       modules: meant.length === own.size ? names : [...own.keys()].sort(),
       exclude: [],

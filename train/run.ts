@@ -1,14 +1,7 @@
 /** A whole run: load, evaluate, train, evaluate again, save. The edge of the program: every effect is here or below. @module */
 import * as Effect from "effect/Effect";
 import { countTrainable, type ShapeClass } from "./arena.ts";
-import {
-  ADAPTER_FILE,
-  exportPeft,
-  loadAdapter,
-  peftForms,
-  saveAdapter,
-  type SavedAdapter,
-} from "./adapter_directory.ts";
+import { exportPeft, loadAdapter, peftForms, saveAdapter, type SavedAdapter } from "./adapter_directory.ts";
 import { drawLambdas } from "./adapter_file.ts";
 import { batches, type TokenBatch } from "./batches.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
@@ -17,10 +10,10 @@ import { openDevice } from "./devices.ts";
 import { DataError, UserError } from "./errors.ts";
 import { answerAll, exactMatch, type Sample } from "./exact_match.ts";
 import { weightShapes } from "./llama.ts";
-import { describeClasses, describeRotations, methodClasses } from "./methods.ts";
+import { describeClasses, describeFit, methodClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
-import { openMetrics, writeSettings } from "./run_files.ts";
+import { type MetricsFile, openMetrics, writeSettings } from "./run_files.ts";
 import { writeModel } from "./model_directory.ts";
 import { openSession, type Session, type StepBytes } from "./session.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
@@ -88,8 +81,8 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       if (earlier) hooks.say(`goes on from ${options.adapter}: ${describeClasses(classes)}`);
       hooks.say(`method: ${method}, ${trainable.toLocaleString("en")} trainable parameters`);
       if (options.compose !== null || options.saveModules !== null) hooks.say(describeClasses(classes));
-      const rotations = own ? describeRotations(own, config) : "";
-      if (rotations) hooks.say(`rotations (factors × block): ${rotations}`);
+      const fit = own ? describeFit(own, config) : "";
+      if (fit) hooks.say(fit);
       const session = await openSession({
         device,
         subject: { config, classes },
@@ -102,18 +95,24 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         ...(earlier ? { values: earlier.values } : {}),
         say: hooks.say,
       });
-      const before = await measure(session, tokenizer, held, options);
-      writeSettings(options.out, { ...options, device: kind, adapter_name: adapterName });
-      using metrics = openMetrics(options.out);
-      const done = await trainAll(session, train, options, hooks.stopped, metrics);
+      const before = await measure(session, tokenizer, held, options, hooks);
+      // Nothing is written before a step has gone through: until then a plan may prove too large for the device.
+      const open = (): MetricsFile => {
+        writeSettings(options.out, { ...options, device: kind, adapter_name: adapterName });
+        return openMetrics(options.out);
+      };
+      const done = await trainAll(session, train, options, hooks.stopped, open);
+      if (done.steps === 0) throw new UserError("interrupted before the first step: nothing is written.");
       const saved: SavedAdapter = { model: options.model, config, classes, trained: await session.trained() };
       if (own) saveAdapter(`${options.out}/adapter`, own, saved);
       const forms = earlier ? earlier.layouts : peftForms(options, config);
       if (forms) {
-        exportPeft(`${options.out}/peft`, forms, saved);
-        hooks.say(
-          `for Hugging Face PEFT: ${options.out}/peft${forms.length > 1 ? `-1 to -${forms.length}` : ""}`,
-        );
+        // An adapter of PEFT is written as it came; beside one of Gyre's own lies PEFT's form of it.
+        const dir = `${options.out}/${own ? "peft" : "adapter"}`;
+        exportPeft(dir, forms, saved);
+        if (own) {
+          hooks.say(`for Hugging Face PEFT: ${dir}${forms.length > 1 ? `-1 to -${forms.length}` : ""}`);
+        }
       }
       if (done.gaveUp) {
         throw new UserError(
@@ -124,7 +123,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       if (done.interrupted) {
         hooks.say(`interrupted after step ${done.steps}: the adapter is saved in ${options.out}/adapter`);
       }
-      const after = done.interrupted ? null : await measure(session, tokenizer, held, options);
+      const after = done.interrupted ? null : await measure(session, tokenizer, held, options, hooks);
       if (options.merge) {
         writeModel(`${options.out}/merged`, options.model, await session.merged());
         hooks.say(`the model with the adapter merged in: ${options.out}/merged`);
@@ -156,7 +155,12 @@ function attempt<T>(run: () => Promise<T>): Effect.Effect<T, UserError> {
   return Effect.catchDefect(Effect.promise(() => Promise.resolve().then(run)), (error: unknown) => {
     if (error instanceof UserError) return Effect.fail(error);
     if (error instanceof ShapeError || error instanceof PlanError) {
-      return Effect.fail(new UserError(error.message.replace(/\n\s*/g, "; ")));
+      return Effect.fail(new UserError(error.message.replace(/\.?\n\s*/g, "; ")));
+    }
+    if (error instanceof RangeError && /allocation failed|Invalid typed array length/.test(error.message)) {
+      return Effect.fail(
+        new UserError(`There is not enough memory (${error.message}): try a smaller --batch or --seq.`),
+      );
     }
     if (isFileError(error)) {
       return Effect.fail(new UserError(`A file cannot be read or written: ${error.message}`));
@@ -171,17 +175,19 @@ function isFileError(error: unknown): error is Error {
     (/\(os error \d+\)/.test(error.message) || error instanceof Deno.errors.NotCapable);
 }
 
-/** Refuse what could only fail, or destroy, later. */
-function checkRequest({ batch, accumulate, out }: TrainOptions): void {
-  if (batch % accumulate !== 0) {
-    throw new UserError(
-      `--accumulate ${accumulate}: a batch of ${batch} rows has no ${accumulate} equal parts; use a divisor of ${batch}.`,
-    );
-  }
-  const earlier = `${out}/adapter/${ADAPTER_FILE}`;
-  if (exists(earlier)) {
+/** Refuse what could only fail, or destroy, later: what is trained would be lost if it could not be written at the end. */
+function checkRequest({ out }: TrainOptions): void {
+  const earlier = ["adapter", "peft", "merged"].map((name) => `${out}/${name}`).find(isFull);
+  if (earlier !== undefined) {
     throw new UserError(`--out ${out}: ${earlier} is there from an earlier run; give another directory.`);
   }
+  // The nearest directory that is there must take new files; trying is the only way to know.
+  let dir = out;
+  while (!exists(dir)) {
+    const up = dir.replace(/\/?[^/]+\/?$/, "");
+    dir = up === "" ? (dir.startsWith("/") ? "/" : ".") : up;
+  }
+  Deno.removeSync(Deno.makeTempDirSync({ dir, prefix: ".gyre-" }));
 }
 
 function exists(path: string): boolean {
@@ -192,6 +198,12 @@ function exists(path: string): boolean {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
+}
+
+/** Whether something is at `path`, other than an empty directory. */
+function isFull(path: string): boolean {
+  if (!exists(path)) return false;
+  return !Deno.statSync(path).isDirectory || Deno.readDirSync(path)[Symbol.iterator]().next().done !== true;
 }
 
 /** Rows, model and tokenizer, checked against each other. */
@@ -261,10 +273,13 @@ async function measure(
   tokenizer: Tokenizer,
   held: readonly Example[] | null,
   options: TrainOptions,
+  { say, stopped }: RunHooks,
 ): Promise<Measured | null> {
   if (!held) return null;
   const all = batches(held, { batch: options.batch, seq: options.seq, seed: 0, epochs: 1, shuffle: false });
-  const { loss } = await session.evaluate(all);
+  say(`measuring on ${held.length} held-out rows`);
+  const { loss } = await session.evaluate(all, stopped);
+  if (stopped()) return null;
   const asked = held.filter((e) => e.answer !== undefined);
   const chosen = (asked.length > 0 ? asked : held.slice(0, SHOWN)).slice(0, ANSWERED);
   const samples = await answerAll(session, tokenizer, chosen, { maxLength: options.seq });

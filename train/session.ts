@@ -86,9 +86,10 @@ export interface Session {
     batch: HostBatch,
     rates: { readonly plain: number; readonly orthogonal: number },
   ) => Promise<StepMetrics>;
-  /** Mean loss per trained token over batches; 0 tokens give NaN. */
+  /** Mean loss per trained token over batches, as far as they go before `stopped`; 0 tokens give NaN. */
   readonly evaluate: (
     batches: Iterable<HostBatch>,
+    stopped?: () => boolean,
   ) => Promise<{ readonly loss: number; readonly tokens: number }>;
   /** Greedy continuations: at most `maxNew` ids after each prompt, ended by `end` (not included) or the length limit. */
   readonly generate: (
@@ -258,9 +259,12 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       const [loss, gradNorm, lambdas] = await Promise.all([read("loss"), read("gradNorm"), readLambdas()]);
       return { loss, gradNorm, lambdas };
     },
-    evaluate: async (batches) => {
+    evaluate: async (batches, stopped = () => false) => {
       let total = 0, tokens = 0;
       for (const batch of batches) {
+        // The CPU computes on this thread: let signals in between batches.
+        await new Promise((resume) => setTimeout(resume, 0));
+        if (stopped()) break;
         const run = await runner(
           `eval ${batch.rows} ${batch.length}`,
           () =>

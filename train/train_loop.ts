@@ -23,13 +23,15 @@ export interface Trained {
   readonly gaveUp: boolean;
 }
 
-/** Train on the rows until the steps or the epochs are done, or the user stops, or too many steps were left out. */
+/**
+ * Train on the rows until the steps or the epochs are done, or the user stops, or too many steps were left out. `open` is called after the
+ * first step has gone through. */
 export async function trainAll(
   session: Session,
   examples: readonly Example[],
   options: TrainOptions,
   stopped: () => boolean,
-  metrics: MetricsFile,
+  open: () => MetricsFile,
 ): Promise<Trained> {
   const { batch, seq, seed } = options;
   const total = options.steps ??
@@ -39,9 +41,12 @@ export async function trainAll(
   const losses: number[] = [];
   const clock = new StepClock();
   let skipped = 0, steps = 0;
+  using files = new DisposableStack();
+  let metrics: MetricsFile | null = null;
   const settle = async (pending: Pending): Promise<void> => {
     const { loss, gradNorm, lambdas } = await pending.metrics;
     clock.tick(pending.tokens);
+    metrics ??= files.use(open());
     if (!Number.isFinite(gradNorm)) {
       skipped++;
       progress.note(`step ${pending.step}: the gradients are not finite; the step was left out`);
