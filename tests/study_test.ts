@@ -104,13 +104,14 @@ Deno.test("a summary compares with full fine-tuning of the same seed, and leaves
     ...{ reached: 2, of: 2 },
     steps: { mean: 10, sd: 0, low: 10, high: 10, n: 2 },
     seconds: { mean: 20, sd: 0, low: 20, high: 20, n: 2 },
+    ratio: { mean: 1, sd: 0, low: 1, high: 1, n: 2 },
   });
   // lora passes 1 at step 9 with seed 0 and never comes down to 2 with seed 1; full never ran with seed 2.
   assertEquals([lora!.reach!.reached, lora!.reach!.of, lora!.reach!.seconds!.mean], [1, 2, 9]);
   assertEquals([lora!.failed, lora!.exact!.n, lora!.curve.length], [[2], 2, 10]);
   assertEquals(lora!.curve[0], { x: 1, mean: 10.5, low: 9, high: 12 });
   const [, , row] = tableOf([full!, lora!]);
-  const [steps, relative, reached, after] = [row![5], row![6], row![7], row![9]];
+  const [steps, relative, reached, after] = [row![5], row![6], row![7], row![10]];
   assertEquals([steps, relative, reached, after], ["1000 ± 0", "0.50×", "1 of 2", "0.45×"]);
   const terms = {
     ...{ model: "m", parameters: 9, layers: 1, hidden: 2, task: "t", rows: "r", device: "CPU", steps: 10 },

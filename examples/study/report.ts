@@ -44,7 +44,7 @@ export function tableOf(methods: readonly MethodSummary[]): string[][] {
   const full = methods.find((m) => m.method === "full");
   const head = [
     ...["method", "learning rate", "trained", "held-out loss", "exact match, %", "step, ms", "step ÷ full"],
-    ...["reached full's loss", "after, s", "÷ full", "step memory, MiB", "memory ÷ full"],
+    ...["reached full's loss", "after, steps", "after, s", "÷ full", "step memory, MiB", "memory ÷ full"],
   ];
   return [
     head,
@@ -60,8 +60,9 @@ export function tableOf(methods: readonly MethodSummary[]): string[][] {
       spread(m.stepSeconds, (n) => significant(1000 * n)),
       ratio(m.stepSeconds?.mean, full?.stepSeconds?.mean),
       m.reach === null ? "–" : `${m.reach.reached} of ${m.reach.of}`,
+      spread(m.reach?.steps ?? null, fixed(0)),
       spread(m.reach?.seconds ?? null, significant),
-      ratio(m.reach?.seconds?.mean, full?.reach?.seconds?.mean),
+      m.reach?.ratio ? `${m.reach.ratio.mean.toFixed(2)}×` : "–",
       m.stepBytes ? mebibytes(m.stepBytes.total) : "–",
       ratio(m.stepBytes?.total, full?.stepBytes?.total),
     ]),
@@ -128,8 +129,8 @@ export function markdownOf(methods: readonly MethodSummary[], terms: Terms): str
     `mean ± sample standard deviation over seeds.`,
     markdownTable(tableOf(methods)),
     `_Reached full's loss_: for how many seeds the training loss, mean of ${window} steps, came down to where full ` +
-    `fine-tuning's ended with the same batches; _after_: steps until then times the median time of a step, over the ` +
-    `seeds that got there, without compiling and measuring. It is the training loss because nothing is held out ` +
+    `fine-tuning's ended with the same batches; _after_: steps until then, and these times the median time of a ` +
+    `step, over the seeds that got there, without compiling and measuring; _÷ full_: mean of the ratios seed by seed. It is the training loss because nothing is held out ` +
     `while training. _Step memory_: what the plan of a training step allocates, with weights and state.`,
     markdownTable(bytesTable(methods)),
     `_Peak of the run_ counts everything on the device, answering the held-out questions included.`,

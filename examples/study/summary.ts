@@ -28,6 +28,8 @@ export interface Reach {
   readonly steps: Stat | null;
   /** Steps times the time of a step: without compiling and measuring. */
   readonly seconds: Stat | null;
+  /** Those seconds ÷ full fine-tuning's with the same seed. */
+  readonly ratio: Stat | null;
 }
 
 /** A method over its seeds. Null: not measured, or no run ended well. */
@@ -104,8 +106,12 @@ export function stepsTo(losses: readonly number[], target: number): number | nul
 /** All methods in the order in which they first occur. */
 export function summarise(runs: readonly SeedRun[]): MethodSummary[] {
   const targets = new Map(
-    runs.filter((r) => r.method === "full" && r.record.result)
-      .map(({ seed, record: { losses } }) => [seed, trailingMean(losses, windowOf(losses.length)).at(-1)!]),
+    runs.filter((r) => r.method === "full" && r.record.result).map(
+      ({ seed, record: { losses, seconds } }) => {
+        const loss = trailingMean(losses, windowOf(losses.length)).at(-1)!;
+        return [seed, { loss, seconds: stepsTo(losses, loss)! * (stepTime(seconds) ?? NaN) }];
+      },
+    ),
   );
   return [...Map.groupBy(runs, (r) => r.method)].map(([method, all]) => {
     const good = all.flatMap(({ seed, record }) =>
@@ -133,18 +139,25 @@ export function summarise(runs: readonly SeedRun[]): MethodSummary[] {
   });
 }
 
-function reachOf(runs: readonly SeedRun[], targets: ReadonlyMap<number, number>): Reach | null {
+function reachOf(
+  runs: readonly SeedRun[],
+  targets: ReadonlyMap<number, { readonly loss: number; readonly seconds: number }>,
+): Reach | null {
   const comparable = runs.filter((r) => targets.has(r.seed));
   if (comparable.length === 0) return null;
   const reached = comparable.flatMap(({ seed, record }) => {
-    const steps = record.result ? stepsTo(record.losses, targets.get(seed)!) : null;
-    return steps === null ? [] : [{ steps, seconds: steps * (stepTime(record.seconds) ?? NaN) }];
+    const target = targets.get(seed)!;
+    const steps = record.result ? stepsTo(record.losses, target.loss) : null;
+    if (steps === null) return [];
+    const seconds = steps * (stepTime(record.seconds) ?? NaN);
+    return [{ steps, seconds, ratio: seconds / target.seconds }];
   });
   return {
     reached: reached.length,
     of: comparable.length,
     steps: statOf(reached.map((r) => r.steps)),
     seconds: statOf(reached.map((r) => r.seconds)),
+    ratio: statOf(reached.map((r) => r.ratio)),
   };
 }
 
