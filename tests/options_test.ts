@@ -113,7 +113,7 @@ Deno.test("options: every flag reaches its option", () => {
 Deno.test("options: an expression takes the place of a method", () => {
   const o = parse("--compose", "compose(dora, boft(b=4))");
   assertEquals([o.method, o.compose], ["compose", "compose(dora, boft(b=4))"]);
-  assertEquals([o.out, o.lr], ["runs/2025-03-04-050607-compose", parse("--method", "lora").lr]);
+  assertEquals([o.out, o.lr], ["runs/2025-03-04-050607-compose", parse("--method", "hybrid").lr]);
 });
 
 const WRONG: readonly (readonly [argv: readonly string[], message: string])[] = [

@@ -98,10 +98,26 @@ const DATA = "examples/data/train.jsonl", EVAL = "examples/data/eval.jsonl";
 
 const BASE = "examples/base";
 
-/** Learning rates that suit a method, used when `--lr` is not given: the small bundled model takes a higher one. */
+/**
+ * Learning rates that suit a method, used when `--lr` is not given. For the bundled model they were chosen by measuring
+ * (docs/RESULTS.md); larger models take lower ones.
+ */
 function learningRate(method: MethodName | "compose", isBundled: boolean): number {
-  if (method === "full") return 5e-4;
-  return isBundled ? 6e-3 : 1e-3;
+  switch (method) {
+    case "full":
+      return isBundled ? 1.5e-3 : 5e-4;
+    case "lora-ga":
+    case "pissa":
+    case "olora":
+    case "hybrid":
+    case "compose":
+      return isBundled ? 1.8e-3 : 3e-4;
+    case "boft":
+    case "oft":
+      return isBundled ? 1.8e-2 : 3e-3;
+    default:
+      return isBundled ? 6e-3 : 1e-3;
+  }
 }
 
 /** All flags, in the order of the help. */
@@ -265,8 +281,8 @@ export const FLAGS: Table = {
     read: above0,
     help: "learning rate",
     absent: (get, { root }) => learningRate(get("method"), get("model") === `${root}/${BASE}`),
-    shown: `${learningRate("hybrid", false)}, bundled model ${learningRate("hybrid", true)}, full ${
-      learningRate("full", true)
+    shown: `by method: hybrid ${learningRate("hybrid", false)}, bundled model ${
+      learningRate("hybrid", true)
     }`,
   },
   orthogonalLr: {

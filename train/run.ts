@@ -13,6 +13,7 @@ import { weightShapes } from "./llama.ts";
 import { describeClasses, describeFit, methodClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
+import { drawLambdaHeatmap } from "./plots/mod.ts";
 import { type MetricsFile, openMetrics, writeSettings } from "./run_files.ts";
 import { writeModel } from "./model_directory.ts";
 import { openSession, type Session, type StepBytes } from "./session.ts";
@@ -302,7 +303,14 @@ async function conclude(
   after: Measured | null,
 ): Promise<void> {
   const picture = drawLambdas(await session.lambdas(), branchNames(classes));
-  if (picture) say(`how each layer shared its steps (λ):\n${picture}`);
+  if (picture) {
+    say(`how each layer shared its steps (λ):\n${picture}`);
+    await drawLambdaHeatmap(
+      `${options.out}/metrics.jsonl`,
+      `${options.out}/lambda.svg`,
+      branchNames(classes),
+    );
+  }
   if (before && after) {
     const pairs = before.samples.slice(0, SHOWN).map((sample, i) => ({
       before: sample,
