@@ -134,7 +134,13 @@ const others: readonly {
   },
   {
     name: "largest tiles",
-    limits: { f16: false, maxWorkgroupBytes: 32768, maxInvocations: 1024, busyWorkgroups: 1e-3 },
+    limits: {
+      f16: false,
+      maxWorkgroupBytes: 32768,
+      maxInvocations: 1024,
+      busyWorkgroups: 1e-3,
+      matrix: null,
+    },
     samples: [
       "contract_130x70x8_plain_plain",
       "contract_low_rank",
@@ -160,7 +166,7 @@ for (const { name, limits, samples } of others) {
     name: `gpu: ${name}`,
     ...options,
     fn: async () => {
-      const opened = (await openAdapter(true))!;
+      const opened = (await openAdapter({ software: true, provider: "deno" }))!;
       const device = new Gpu({ ...opened, limits });
       for (const sample of samples) await requireSame(device, sampleNamed(sample));
       await device.close();

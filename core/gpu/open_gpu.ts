@@ -1,4 +1,4 @@
-/** The GPU target: plans on WebGPU, as Deno provides it. @module */
+/** The GPU target: plans on WebGPU, as Deno or Dawn provides it. @module */
 import { type Aval, showAval } from "../ir/aval.ts";
 import type { Capabilities, Device, DeviceArray, HostArray } from "../plan/device.ts";
 import type { Plan } from "../plan/plan.ts";
@@ -6,6 +6,7 @@ import { openAdapter, type Opened } from "./adapter.ts";
 import { GpuExecutable, makeExecutable } from "./executable.ts";
 import { GpuArray, gpuArray, Memory, requireHost } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
+import type { Provider } from "./provider.ts";
 
 export { isSoftware } from "./adapter.ts";
 
@@ -13,11 +14,18 @@ export { isSoftware } from "./adapter.ts";
 export interface GpuOptions {
   /** Accept a driver that computes on the processor; for tests, it is slower than the CPU target. Default false. */
   readonly software?: boolean;
+  /**
+   * Who implements WebGPU. Default `auto`: Dawn (npm package `webgpu`, needs --allow-ffi) where there is a hardware GPU
+   * whose matrix units it reaches, else Deno's own, which needs nothing.
+   */
+  readonly provider?: "auto" | Provider;
+  /** Further settings of Dawn. */
+  readonly dawnFlags?: readonly string[];
 }
 
-/** Open the GPU; null when there is none. Rejects when the driver refuses its own limits. */
-export async function openGpu({ software = false }: GpuOptions = {}): Promise<Gpu | null> {
-  const opened = await openAdapter(software);
+/** Open the GPU; null when there is none. Rejects when the driver refuses its own limits, or Dawn was asked for and cannot be loaded. */
+export async function openGpu(options: GpuOptions = {}): Promise<Gpu | null> {
+  const opened = await openAdapter({ software: false, provider: "auto", ...options });
   return opened && new Gpu(opened);
 }
 
@@ -39,7 +47,9 @@ export class Gpu implements Device {
     this.#pipelines = new Pipelines(gpu, limits);
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
-      const message = event instanceof GPUUncapturedErrorEvent ? event.error.message : event.type;
+      const message = "error" in event && event.error instanceof Object && "message" in event.error
+        ? event.error.message
+        : event.type;
       this.#failure ??= new Error(`${capabilities.adapterName} reported an error: ${message}`);
     });
     gpu.lost.then(({ reason, message }) => {

@@ -13,6 +13,16 @@ export interface WgslLimits {
   readonly maxInvocations: number;
   /** Workgroups that keep the device busy: fewer waste processors, so tiles become smaller. */
   readonly busyWorkgroups: number;
+  /** Matrix units that multiply f16 into f32 (Dawn's `chromium_experimental_subgroup_matrix`); null without. */
+  readonly matrix: MatrixShape | null;
+}
+
+/** The product of one matrix instruction, and the invocations that compute it together. */
+export interface MatrixShape {
+  readonly rows: number;
+  readonly cols: number;
+  readonly depth: number;
+  readonly lanes: number;
 }
 
 /** What every WebGPU device has. */
@@ -21,6 +31,7 @@ export const defaultLimits: WgslLimits = {
   maxWorkgroupBytes: 16384,
   maxInvocations: 256,
   busyWorkgroups: 132,
+  matrix: null,
 };
 
 /** A slot as a printer uses it. */
