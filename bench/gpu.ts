@@ -78,15 +78,15 @@ async function main(): Promise<void> {
       }))
     )
   );
-  const open = async (): Promise<Gpu> => {
-    const gpu = await openGpu({ software: args.software === true, provider });
+  const open = async (halfProducts: boolean): Promise<Gpu> => {
+    const gpu = await openGpu({ software: args.software === true, provider, halfProducts });
     if (gpu) return gpu;
     throw new Error("There is no hardware GPU here: a driver that computes on the processor is no measure.");
   };
   if (args.gemm) {
-    const gpu = await open();
+    const full = await open(false), half = await open(true);
     for (const of of gemmCases()) {
-      const result = await measureGemm(gpu, of);
+      const result = await measureGemm(of.right === "f16" ? half : full, of);
       console.log(JSON.stringify({ bench: "gemm", ...result }));
       const { m, n, k, left, right, transposed } = of;
       console.error(
@@ -99,11 +99,12 @@ async function main(): Promise<void> {
         ].join("  "),
       );
     }
-    await gpu.close();
+    await full.close();
+    await half.close();
   }
   for (const of of cases) {
     // A device of its own, so that its peak is this case's.
-    const gpu = await open();
+    const gpu = await open(of.dtype === "f16");
     const { kernels, ...result } = await measureStep(gpu, of, args.profile === true);
     console.log(JSON.stringify({ bench: "step", ...result, ...(kernels ? { kernels } : {}) }));
     console.error(

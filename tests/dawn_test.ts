@@ -4,10 +4,16 @@ import { openGpu } from "../core/gpu/mod.ts";
 import { Pipelines } from "../core/gpu/pipelines.ts";
 import { openAdapter } from "../core/gpu/adapter.ts";
 import { aval } from "../core/ir/aval.ts";
+import { wgsl } from "../core/kernel/wgsl.ts";
 import { samples } from "./kernel_samples.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
-const nothing = { software: true, provider: "dawn", dawnFlags: ["backend=null"] } as const;
+const nothing = {
+  software: true,
+  provider: "dawn",
+  dawnFlags: ["backend=null"],
+  halfProducts: true,
+} as const;
 
 Deno.test({
   name: "dawn: its capabilities are read, and it allocates",
@@ -31,6 +37,32 @@ Deno.test({
     const { gpu, limits } = (await openAdapter(nothing))!;
     const pipelines = new Pipelines(gpu, limits);
     for (const { kernel } of samples) assert((await pipelines.ready(kernel)).pipeline);
+    gpu.destroy();
+  },
+});
+
+Deno.test({
+  name: "dawn: its compiler accepts products on matrix units",
+  ...options,
+  fn: async () => {
+    const { gpu, limits } = (await openAdapter(nothing))!;
+    const matrix = { rows: 16, cols: 16, depth: 16, lanes: 32 };
+    let found = 0;
+    for (const maxWorkgroupBytes of [12000, 22000, 49152]) {
+      for (const busyWorkgroups of [1e-3, 1e9]) {
+        for (const { kernel } of samples) {
+          const { code } = wgsl(kernel, { ...limits, matrix, maxWorkgroupBytes, busyWorkgroups });
+          if (!code.includes("subgroupMatrixMultiplyAccumulate")) continue;
+          found++;
+          gpu.pushErrorScope("validation");
+          // The null backend has too little workgroup memory for some pipelines, which the text alone does not need.
+          gpu.createShaderModule({ code });
+          const error = await gpu.popErrorScope();
+          assertEquals(error?.message, undefined, code);
+        }
+      }
+    }
+    assert(found > 60, `${found} kernels`);
     gpu.destroy();
   },
 });

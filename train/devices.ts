@@ -22,12 +22,15 @@ export function describeDevice({ kind, adapterName, gpu }: Capabilities): string
 /**
  * Open a device and close it with the scope. `auto`: a hardware GPU if there is one, else the CPU; `gpu`: any WebGPU
  * adapter, a software driver included, and a UserError when there is none; `gpu:deno`, `gpu:dawn`: likewise by that
- * provider.
+ * provider. `halfProducts`: matrix units, where there are some, may round what they multiply to f16.
  */
-export function openDevice(choice: DeviceChoice): Effect.Effect<Device, UserError, Scope.Scope> {
+export function openDevice(
+  choice: DeviceChoice,
+  halfProducts = false,
+): Effect.Effect<Device, UserError, Scope.Scope> {
   return Effect.acquireRelease(
     Effect.tryPromise({
-      try: () => choose(choice),
+      try: () => choose(choice, halfProducts),
       catch: (error) =>
         error instanceof UserError ? error : new UserError(`The device cannot be opened: ${String(error)}`),
     }),
@@ -35,10 +38,10 @@ export function openDevice(choice: DeviceChoice): Effect.Effect<Device, UserErro
   );
 }
 
-async function choose(choice: DeviceChoice): Promise<Device> {
+async function choose(choice: DeviceChoice, halfProducts: boolean): Promise<Device> {
   if (choice === "cpu") return openCpu();
   const provider = choice === "gpu:deno" ? "deno" : choice === "gpu:dawn" ? "dawn" : "auto";
-  const gpu = await openGpu({ software: choice !== "auto", provider });
+  const gpu = await openGpu({ software: choice !== "auto", provider, halfProducts });
   if (gpu) return gpu;
   if (choice === "auto") return openCpu();
   throw new UserError(

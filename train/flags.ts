@@ -285,7 +285,12 @@ export const FLAGS: Table = {
     ...flag("NAME", oneOf(...DEVICES), "auto", `${DEVICES.slice(0, -1).join(", ")} or ${DEVICES.at(-1)}`),
     section: "Running",
   },
-  dtype: flag("NAME", oneOf("f32", "f16"), "f32", "storage of frozen weights, f32 or f16"),
+  dtype: flag(
+    "NAME",
+    oneOf("f32", "f16"),
+    "f32",
+    "storage of frozen weights, f32 or f16; with f16, matrix units may multiply in f16, adding up in f32",
+  ),
   adapter: {
     value: "DIR",
     read: text,

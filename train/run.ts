@@ -65,7 +65,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
     const { tokenizer, checkpoint, train, held } = yield* attempt(() =>
       Promise.resolve(load(options, hooks))
     );
-    const device = yield* openDevice(options.device);
+    const device = yield* openDevice(options.device, options.dtype === "f16");
     const { kind, adapterName } = device.capabilities;
     hooks.say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(async () => {

@@ -119,16 +119,20 @@ export function trainStep(
     const rotary = rotaryOf(weights, batch.ids.shape[1]!);
     const parts = splitBatch(batch, accumulate);
     const count = maximum(countTrained(batch.labels), 1);
-    let loss: Tensor = fill(0);
+    let loss: Tensor | null = null;
     let grads: (Tensor | null)[] | null = null;
     for (const [i, part] of parts.entries()) {
       const own = foldIn({ bits: key }, i);
-      const mean = div(lossOf(bindModel(subject, weights, members, rotary, own), part).sum, count);
-      const fresh = cotangents([mean], [fill(1)], wrt);
+      const { sum } = lossOf(bindModel(subject, weights, members, rotary, own), part);
+      // Of the sum, not of the mean: cotangents of activations are then of a size that f16 holds.
+      const fresh = cotangents([sum], [fill(1)], wrt);
       grads = grads ? grads.map((g, i) => g && fresh[i] ? add(g, fresh[i]) : g ?? fresh[i]!) : fresh;
-      loss = parts.length === 1 ? mean : add(loss, mean);
+      loss = loss ? add(loss, sum) : sum;
     }
-    const packed = gather(grads!);
+    // Divided here and not one by one, so that each is computed when its cotangent appears.
+    const packed = Object.fromEntries(
+      Object.entries(gather(grads!)).map(([key, total]) => [key, div(total, count)]),
+    );
     const at = (i: number): Tensor => reshape(slice(rates, { start: [i], stop: [i + 1] }), []);
     const stepRates: StepRates = { plain: at(0), orthogonal: at(1), correction1: at(2), correction2: at(3) };
     const result = optimiser.update(packed, state, { classes, params, grads: packed, rates: stepRates });
@@ -142,7 +146,7 @@ export function trainStep(
     return {
       params: kept(moved, params),
       optimiser: kept(result.state, state),
-      metrics: { loss, ...result.metrics },
+      metrics: { loss: div(loss!, count), ...result.metrics },
     };
   };
 }

@@ -17,6 +17,8 @@ export interface AdapterOptions {
   readonly software: boolean;
   /** `auto`: Dawn where it may be loaded and has matrix units, else Deno's own. */
   readonly provider: "auto" | Provider;
+  /** Let products of matrices round their operands to f16 where there are matrix units. */
+  readonly halfProducts: boolean;
   /** Settings of Dawn, as its command line has them: `backend=null` computes nothing but checks all kernels. */
   readonly dawnFlags?: readonly string[];
 }
@@ -63,26 +65,28 @@ export function isSoftware(info: GPUAdapterInfo): boolean {
  * Rejects when Dawn is asked for and cannot be loaded; `auto` notes it in the capabilities.
  */
 export async function openAdapter(options: AdapterOptions): Promise<Opened | null> {
-  const { software, provider, dawnFlags } = options;
+  const { software, provider, dawnFlags, halfProducts } = options;
   const find = async (from: GPU | null): Promise<GPUAdapter | null> => {
     const found = await from?.requestAdapter({ powerPreference: "high-performance" }) ?? null;
     return found === null || (isSoftware(found.info) && !software) ? null : found;
   };
   if (provider === "dawn") {
     const adapter = await find(await dawnGpu(dawnFlags));
-    return adapter && await open(adapter, "dawn", null);
+    return adapter && await open(adapter, "dawn", halfProducts, null);
   }
   const own = await find(denoGpu());
   if (own === null || provider === "deno" || isSoftware(own.info)) {
-    return own && await open(own, "deno", null);
+    return own && await open(own, "deno", halfProducts, null);
   }
-  if (!mayLoadDawn()) return await open(own, "deno", "Dawn not tried: --allow-ffi is not given");
+  if (!mayLoadDawn()) {
+    return await open(own, "deno", halfProducts, "Dawn not tried: --allow-ffi is not given");
+  }
   try {
     const other = await find(await dawnGpu(dawnFlags));
-    if (other && matrixOf(other) !== null) return await open(other, "dawn", null);
-    return await open(own, "deno", "Dawn has no matrix units here");
+    if (other && matrixOf(other) !== null) return await open(other, "dawn", halfProducts, null);
+    return await open(own, "deno", halfProducts, "Dawn has no matrix units here");
   } catch (error) {
-    return await open(own, "deno", error instanceof Error ? error.message : String(error));
+    return await open(own, "deno", halfProducts, error instanceof Error ? error.message : String(error));
   }
 }
 
@@ -96,7 +100,12 @@ function matrixOf({ info, features }: GPUAdapter): MatrixShape | null {
   return found ? { rows: 16, cols: 16, depth: 16, lanes: info.subgroupMaxSize } : null;
 }
 
-async function open(adapter: GPUAdapter, provider: Provider, note: string | null): Promise<Opened> {
+async function open(
+  adapter: GPUAdapter,
+  provider: Provider,
+  halfProducts: boolean,
+  note: string | null,
+): Promise<Opened> {
   const has = (f: string): boolean => adapter.features.has(f as GPUFeatureName);
   const gpu = await adapter.requestDevice({
     requiredFeatures: WANTED.filter(has) as GPUFeatureName[],
@@ -132,7 +141,7 @@ async function open(adapter: GPUAdapter, provider: Provider, note: string | null
       maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
       maxInvocations: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
       busyWorkgroups: slow ? navigator.hardwareConcurrency : PROCESSORS,
-      matrix,
+      matrix: halfProducts ? matrix : null,
     },
   };
 }

@@ -19,13 +19,18 @@ export interface GpuOptions {
    * whose matrix units it reaches, else Deno's own, which needs nothing.
    */
   readonly provider?: "auto" | Provider;
+  /**
+   * Let products of matrices round their operands to f16 where there are matrix units; sums stay f32. Default false:
+   * all arithmetic is f32.
+   */
+  readonly halfProducts?: boolean;
   /** Further settings of Dawn. */
   readonly dawnFlags?: readonly string[];
 }
 
 /** Open the GPU; null when there is none. Rejects when the driver refuses its own limits, or Dawn was asked for and cannot be loaded. */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu | null> {
-  const opened = await openAdapter({ software: false, provider: "auto", ...options });
+  const opened = await openAdapter({ software: false, provider: "auto", halfProducts: false, ...options });
   return opened && new Gpu(opened);
 }
 
