@@ -37,24 +37,26 @@ function whole(text: string | undefined, absent: number, flag: string): number {
   return n;
 }
 
-/** Squares and the products of a 1B step, over weights as they lie and transposed. */
+/** Squares, and the products of a 1B step: features by weights as they lie and transposed, and those of rank 16. */
 function gemmCases(): GemmCase[] {
-  const sizes: readonly (readonly [number, number, number])[] = [
-    [1024, 1024, 1024],
-    [2048, 2048, 2048],
-    [4096, 4096, 4096],
-    [2048, 2048, 2048],
+  const squares = [1024, 2048, 4096].map((n) => [n, n, n] as const);
+  const others = [
     [2048, 8192, 2048],
     [2048, 2048, 8192],
     [2048, 16, 2048],
     [16, 2048, 2048],
     [2048, 2048, 16],
+  ] as const;
+  const cases = (
+    of: readonly (readonly [number, number, number])[],
+    left: "f32" | "f16",
+    right: "f32" | "f16",
+  ) => of.flatMap(([m, n, k]) => [false, true].map((transposed) => ({ m, n, k, transposed, left, right })));
+  return [
+    ...cases([...squares, ...others], "f32", "f32"),
+    ...cases(squares, "f16", "f16"),
+    ...cases(others, "f32", "f16"),
   ];
-  return (["f32", "f16"] as const).flatMap((dtype) =>
-    sizes.flatMap(([m, n, k]) =>
-      [false, true].map((transposed) => ({ m, n, k, transposed, left: "f32" as const, right: dtype }))
-    )
-  );
 }
 
 async function main(): Promise<void> {
