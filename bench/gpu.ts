@@ -82,7 +82,10 @@ async function main(): Promise<void> {
   );
   const open = async (halfProducts: boolean): Promise<Gpu> => {
     const gpu = await openGpu({ software: args.software === true, provider, halfProducts });
-    if (gpu) return gpu;
+    if (gpu) {
+      if (gpu.capabilities.gpu?.note) console.error(gpu.capabilities.gpu.note);
+      return gpu;
+    }
     throw new Error("There is no hardware GPU here: a driver that computes on the processor is no measure.");
   };
   if (args.gemm) {
