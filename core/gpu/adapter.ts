@@ -131,6 +131,7 @@ async function open(
         provider,
         subgroups: has("subgroups"),
         matrix: matrix !== null,
+        halfProducts: halfProducts && matrix !== null,
         // Deno polls the device and sleeps for 10 ms between two looks.
         readBackMs: provider === "deno" ? 11 : 1,
         note,

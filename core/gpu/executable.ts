@@ -163,9 +163,16 @@ export class GpuExecutable implements Executable {
         throw new Error(`Kernel ${name} writes an array that was also given as another input: give a copy.`);
       }
     });
+    // Parts of one buffer that are bound together end where the next one begins: bindings that are written must not overlap.
+    const ends = places.map(({ buffer, offset }) =>
+      Math.min(
+        buffer.size,
+        ...places.filter((p) => p.buffer === buffer && p.offset > offset).map((p) => p.offset),
+      )
+    );
     const entries = places.map(({ buffer, offset }, binding) => ({
       binding,
-      resource: { buffer, offset, size: buffer.size - offset },
+      resource: { buffer, offset, size: ends[binding]! - offset },
     }));
     return this.memory.gpu.createBindGroup({ label: name, layout, entries });
   }

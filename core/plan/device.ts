@@ -46,6 +46,8 @@ export interface GpuCapabilities {
   readonly subgroups: boolean;
   /** Whether matrix units multiply f16 into f32. */
   readonly matrix: boolean;
+  /** Whether they are used: products of matrices round their operands to f16. */
+  readonly halfProducts: boolean;
   /** Cost of one awaited read, in milliseconds; reads queued together share it. */
   readonly readBackMs: number;
   /** Why the choice fell on this provider, where that needs saying. */
