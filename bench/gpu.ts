@@ -113,7 +113,7 @@ async function main(): Promise<void> {
     const { kernels, ...result } = await measureStep(gpu, of, args.profile === true);
     console.log(JSON.stringify({ bench: "step", ...result, ...(kernels ? { kernels } : {}) }));
     console.error(
-      `${of.shape} ${of.method} ${of.dtype} ${of.batch}×${of.seq}  ${result.ms} ms  ${result.tok_s} tok/s  ` +
+      `${of.shape} ${of.method} ${of.dtype} ${of.batch}×${of.seq}  ${result.ms} ms (host ${result.host_ms})  ${result.tok_s} tok/s  ` +
         `${result.peak_gib} GiB  first step after ${result.compile_s} s  ${result.tflops} TFLOP/s  ` +
         `(${result.adapter_name}, ${result.provider})`,
     );

@@ -22,6 +22,8 @@ export interface StepResult extends StepCase {
   readonly adapter_name: string;
   /** Milliseconds of a step, several in flight. */
   readonly ms: number;
+  /** Milliseconds in which the host records and submits a step. */
+  readonly host_ms: number;
   readonly tok_s: number;
   readonly peak_gib: number;
   /** Seconds from the first call to the first step's numbers. */
@@ -68,6 +70,7 @@ export async function measureStep(gpu: Gpu, of: StepCase, profiled: boolean): Pr
   const losses = [(await step(session, of, config.vocabSize)).loss];
   const compile_s = (performance.now() - start) / 1000;
   await steps(session, of, config.vocabSize, WARM);
+  watched.host = [];
   const ms = await steps(session, of, config.vocabSize, MEASURED, losses) / MEASURED;
   const last = watched.last!;
   const { capabilities } = gpu;
@@ -76,6 +79,7 @@ export async function measureStep(gpu: Gpu, of: StepCase, profiled: boolean): Pr
     provider: capabilities.gpu!.provider,
     adapter_name: capabilities.adapterName,
     ms: round(ms),
+    host_ms: round(watched.host.reduce((a, b) => a + b) / watched.host.length),
     tok_s: Math.round(of.batch * of.seq / ms * 1000),
     peak_gib: round(gpu.memory().peakBytes / 2 ** 30),
     compile_s: round(compile_s),
@@ -130,10 +134,13 @@ function sizes({ body, slots }: Kernel): string {
 /** A device that remembers what it ran last. */
 function watch(gpu: Gpu): {
   readonly device: Device;
+  /** Milliseconds of each run on the host. */
+  host: number[];
   last: { readonly executable: GpuExecutable; readonly inputs: readonly DeviceArray[] } | null;
 } {
   const seen: ReturnType<typeof watch> = {
     last: null,
+    host: [],
     device: {
       capabilities: gpu.capabilities,
       compile: async (plan): Promise<Executable> => {
@@ -143,7 +150,10 @@ function watch(gpu: Gpu): {
           dispose: () => executable.dispose(),
           run: (inputs) => {
             seen.last = { executable, inputs };
-            return executable.run(inputs);
+            const start = performance.now();
+            const outputs = executable.run(inputs);
+            seen.host.push(performance.now() - start);
+            return outputs;
           },
         };
       },

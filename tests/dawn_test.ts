@@ -48,7 +48,7 @@ Deno.test({
     const { gpu, limits } = (await openAdapter(nothing))!;
     const matrix = { rows: 16, cols: 16, depth: 16, lanes: 32 };
     let found = 0;
-    for (const maxWorkgroupBytes of [12000, 22000, 49152]) {
+    for (const maxWorkgroupBytes of [20000, 22000, 49152]) {
       for (const busyWorkgroups of [1e-3, 1e9]) {
         for (const { kernel } of samples) {
           const { code } = wgsl(kernel, { ...limits, matrix, maxWorkgroupBytes, busyWorkgroups });

@@ -12,9 +12,11 @@ fn element(at: u32, pitch: u32, rows: bool, i: u32, j: u32) -> f32 {
 }
 fn multiply(lane: u32, l: Left, r: Right, sum: array<f32, 8>) -> array<f32, 8> {
   var c = sum;
-  for (var e = 0u; e < 8u; e++) {
+  // Bounds that compilers do not see through: unrolled, a kernel takes minutes to compile.
+  let depth = min(16u, lane + 1000u); let count = min(8u, lane + 1000u);
+  for (var e = 0u; e < count; e++) {
     let i = (lane % 32u * 8u + e) / 16u; let j = (lane % 32u * 8u + e) % 16u;
-    for (var k = 0u; k < 16u; k++) {
+    for (var k = 0u; k < depth; k++) {
       c[e] += element(l.at, l.pitch, l.rows, i, k) * element(r.at, r.pitch, r.rows, k, j);
     }
   }

@@ -6,7 +6,7 @@ import { aval, bytesOf, type DType } from "../core/ir/aval.ts";
 import { call, constant, type Expr, indexValue } from "../core/ir/expr.ts";
 import { ixVar } from "../core/ir/ix.ts";
 import { interpret } from "../core/kernel/interpret.ts";
-import { extentOf, type Kernel } from "../core/kernel/kernel.ts";
+import type { Kernel } from "../core/kernel/kernel.ts";
 import { defaultLimits, wgsl, type WgslLimits } from "../core/kernel/wgsl.ts";
 import type { HostArray } from "../core/plan/device.ts";
 import { ALIGNMENT, type Plan } from "../core/plan/plan.ts";
@@ -193,8 +193,16 @@ for (const { name, limits, samples } of others) {
 /** Tiles on matrix units, each chosen by the limits that fit no other. */
 const matrixTiles: readonly { readonly name: string; readonly limits: Partial<WgslLimits> }[] = [
   { name: "128×128", limits: { maxWorkgroupBytes: 22000, busyWorkgroups: 1e-3 } },
-  { name: "64×64", limits: { maxWorkgroupBytes: 12000 } },
+  { name: "64×64", limits: { maxWorkgroupBytes: 20000 } },
   { name: "16×16", limits: { maxWorkgroupBytes: 32768, busyWorkgroups: 1e9 } },
+];
+
+/** Layouts, ragged ends, several terms, batches; each takes a software driver seconds to compile. */
+const emulatedSamples = [
+  "contract_150x140x72_plain_transposed",
+  "contract_148x140x50_transposed_plain",
+  "contract_low_rank",
+  "contract_scores_wide",
 ];
 
 for (const { name, limits } of matrixTiles) {
@@ -212,11 +220,8 @@ for (const { name, limits } of matrixTiles) {
       };
       const matrix = { rows: 16, cols: 16, depth: 16, lanes: 32 };
       const device = new Gpu({ ...opened, limits: { ...opened.limits, ...limits, matrix } });
-      const large = samples.filter(({ kernel: { body } }) =>
-        body.form === "contract" && extentOf(body.row) >= 16 && extentOf(body.col) >= 16
-      );
-      for (const sample of large) await requireSame(device, halves(sample));
-      assertEquals(emulated, large.length);
+      for (const named of emulatedSamples) await requireSame(device, halves(sampleNamed(named)));
+      assertEquals(emulated, emulatedSamples.length);
       await device.close();
     },
   });
@@ -231,7 +236,9 @@ Deno.test({
     for (const { limits } of matrixTiles) {
       const opened = (await openAdapter({ software: false, provider: "dawn", halfProducts: true }))!;
       const device = new Gpu({ ...opened, limits: { ...opened.limits, ...limits } });
-      for (const sample of samples) await requireSame(device, halves(sample));
+      for (const sample of samples.filter(({ name }) => /^contract/.test(name))) {
+        await requireSame(device, halves(sample));
+      }
       await device.close();
     }
   },

@@ -102,6 +102,7 @@ export class GpuExecutable implements Executable {
     const arrays = inputs.map(gpuArray);
     const groups = this.#bind(arrays);
     const { gpu } = this.memory;
+    this.memory.flushReads();
     encode(groups, (record) => {
       const encoder = gpu.createCommandEncoder();
       record(encoder);

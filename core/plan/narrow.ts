@@ -7,7 +7,7 @@ import { sizeOf } from "../ir/aval.ts";
 import { type Expr, loadsOf } from "../ir/expr.ts";
 import type { Node, Program } from "../ir/program.ts";
 import type { Bindings, Draft } from "../kernel/draft.ts";
-import { extentOf } from "../kernel/kernel.ts";
+import { type ContractForm, extentOf } from "../kernel/kernel.ts";
 
 /** Smaller values are not worth it. */
 const LEAST = 4096;
@@ -22,6 +22,11 @@ interface Reads {
   operand: boolean;
   /** In a kernel with a reduction, or where f16 does not reach. */
   exact: boolean;
+}
+
+/** Whether a product is one for matrix units; small ones, as those of rotations, are exact. */
+function isLarge({ row, col }: ContractForm): boolean {
+  return extentOf(row) >= SIDE && extentOf(col) >= SIDE;
 }
 
 /** The program with the element types in which its values are to be stored. */
@@ -44,12 +49,10 @@ export function narrow(program: Program, drafts: readonly Draft[], bindings: Bin
         each(values, body.reduces.length > 0 ? "exact" : null);
         break;
       }
-      case "contract": {
-        const large = extentOf(body.row) >= SIDE && extentOf(body.col) >= SIDE;
-        each(body.terms.flatMap((t) => [t.left, t.right]), large ? "operand" : null);
+      case "contract":
+        each(body.terms.flatMap((t) => [t.left, t.right]), isLarge(body) ? "operand" : "exact");
         each(body.stores.map((s) => s.value), null);
         break;
-      }
       case "stages":
         note(body.coefficients, "exact");
         each([body.x, ...body.stores.map((s) => s.value)], null);
@@ -70,12 +73,12 @@ export function narrow(program: Program, drafts: readonly Draft[], bindings: Bin
     if (rules?.lower.kind === "pack") { for (const part of inputs) kept.add(part); }
   }
   const chosen = new Set(drafts.flatMap(({ writes, body }) => {
-    const isProduct = body.form === "contract";
+    const isProduct = body.form === "contract" && isLarge(body);
     if (!isProduct && body.form !== "row" && body.form !== "stages") return [];
     return writes.filter((id) => {
       const { aval: { shape, dtype } } = program.nodes[id]!, read = reads.get(id);
       if (!read || kept.has(id) || dtype !== "f32" || sizeOf(shape) < LEAST) return false;
-      return read.operand || (isProduct && !read.exact);
+      return read.operand ? body.form !== "contract" || isProduct : isProduct && !read.exact;
     });
   }));
   const nodes = program.nodes.map((node): Node =>
