@@ -1,6 +1,6 @@
 /** Finding a WebGPU adapter and what it can do. @module */
 import type { Capabilities } from "../plan/device.ts";
-import type { MatrixShape, WgslLimits } from "../kernel/wgsl.ts";
+import { matrixTiles, SIDE, SUBGROUP, type WgslLimits } from "../kernel/wgsl.ts";
 import { dawnGpu, denoGpu, mayLoadDawn, type Provider } from "./provider.ts";
 
 /** A device with what the compiler and the WGSL printer need to know of it. */
@@ -83,21 +83,20 @@ export async function openAdapter(options: AdapterOptions): Promise<Opened | nul
   }
   try {
     const other = await find(await dawnGpu(dawnFlags));
-    if (other && matrixOf(other) !== null) return await open(other, "dawn", halfProducts, null);
+    if (other && hasMatrix(other)) return await open(other, "dawn", halfProducts, null);
     return await open(own, "deno", halfProducts, "Dawn has no matrix units here");
   } catch (error) {
     return await open(own, "deno", halfProducts, error instanceof Error ? error.message : String(error));
   }
 }
 
-/** The product of f16 matrices with f32 sums that the printer knows, where the adapter has it. */
-function matrixOf({ info, features }: GPUAdapter): MatrixShape | null {
-  if (!WANTED.every((f) => features.has(f as GPUFeatureName))) return null;
+/** Whether the adapter has the product of f16 matrices with f32 sums that the printer knows, in subgroups of its size. */
+function hasMatrix({ info, features }: GPUAdapter): boolean {
   const configs = [...(info as Info).subgroupMatrixConfigs ?? []];
-  const found = configs.find((c) =>
-    c.componentType === "f16" && c.resultComponentType === "f32" && c.M === 16 && c.N === 16 && c.K === 16
-  );
-  return found ? { rows: 16, cols: 16, depth: 16, lanes: info.subgroupMaxSize } : null;
+  return WANTED.every((f) => features.has(f as GPUFeatureName)) && info.subgroupMaxSize === SUBGROUP &&
+    configs.some((c) =>
+      c.componentType === "f16" && c.resultComponentType === "f32" && [c.M, c.N, c.K].every((n) => n === SIDE)
+    );
 }
 
 async function open(
@@ -115,7 +114,7 @@ async function open(
     },
   });
   const { limits } = gpu, f16 = gpu.features.has("shader-f16"), slow = isSoftware(adapter.info);
-  const matrix = provider === "dawn" ? matrixOf(adapter) : null;
+  const matrix = provider === "dawn" && hasMatrix(adapter);
   return {
     gpu,
     isSoftware: slow,
@@ -130,8 +129,8 @@ async function open(
       gpu: {
         provider,
         subgroups: has("subgroups"),
-        matrix: matrix !== null,
-        halfProducts: halfProducts && matrix !== null,
+        matrix,
+        halfProducts: halfProducts && matrix,
         // Deno polls the device and sleeps for 10 ms between two looks.
         readBackMs: provider === "deno" ? 11 : 1,
         note,
@@ -142,7 +141,7 @@ async function open(
       maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
       maxInvocations: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
       busyWorkgroups: slow ? navigator.hardwareConcurrency : PROCESSORS,
-      matrix: halfProducts ? matrix : null,
+      matrix: halfProducts && matrix ? matrixTiles : null,
     },
   };
 }

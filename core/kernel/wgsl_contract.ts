@@ -16,7 +16,7 @@ import { wideSlots } from "./wgsl_wide.ts";
 export function contract(scope: Scope, body: ContractForm): Grid {
   const { module } = scope;
   const rows = extentOf(body.row), cols = extentOf(body.col), batch = extentOf(body.batch);
-  const matrix = chooseMatrixTile(rows, cols, batch, module.limits);
+  const matrix = chooseMatrixTile(rows, cols, batch, body.terms.map((t) => extentOf(t.inner)), module.limits);
   if (matrix) return matrixContract(scope, body, matrix);
   const tile = chooseTile(rows, cols, batch, module.limits);
   const down = Math.ceil(rows / tile.rows), across = Math.ceil(cols / tile.cols);

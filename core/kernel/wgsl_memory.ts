@@ -2,6 +2,7 @@
 import { type ScalarType, scalarType } from "../ir/expr.ts";
 import type { DType } from "../ir/aval.ts";
 import type { Slot } from "./kernel.ts";
+import type { MatrixTile } from "./wgsl_tile.ts";
 
 /** What a WGSL printer must know of the device. */
 export interface WgslLimits {
@@ -13,16 +14,8 @@ export interface WgslLimits {
   readonly maxInvocations: number;
   /** Workgroups that keep the device busy: fewer waste processors, so tiles become smaller. */
   readonly busyWorkgroups: number;
-  /** Matrix units that multiply f16 into f32 (Dawn's `chromium_experimental_subgroup_matrix`); null without. */
-  readonly matrix: MatrixShape | null;
-}
-
-/** The product of one matrix instruction, and the invocations that compute it together. */
-export interface MatrixShape {
-  readonly rows: number;
-  readonly cols: number;
-  readonly depth: number;
-  readonly lanes: number;
+  /** Tiles for matrix units that multiply f16 into f32 (Dawn's `chromium_experimental_subgroup_matrix`); null without. */
+  readonly matrix: readonly MatrixTile[] | null;
 }
 
 /** What every WebGPU device has. */

@@ -27,50 +27,58 @@ const tiles: readonly Tile[] = [
   { rows: 16, cols: 16, depth: 32, high: 4, wide: 4, split: 8, speed: 0.4 },
 ];
 
-const matrixTiles: readonly MatrixTile[] = [
+/** Tiles on matrix units. */
+export const matrixTiles: readonly MatrixTile[] = [
   { rows: 128, cols: 128, depth: 32, high: 64, wide: 64, split: 1, speed: 1, isMatrix: true },
   { rows: 64, cols: 64, depth: 64, high: 32, wide: 32, split: 1, speed: 0.73, isMatrix: true },
   { rows: 16, cols: 16, depth: 256, high: 16, wide: 16, split: 8, speed: 0.05, isMatrix: true },
+  { rows: 16, cols: 16, depth: 512, high: 16, wide: 16, split: 16, speed: 0.05, isMatrix: true },
 ];
 
-/** The tile with the least cost, where `waves` says how often the busiest processor turns for so many tiles. */
-function fastest<T extends Tile>(
-  among: readonly T[],
-  rows: number,
-  cols: number,
-  batch: number,
-  waves: (tiles: number) => number,
-): T {
-  const cost = (t: Tile): number => {
-    const count = batch * Math.ceil(rows / t.rows) * Math.ceil(cols / t.cols);
-    return waves(count) * t.rows * t.cols / t.speed;
-  };
-  return among.reduce((best, t) => (cost(t) < cost(best) ? t : best));
-}
-
-/** The best tile for a product on the registers of single invocations. */
+/** The best tile for a product on the registers of single invocations: with it the busiest processor is done first. */
 export function chooseTile(rows: number, cols: number, batch: number, limits: WgslLimits): Tile {
   const fits = tiles.filter((t) =>
     bytesOf(t) <= limits.maxWorkgroupBytes && lanesOf(t) <= limits.maxInvocations
   );
-  return fastest(fits, rows, cols, batch, (n) => Math.ceil(n / limits.busyWorkgroups));
+  return least(fits, (t) => {
+    const turns = Math.ceil(countOf(t, rows, cols, batch) / limits.busyWorkgroups);
+    return turns * t.rows * t.cols / t.speed;
+  });
 }
 
-/** The best tile on matrix units; null where they are not to be used, or the product
- * has fewer rows or columns than one instruction. */
+/** What waiting for memory costs a tile at each of its steps, in products at the largest tile's speed; about 0.8 µs. */
+const WAIT = 700_000;
+
+/**
+ * The best tile on matrix units for a product over inner axes of these lengths; null where they are not to be used, or
+ * the product has fewer rows or columns than one instruction.
+ */
 export function chooseMatrixTile(
   rows: number,
   cols: number,
   batch: number,
+  depths: readonly number[],
   limits: WgslLimits,
 ): MatrixTile | null {
-  if (!limits.matrix || rows < SIDE || cols < SIDE) return null;
-  const fits = matrixTiles.filter((t) =>
+  if (rows < SIDE || cols < SIDE) return null;
+  const fits = (limits.matrix ?? []).filter((t) =>
     matrixBytes(t) <= limits.maxWorkgroupBytes && SUBGROUP * subgroupsOf(t) <= limits.maxInvocations
   );
   if (fits.length === 0) return null;
-  // Several of these tiles share a processor, so that its last turn need not be a whole one.
-  return fastest(fits, rows, cols, batch, (n) => Math.max(1, n / limits.busyWorkgroups));
+  return least(fits, (t) => {
+    // Several of these tiles share a processor, so that its last turn need not be a whole one.
+    const turns = Math.max(1, countOf(t, rows, cols, batch) / limits.busyWorkgroups);
+    const steps = depths.reduce((n, depth) => n + Math.ceil(depth / t.depth), 0);
+    return turns * steps * (t.rows * t.cols * t.depth / t.speed + WAIT);
+  });
+}
+
+function countOf(t: Tile, rows: number, cols: number, batch: number): number {
+  return batch * Math.ceil(rows / t.rows) * Math.ceil(cols / t.cols);
+}
+
+function least<T>(of: readonly T[], cost: (t: T) => number): T {
+  return of.reduce((best, t) => (cost(t) < cost(best) ? t : best));
 }
 
 /** Rows, columns and depth of one matrix instruction; adapters with other sizes are not used. */
