@@ -3,6 +3,7 @@ import { extentOf, type Kernel } from "../core/kernel/kernel.ts";
 import { type Gpu, GpuExecutable, profile } from "../core/gpu/mod.ts";
 import type { Device, DeviceArray, Executable } from "../core/plan/device.ts";
 import { methodClasses, type MethodName } from "../train/methods.ts";
+import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { adamW } from "../train/optimiser.ts";
 import { openSession, type Session } from "../train/session.ts";
 import { randomWeights, SHAPES } from "./shapes.ts";
@@ -49,11 +50,10 @@ export async function measureStep(gpu: Gpu, of: StepCase, profiled: boolean): Pr
   const config = SHAPES[of.shape];
   if (!config) throw new Error(`There is no shape ${of.shape}; there are ${Object.keys(SHAPES).join(", ")}.`);
   const options = {
+    ...DEFAULT_SETTINGS,
     method: of.method,
     rank: RANK,
-    alpha: 32,
-    block: null,
-    factors: null,
+    alpha: 2 * RANK,
     target: "all-linear",
   };
   const watched = watch(gpu);
