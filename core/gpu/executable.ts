@@ -81,9 +81,8 @@ export class GpuExecutable implements Executable {
       for (let first = 0; first < this.steps.length; first += TOGETHER) {
         submit((encoder) => {
           const pass = encoder.beginComputePass();
-          this.steps.slice(first, first + TOGETHER).forEach((step, i) =>
-            dispatch(pass, step, groups[first + i]!)
-          );
+          const part = this.steps.slice(first, first + TOGETHER);
+          part.forEach((step, i) => dispatch(pass, step, groups[first + i]!, part[i - 1]));
           pass.end();
         });
       }
@@ -185,13 +184,14 @@ export class GpuExecutable implements Executable {
   }
 }
 
-/** Record one step. */
+/** Record one step, after `before` in the same pass. */
 export function dispatch(
   pass: GPUComputePassEncoder,
   { pipeline, workgroups }: Ready,
   group: GPUBindGroup,
+  before?: Ready,
 ): void {
-  pass.setPipeline(pipeline);
+  if (before?.pipeline !== pipeline) pass.setPipeline(pipeline);
   pass.setBindGroup(0, group);
   pass.dispatchWorkgroups(...workgroups);
 }
