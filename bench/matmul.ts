@@ -5,8 +5,15 @@ import { type Ix, ixLinear, ixVar, type Var } from "../core/ir/ix.ts";
 import type { Kernel } from "../core/kernel/kernel.ts";
 import type { Plan } from "../core/plan/plan.ts";
 
-/** Plan of `c[m,n] = a[m,k] · b`, with b [k,n], or [n,k] where `transposed`. */
-export function matmulPlan(m: number, n: number, k: number, transposed = false): Plan {
+/** Plan of `c[m,n] = a[m,k] · b`, with b [k,n], or [n,k] where `transposed`; c is f32. */
+export function matmulPlan(
+  m: number,
+  n: number,
+  k: number,
+  transposed = false,
+  leftType: "f32" | "f16" = "f32",
+  rightType: "f32" | "f16" = "f32",
+): Plan {
   const row: Var = { name: "row", extent: m },
     col: Var = { name: "col", extent: n },
     inner: Var = { name: "inner", extent: k };
@@ -15,7 +22,7 @@ export function matmulPlan(m: number, n: number, k: number, transposed = false):
   const right = transposed ? at(col, inner) : at(inner, col);
   const kernel: Kernel = {
     name: "matmul",
-    slots: [{ dtype: "f32", access: "read" }, { dtype: "f32", access: "read" }, {
+    slots: [{ dtype: leftType, access: "read" }, { dtype: rightType, access: "read" }, {
       dtype: "f32",
       access: "write",
     }],
@@ -30,7 +37,10 @@ export function matmulPlan(m: number, n: number, k: number, transposed = false):
   };
   const sizes = [m * k, k * n, m * n];
   return {
-    inputs: [{ aval: aval([m, k]), buffer: 0 }, { aval: aval(transposed ? [n, k] : [k, n]), buffer: 1 }],
+    inputs: [
+      { aval: aval([m, k], leftType), buffer: 0 },
+      { aval: aval(transposed ? [n, k] : [k, n], rightType), buffer: 1 },
+    ],
     outputs: [{ aval: aval([m, n]), place: { buffer: 2, offset: 0 } }],
     buffers: sizes.map((size, i) => ({ bytes: 4 * size, role: i < 2 ? "input" : "output" })),
     kernels: [kernel],

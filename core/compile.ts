@@ -11,6 +11,8 @@ import type { Plan } from "./plan/plan.ts";
 export interface CompileOptions {
   /** Buffers that one kernel may bind; default 8, WebGPU's guaranteed minimum. */
   readonly maxSlots?: number;
+  /** Products may round their operands to f16, and values may be stored so; default false. */
+  readonly halfProducts?: boolean;
   /** Paths of outputs that take over the memory of the input of the given path. */
   readonly inPlace?: readonly { readonly output: string; readonly input: string }[];
 }
@@ -90,7 +92,11 @@ export function compileTraced({ inputs, outputs }: Traced, options: CompileOptio
     return pair;
   });
   const program = linearise(inputs.map((x) => x.leaf), outputs.map((x) => x.leaf));
-  const plan = makePlan(program, { maxSlots: options.maxSlots ?? 8 }, donations);
+  const plan = makePlan(
+    program,
+    { maxSlots: options.maxSlots ?? 8, halfProducts: options.halfProducts ?? false },
+    donations,
+  );
   return { program, plan, inputs: inputs.map((x) => x.path), outputs: outputs.map((x) => x.path) };
 }
 

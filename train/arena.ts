@@ -34,7 +34,7 @@ export interface ShapeClass {
 export type Arenas = Readonly<Record<string, Tensor>>;
 
 /** f32 elements between bindings: 256 bytes. */
-const SLOT_UNIT = 64;
+export const SLOT_UNIT = 64;
 
 function leafOf(key: string, path: string, at: Aval, rate: Rate): ArenaLeaf {
   return { key, path, aval: at, rate, slot: Math.ceil(sizeOf(at.shape) / SLOT_UNIT) * SLOT_UNIT };

@@ -1,6 +1,7 @@
 /** The flags of `train.ts` as one table: what they take, what they mean, their defaults. @module */
 import * as Either from "fp-ts/Either.js";
 import { type AdapterSettings, DEFAULT_SETTINGS, SETTING_READERS } from "./adapter_specs.ts";
+import { type DeviceChoice, DEVICES } from "./devices.ts";
 import { type MethodName, METHODS } from "./methods.ts";
 import { above0, from0, oneOf, type Read, text, whole } from "./readers.ts";
 import type { ScheduleName } from "./schedule.ts";
@@ -44,7 +45,7 @@ export interface TrainOptions extends AdapterSettings {
   /** 0: no clipping. */
   readonly clip: number;
   readonly seed: number;
-  readonly device: "auto" | "cpu" | "gpu";
+  readonly device: DeviceChoice;
   readonly dtype: "f32" | "f16";
   /** Null: a fresh adapter. */
   readonly adapter: string | null;
@@ -296,8 +297,16 @@ export const FLAGS: Table = {
   warmup: flag("X", from0, 0.05, "warm-up: a share of all steps below 1, otherwise steps"),
   clip: flag("X", from0, 1, "largest norm of the gradient; 0 for no limit"),
   seed: flag("N", whole(0, 2 ** 32 - 1), 0, "decides the order of the rows and the initial parameters"),
-  device: { ...flag("NAME", oneOf("auto", "cpu", "gpu"), "auto", "auto, cpu or gpu"), section: "Running" },
-  dtype: flag("NAME", oneOf("f32", "f16"), "f32", "storage of frozen weights, f32 or f16"),
+  device: {
+    ...flag("NAME", oneOf(...DEVICES), "auto", `${DEVICES.slice(0, -1).join(", ")} or ${DEVICES.at(-1)}`),
+    section: "Running",
+  },
+  dtype: flag(
+    "NAME",
+    oneOf("f32", "f16"),
+    "f32",
+    "storage of frozen weights, f32 or f16; with f16, matrix units may multiply in f16, adding up in f32",
+  ),
   adapter: {
     value: "DIR",
     read: text,

@@ -6,7 +6,7 @@ import { drawLambdas } from "./adapter_file.ts";
 import { batches, type TokenBatch } from "./batches.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
 import { type Dataset, type Example, loadDataset } from "./data.ts";
-import { openDevice } from "./devices.ts";
+import { describeDevice, openDevice } from "./devices.ts";
 import { DataError, UserError } from "./errors.ts";
 import { answerAll, exactMatch, type Sample } from "./exact_match.ts";
 import { weightShapes } from "./llama.ts";
@@ -66,9 +66,9 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
     const { tokenizer, checkpoint, train, held } = yield* attempt(() =>
       Promise.resolve(load(options, hooks))
     );
-    const device = yield* openDevice(options.device);
+    const device = yield* openDevice(options.device, options.dtype === "f16");
     const { kind, adapterName } = device.capabilities;
-    hooks.say(`device: ${kind} (${adapterName})`);
+    hooks.say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(async () => {
       const { config } = checkpoint;
       const earlier = options.adapter === null

@@ -39,6 +39,7 @@ export async function runnerOf<A>(
     );
   const compiled = compileTraced(traced, {
     maxSlots: device.capabilities.maxSlots,
+    halfProducts: device.capabilities.gpu?.halfProducts ?? false,
     inPlace: taken.map((path) => ({ output: path, input: path })),
   });
   checkLimits(compiled.plan, device.capabilities);

@@ -10,10 +10,11 @@ import {
   foldIn,
   type Key,
   maximum,
+  pack,
   reshape,
   slice,
 } from "../ops/mod.ts";
-import { type Arenas, bind, type ShapeClass } from "./arena.ts";
+import { type Arenas, bind, type ShapeClass, SLOT_UNIT } from "./arena.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 import { hidden, type Llama, logits, type Rotary } from "./llama.ts";
 import { keepIfFinite, type Optimiser, type OptimiserState, type StepRates } from "./optimiser.ts";
@@ -119,16 +120,20 @@ export function trainStep(
     const rotary = rotaryOf(weights, batch.ids.shape[1]!);
     const parts = splitBatch(batch, accumulate);
     const count = maximum(countTrained(batch.labels), 1);
-    let loss: Tensor = fill(0);
+    let loss: Tensor | null = null;
     let grads: (Tensor | null)[] | null = null;
     for (const [i, part] of parts.entries()) {
       const own = foldIn({ bits: key }, i);
-      const mean = div(lossOf(bindModel(subject, weights, members, rotary, own), part).sum, count);
-      const fresh = cotangents([mean], [fill(1)], wrt);
+      const model = bindModel(subject, weights, members, rotary, own);
+      // Of the sum, not of the mean: cotangents of activations are then of a size that f16 holds.
+      const { sum, fresh } = lossAndCotangents(model, part, wrt, trainsHead(subject));
       grads = grads ? grads.map((g, i) => g && fresh[i] ? add(g, fresh[i]) : g ?? fresh[i]!) : fresh;
-      loss = parts.length === 1 ? mean : add(loss, mean);
+      loss = loss ? add(loss, sum) : sum;
     }
-    const packed = gather(grads!);
+    // Divided here and not one by one, so that each is computed when its cotangent appears.
+    const packed = Object.fromEntries(
+      Object.entries(gather(grads!)).map(([key, total]) => [key, div(total, count)]),
+    );
     const at = (i: number): Tensor => reshape(slice(rates, { start: [i], stop: [i + 1] }), []);
     const stepRates: StepRates = { plain: at(0), orthogonal: at(1), correction1: at(2), correction2: at(3) };
     const result = optimiser.update(packed, state, { classes, params, grads: packed, rates: stepRates });
@@ -142,9 +147,53 @@ export function trainStep(
     return {
       params: kept(moved, params),
       optimiser: kept(result.state, state),
-      metrics: { loss, ...result.metrics },
+      metrics: { loss: div(loss!, count), ...result.metrics },
     };
   };
+}
+
+/** Logits that may exist at a time. */
+const MOST_LOGITS = 2 ** 27;
+
+/** Whether the weight that makes the logits is trained itself. */
+function trainsHead({ config, classes }: Subject): boolean {
+  const head = config.tiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+  return classes.some((c) => !c.fitted && c.members.includes(head));
+}
+
+/**
+ * Sum of the losses, f32[], and its cotangents. Where there would be more than `most` logits, they are made for some positions at a
+ * time, and consumed before the next ones; a head that is trained itself must see the `whole`.
+ */
+export function lossAndCotangents(
+  model: Llama,
+  batch: Batch,
+  wrt: readonly Tensor[],
+  whole: boolean,
+  most = MOST_LOGITS,
+): { readonly sum: Tensor; readonly fresh: (Tensor | null)[] } {
+  const [rows, t] = batch.ids.shape as [number, number];
+  const { hiddenSize, vocabSize } = model.config;
+  // Parts lie end to end in one buffer, each where a binding may begin.
+  const fits = hiddenSize % SLOT_UNIT === 0;
+  let parts = whole || !fits ? 1 : Math.min(rows * t, Math.ceil(rows * t * vocabSize / most));
+  while (rows * t % parts !== 0) parts++;
+  if (parts === 1) {
+    const { sum } = lossOf(model, batch);
+    return { sum, fresh: cotangents([sum], [fill(1)], wrt) };
+  }
+  const states = hidden(model, batch.ids), size = rows * t / parts;
+  const flat = reshape(states, [rows * t, hiddenSize]), labels = reshape(batch.labels, [rows * t]);
+  let total: Tensor | null = null;
+  const pulled = Array.from({ length: parts }, (_, i) => {
+    const x = slice(flat, { start: [i * size, 0], stop: [(i + 1) * size, hiddenSize] });
+    const own = slice(labels, { start: [i * size], stop: [(i + 1) * size] });
+    const { sum } = headLoss(model, reshape(x, [1, size, hiddenSize]), reshape(own, [1, size]));
+    total = total ? add(total, sum) : sum;
+    return cotangents([sum], [fill(1)], [x])[0]!;
+  });
+  const ct = reshape(pack(pulled, size * hiddenSize), states.shape);
+  return { sum: total!, fresh: cotangents([states], [ct], wrt) };
 }
 
 function splitBatch({ ids, labels }: Batch, parts: number): Batch[] {

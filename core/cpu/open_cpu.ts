@@ -61,6 +61,7 @@ class CpuDevice implements Device {
       maxSlots: 64,
       maxBufferBytes: memory.limit,
       maxTotalBytes: memory.limit,
+      gpu: null,
     };
   }
 

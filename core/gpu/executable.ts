@@ -81,9 +81,8 @@ export class GpuExecutable implements Executable {
       for (let first = 0; first < this.steps.length; first += TOGETHER) {
         submit((encoder) => {
           const pass = encoder.beginComputePass();
-          this.steps.slice(first, first + TOGETHER).forEach((step, i) =>
-            dispatch(pass, step, groups[first + i]!)
-          );
+          const part = this.steps.slice(first, first + TOGETHER);
+          part.forEach((step, i) => dispatch(pass, step, groups[first + i]!, part[i - 1]));
           pass.end();
         });
       }
@@ -102,6 +101,7 @@ export class GpuExecutable implements Executable {
     const arrays = inputs.map(gpuArray);
     const groups = this.#bind(arrays);
     const { gpu } = this.memory;
+    this.memory.flushReads();
     encode(groups, (record) => {
       const encoder = gpu.createCommandEncoder();
       record(encoder);
@@ -163,9 +163,16 @@ export class GpuExecutable implements Executable {
         throw new Error(`Kernel ${name} writes an array that was also given as another input: give a copy.`);
       }
     });
+    // Parts of one buffer that are bound together end where the next one begins: bindings that are written must not overlap.
+    const ends = places.map(({ buffer, offset }) =>
+      Math.min(
+        buffer.size,
+        ...places.filter((p) => p.buffer === buffer && p.offset > offset).map((p) => p.offset),
+      )
+    );
     const entries = places.map(({ buffer, offset }, binding) => ({
       binding,
-      resource: { buffer, offset, size: buffer.size - offset },
+      resource: { buffer, offset, size: ends[binding]! - offset },
     }));
     return this.memory.gpu.createBindGroup({ label: name, layout, entries });
   }
@@ -177,13 +184,14 @@ export class GpuExecutable implements Executable {
   }
 }
 
-/** Record one step. */
+/** Record one step, after `before` in the same pass. */
 export function dispatch(
   pass: GPUComputePassEncoder,
   { pipeline, workgroups }: Ready,
   group: GPUBindGroup,
+  before?: Ready,
 ): void {
-  pass.setPipeline(pipeline);
+  if (before?.pipeline !== pipeline) pass.setPipeline(pipeline);
   pass.setBindGroup(0, group);
   pass.dispatchWorkgroups(...workgroups);
 }

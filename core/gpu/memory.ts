@@ -2,6 +2,7 @@
 import { type Aval, bytesOf, type DType, showAval, sizeOf } from "../ir/aval.ts";
 import type { DeviceArray, HostArray } from "../plan/device.ts";
 import { ALIGNMENT } from "../plan/plan.ts";
+import { plainly, type Settle } from "./settle.ts";
 
 /** Numbers in a buffer, from `offset` bytes on. */
 export class GpuArray implements DeviceArray {
@@ -49,8 +50,9 @@ export class Memory {
   #bytes = 0;
   #peakBytes = 0;
   readonly #live = new Set<GPUBuffer>();
+  readonly #asked: Asked[] = [];
 
-  constructor(readonly gpu: GPUDevice) {}
+  constructor(readonly gpu: GPUDevice, readonly settle: Settle = plainly) {}
 
   /** A zeroed buffer for kernels, its size rounded up to the alignment. */
   allocate(bytes: number, label: string): GPUBuffer {
@@ -65,6 +67,7 @@ export class Memory {
 
   /** Give a buffer back; throws when that was done before. */
   release(buffer: GPUBuffer): void {
+    this.flushReads();
     if (!this.#live.delete(buffer)) throw new Error(`The buffer of ${buffer.label} was freed before.`);
     this.#bytes -= buffer.size;
     buffer.destroy();
@@ -75,6 +78,7 @@ export class Memory {
   }
 
   write(buffer: GPUBuffer, offset: number, data: HostArray): void {
+    this.flushReads();
     const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
     if (bytes.length % 4 === 0) return this.gpu.queue.writeBuffer(buffer, offset, bytes);
     // An odd number of 16-bit values: WebGPU copies whole words.
@@ -83,21 +87,61 @@ export class Memory {
     this.gpu.queue.writeBuffer(buffer, offset, padded);
   }
 
-  /** Copy an array to the host. Several reads at once wait together, about 11 ms in Deno. */
-  async read({ aval, buffer, offset }: GpuArray): Promise<HostArray> {
-    const bytes = sizeOf(aval.shape) * bytesOf(aval.dtype);
-    const size = Math.max(4, Math.ceil(bytes / 4) * 4);
+  /**
+   * Copy an array to the host. Reads that are asked for together share one buffer and one wait: waiting is what costs,
+   * about 11 ms in Deno.
+   */
+  read(array: GpuArray): Promise<HostArray> {
+    if (this.#asked.length === 0) queueMicrotask(() => this.flushReads());
+    return new Promise((resolve, reject) => this.#asked.push({ array, resolve, reject }));
+  }
+
+  /** Queue the copies of the reads asked for so far: before anything that may change what they read. */
+  flushReads(): void {
+    const asked = this.#asked.splice(0);
+    if (asked.length === 0) return;
+    void this.#readAll(asked).catch((error: unknown) => asked.forEach(({ reject }) => reject(error)));
+  }
+
+  async #readAll(asked: readonly Asked[]): Promise<void> {
+    let size = 0;
+    const places = asked.map(({ array: { aval } }) => {
+      const offset = size, bytes = sizeOf(aval.shape) * bytesOf(aval.dtype);
+      size += Math.max(1, Math.ceil(bytes / READ_ALIGNMENT)) * READ_ALIGNMENT;
+      return { offset, bytes: Math.ceil(bytes / 4) * 4 };
+    });
     const staging = this.gpu.createBuffer({
       label: "read",
       size,
       usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
     });
     const encoder = this.gpu.createCommandEncoder();
-    encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
+    asked.forEach(({ array: { buffer, offset } }, i) => {
+      const { offset: to, bytes } = places[i]!;
+      if (bytes > 0) encoder.copyBufferToBuffer(buffer, offset, staging, to, bytes);
+    });
     this.gpu.queue.submit([encoder.finish()]);
-    await staging.mapAsync(GPUMapMode.READ);
+    await this.settle(staging.mapAsync(GPUMapMode.READ));
     const copy = staging.getMappedRange().slice(0);
     staging.destroy();
-    return new hostKinds[aval.dtype](copy, 0, sizeOf(aval.shape));
+    asked.forEach(({ array: { aval }, resolve }, i) =>
+      resolve(
+        new hostKinds[aval.dtype](
+          copy.slice(places[i]!.offset, places[i]!.offset + places[i]!.bytes),
+          0,
+          sizeOf(aval.shape),
+        ),
+      )
+    );
   }
 }
+
+/** A read that was asked for. */
+interface Asked {
+  readonly array: GpuArray;
+  readonly resolve: (data: HostArray) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/** Bytes between the arrays of one read. */
+const READ_ALIGNMENT = 8;

@@ -3,3 +3,4 @@ export { isSoftware } from "./adapter.ts";
 export { GpuExecutable } from "./executable.ts";
 export { Gpu, type GpuOptions, openGpu } from "./open_gpu.ts";
 export { profile, type StepTime } from "./profile.ts";
+export type { Provider } from "./provider.ts";

@@ -1,4 +1,4 @@
-/** The GPU target: plans on WebGPU, as Deno provides it. @module */
+/** The GPU target: plans on WebGPU, as Deno or Dawn provides it. @module */
 import { type Aval, showAval } from "../ir/aval.ts";
 import type { Capabilities, Device, DeviceArray, HostArray } from "../plan/device.ts";
 import type { Plan } from "../plan/plan.ts";
@@ -6,6 +6,8 @@ import { openAdapter, type Opened } from "./adapter.ts";
 import { GpuExecutable, makeExecutable } from "./executable.ts";
 import { GpuArray, gpuArray, Memory, requireHost } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
+import type { Provider } from "./provider.ts";
+import { nudging, plainly, type Settle } from "./settle.ts";
 
 export { isSoftware } from "./adapter.ts";
 
@@ -13,11 +15,23 @@ export { isSoftware } from "./adapter.ts";
 export interface GpuOptions {
   /** Accept a driver that computes on the processor; for tests, it is slower than the CPU target. Default false. */
   readonly software?: boolean;
+  /**
+   * Who implements WebGPU. Default `auto`: Dawn (npm package `webgpu`, needs --allow-ffi) where there is a hardware GPU
+   * whose matrix units it reaches, else Deno's own, which needs nothing.
+   */
+  readonly provider?: "auto" | Provider;
+  /**
+   * Let products of matrices round their operands to f16 where there are matrix units; sums stay f32. Default false:
+   * all arithmetic is f32.
+   */
+  readonly halfProducts?: boolean;
+  /** Further settings of Dawn. */
+  readonly dawnFlags?: readonly string[];
 }
 
-/** Open the GPU; null when there is none. Rejects when the driver refuses its own limits. */
-export async function openGpu({ software = false }: GpuOptions = {}): Promise<Gpu | null> {
-  const opened = await openAdapter(software);
+/** Open the GPU; null when there is none. Rejects when the driver refuses its own limits, or Dawn was asked for and cannot be loaded. */
+export async function openGpu(options: GpuOptions = {}): Promise<Gpu | null> {
+  const opened = await openAdapter({ software: false, provider: "auto", halfProducts: false, ...options });
   return opened && new Gpu(opened);
 }
 
@@ -27,6 +41,7 @@ export class Gpu implements Device {
   /** Whether the driver computes on the processor. */
   readonly isSoftware: boolean;
   readonly #gpu: GPUDevice;
+  readonly #settle: Settle;
   readonly #memory: Memory;
   readonly #pipelines: Pipelines;
   #failure: Error | null = null;
@@ -35,11 +50,14 @@ export class Gpu implements Device {
     this.capabilities = capabilities;
     this.isSoftware = isSoftware;
     this.#gpu = gpu;
-    this.#memory = new Memory(gpu);
-    this.#pipelines = new Pipelines(gpu, limits);
+    this.#settle = capabilities.gpu?.provider === "dawn" ? nudging(gpu) : plainly;
+    this.#memory = new Memory(gpu, this.#settle);
+    this.#pipelines = new Pipelines(gpu, limits, this.#settle);
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
-      const message = event instanceof GPUUncapturedErrorEvent ? event.error.message : event.type;
+      const message = "error" in event && event.error instanceof Object && "message" in event.error
+        ? event.error.message
+        : event.type;
       this.#failure ??= new Error(`${capabilities.adapterName} reported an error: ${message}`);
     });
     gpu.lost.then(({ reason, message }) => {
@@ -93,7 +111,7 @@ export class Gpu implements Device {
   /** Give the device back, with everything on it. */
   async close(): Promise<void> {
     this.#gpu.destroy();
-    await this.#gpu.lost;
+    await this.#settle(this.#gpu.lost);
   }
 
   #uploaded(array: DeviceArray, what: string): GpuArray {

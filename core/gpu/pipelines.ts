@@ -1,6 +1,7 @@
 /** Compiled shaders of one device, shared by all plans on it. @module */
 import type { Kernel, Slot } from "../kernel/kernel.ts";
 import { wgsl, type WgslLimits } from "../kernel/wgsl.ts";
+import { plainly, type Settle } from "./settle.ts";
 
 /** A kernel ready to be dispatched. */
 export interface Ready {
@@ -20,7 +21,11 @@ export class Pipelines {
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #compiled = new Map<string, Promise<Compiled>>();
 
-  constructor(readonly gpu: GPUDevice, readonly limits: WgslLimits) {}
+  constructor(
+    readonly gpu: GPUDevice,
+    readonly limits: WgslLimits,
+    readonly settle: Settle = plainly,
+  ) {}
 
   /** Print and compile a kernel; rejects with its name and the driver's message when it is not valid. */
   async ready(kernel: Kernel): Promise<Ready> {
@@ -58,7 +63,7 @@ export class Pipelines {
       compute: { module, entryPoint: "main" },
     }).catch((error: unknown) => new Error(String(error)));
     // Popped before anything is awaited, so that kernels compiled side by side do not see each other's errors.
-    const [invalid, pipeline] = await Promise.all([gpu.popErrorScope(), made]);
+    const [invalid, pipeline] = await this.settle(Promise.all([gpu.popErrorScope(), made]));
     if (!invalid && !(pipeline instanceof Error)) return { pipeline, layout };
     const reason = invalid?.message ?? (pipeline instanceof Error ? pipeline.message : "");
     throw new Error(`The GPU's driver does not accept kernel ${name}: ${reason}\n${code}`);

@@ -5,26 +5,26 @@
  */
 import { type ContractForm, extentOf } from "./kernel.ts";
 import type { Grid } from "./wgsl.ts";
-import { PARTS, Scope } from "./wgsl_expr.ts";
-import { Flat } from "./wgsl_flat.ts";
-import { declareOperand, moveOperand, type Operand, operandOf } from "./wgsl_operand.ts";
-import { chooseTile, lanesOf, pitchOf, type Tile, vectorsOf } from "./wgsl_tile.ts";
+import { PARTS, type Scope } from "./wgsl_expr.ts";
+import { matrixContract } from "./wgsl_matrix.ts";
+import { declareOperand, fetchOperand, type Operand, operandOf, plus } from "./wgsl_operand.ts";
+import { beyond, declareFinish, resultsOf } from "./wgsl_finish.ts";
+import { chooseMatrixTile, chooseTile, lanesOf, pitchOf, type Tile, vectorsOf } from "./wgsl_tile.ts";
 import { wideSlots } from "./wgsl_wide.ts";
 
-/** Print a contraction into the scope of its entry point. */
+/** Print a contraction into the scope of its entry point: on matrix units where they may be used. */
 export function contract(scope: Scope, body: ContractForm): Grid {
   const { module } = scope;
   const rows = extentOf(body.row), cols = extentOf(body.col), batch = extentOf(body.batch);
+  const matrix = chooseMatrixTile(rows, cols, batch, body.terms.map((t) => extentOf(t.inner)), module.limits);
+  if (matrix) return matrixContract(scope, body, matrix);
   const tile = chooseTile(rows, cols, batch, module.limits);
   const down = Math.ceil(rows / tile.rows), across = Math.ceil(cols / tile.cols);
   module.globals.push(`var<workgroup> tile: array<vec4f, ${vectorsOf(tile)}>;`);
   const terms = body.terms.map((term, number) =>
     (["left", "right"] as const).map((side) => operandOf(body, term, number, side, tile))
   );
-  const results = Array.from({ length: cols % 4 === 0 ? 4 : 1 }, (_, lane) => {
-    const flat = new Flat({ b: body.batch, m: body.row, n: body.col }, cols % 4 === 0 ? "n" : "", lane);
-    return body.stores.map((s) => flat.store(s));
-  });
+  const results = resultsOf(body, cols);
   module.wide = wideSlots(module.kernel, [
     ...terms.flat().map(({ values }) => ({ values: values.map((v) => [v]) })),
     { values: results.map(() => []), stores: results },
@@ -41,11 +41,7 @@ export function contract(scope: Scope, body: ContractForm): Grid {
     ...eachSum(tile, (sum) => `var ${sum} = vec4f();`),
   );
   for (const operands of terms) multiply(scope, operands, tile);
-  const beyond = [
-    ...(rows % tile.rows ? [`m >= ${rows}u`] : []),
-    ...(cols % tile.cols ? [cols % 4 === 0 ? `n4 >= ${cols / 4}u` : `n >= ${cols}u`] : []),
-  ];
-  declareFinish(scope, results, beyond.length > 0 ? [`if (${beyond.join(" || ")}) { return; }`] : []);
+  declareFinish(scope, results, beyond(rows, cols, tile));
   callFinish(scope, tile);
   return { units: down * across * batch, lanes: lanesOf(tile) };
 }
@@ -60,12 +56,13 @@ function eachSum(tile: Tile, line: (name: string, row: number, vector: number) =
 function multiply(scope: Scope, operands: readonly Operand[], tile: Tile): void {
   const { depth } = operands[0]!;
   operands.forEach((o) => declareOperand(scope.module, o));
-  const moves = operands.map((o) => moveOperand(o, tile));
+  const moves = operands.map((o) => fetchOperand(o, lanesOf(tile)));
   const fetch = moves.flatMap((m) => m.fetch);
+  const puts = operands.flatMap((o, i) => moves[i]!.parts.flatMap((p) => put(o, tile, p)));
   scope.block("", {}, (inner) => {
     inner.line(...moves.flatMap((m) => m.declare), "var k0 = 0u;", ...fetch);
     inner.block("loop", {}, (loop) => {
-      loop.line(...moves.flatMap((m) => m.put), "workgroupBarrier();");
+      loop.line(...puts, "workgroupBarrier();");
       if (depth > tile.depth) {
         loop.line(`k0 += ${tile.depth}u;`);
         loop.block(`if (k0 < ${depth}u)`, {}, (more) => more.line(...fetch));
@@ -76,8 +73,19 @@ function multiply(scope: Scope, operands: readonly Operand[], tile: Tile): void 
   });
 }
 
-function plus(text: string, n: number): string {
-  return n === 0 ? text : `${text} + ${n}u`;
+/** Put a register into workgroup memory, where neighbours along the free axis are neighbours. */
+function put(
+  { free: axis, size, isInward, values }: Operand,
+  tile: Tile,
+  { register, k, free }: { readonly register: string; readonly k: string; readonly free: string },
+): string[] {
+  const start = axis === "m" ? "" : `${tile.depth * pitchOf(tile.rows)}u + `, pitch = pitchOf(size);
+  if (values.length === 4 && !isInward) return [`tile[${start}(${k}) * ${pitch}u + ${free}] = ${register};`];
+  const column = `(${free}) / 4u][(${free}) % 4u]`;
+  if (values.length === 1) return [`tile[${start}(${k}) * ${pitch}u + ${column} = ${register};`];
+  return PARTS.map((part, i) =>
+    `tile[${start}(${k}) * ${4 * pitch}u + ${i * pitch}u + ${column} = ${register}.${part};`
+  );
 }
 
 /** All products of one piece of the operands; each group of invocations takes its share of the depth. */
@@ -103,26 +111,6 @@ function products(tile: Tile, depth: number): string[] {
     lines.push("}");
   }
   return lines;
-}
-
-/** The function that stores four neighbouring results, whose first column is `4 · n4`. */
-function declareFinish(
-  scope: Scope,
-  results: readonly ContractForm["stores"][],
-  guard: readonly string[],
-): void {
-  const { globals } = scope.module;
-  const isWide = results.length === 4;
-  const names = { b: "b", m: "m", n: isWide ? "n4" : "n" };
-  const sums = isWide ? PARTS.map((part) => `sum.${part}`) : "sum";
-  const inside = new Scope(scope.module, { vars: names, accs: new Map([[0, sums]]) });
-  inside.line(...guard);
-  inside.line(...inside.storing(results));
-  const lines = inside.lines.map((l) => `  ${l}`);
-  if (isWide) return void globals.push("fn finish(b: u32, m: u32, n4: u32, sum: vec4f) {", ...lines, "}");
-  globals.push("fn finish1(b: u32, m: u32, n: u32, sum: f32) {", ...lines, "}");
-  const calls = PARTS.map((part, i) => `  finish1(b, m, ${plus("n4 * 4u", i)}, sum.${part});`);
-  globals.push("fn finish(b: u32, m: u32, n4: u32, sum: vec4f) {", ...calls, "}");
 }
 
 /** Store the sums; groups that share a tile first add theirs up, in the order of the groups. */

@@ -70,11 +70,15 @@ export class Module {
     return storeText(this.view(slot), at, value, type);
   }
 
+  /** Extensions of the language that the kernel needs, beyond f16 for its buffers. */
+  directives: readonly string[] = [];
+
   /** Everything before the entry point. */
   preamble(): string[] {
     const views = this.kernel.slots.map((_, i) => this.view(i));
+    const halves = this.limits.f16 && views.some((v) => v.slot.dtype === "f16") ? ["enable f16;"] : [];
     return [
-      ...(this.limits.f16 && views.some((v) => v.slot.dtype === "f16") ? ["enable f16;"] : []),
+      ...new Set([...halves, ...this.directives]),
       ...views.map(declaration),
       ...accessors(views),
       ...this.globals,

@@ -2,6 +2,7 @@
 import { type ScalarType, scalarType } from "../ir/expr.ts";
 import type { DType } from "../ir/aval.ts";
 import type { Slot } from "./kernel.ts";
+import type { MatrixTile } from "./wgsl_tile.ts";
 
 /** What a WGSL printer must know of the device. */
 export interface WgslLimits {
@@ -13,6 +14,8 @@ export interface WgslLimits {
   readonly maxInvocations: number;
   /** Workgroups that keep the device busy: fewer waste processors, so tiles become smaller. */
   readonly busyWorkgroups: number;
+  /** Tiles for matrix units that multiply f16 into f32 (Dawn's `chromium_experimental_subgroup_matrix`); null without. */
+  readonly matrix: readonly MatrixTile[] | null;
 }
 
 /** What every WebGPU device has. */
@@ -21,6 +24,7 @@ export const defaultLimits: WgslLimits = {
   maxWorkgroupBytes: 16384,
   maxInvocations: 256,
   busyWorkgroups: 132,
+  matrix: null,
 };
 
 /** A slot as a printer uses it. */

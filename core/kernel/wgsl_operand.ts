@@ -1,10 +1,9 @@
-/** An operand of a contraction on its way from its buffers through registers into workgroup memory. @module */
+/** An operand of a contraction on its way from its buffers into registers. @module */
 import { type Expr, loadsOf, varsOf } from "../ir/expr.ts";
 import { ixStride } from "../ir/ix.ts";
 import { type ContractForm, extentOf, type Term } from "./kernel.ts";
-import { type Module, PARTS, Scope } from "./wgsl_expr.ts";
+import { type Module, Scope } from "./wgsl_expr.ts";
 import { Flat } from "./wgsl_flat.ts";
-import { lanesOf, pitchOf, type Tile } from "./wgsl_tile.ts";
 
 /** One side of one product. */
 export interface Operand {
@@ -15,9 +14,9 @@ export interface Operand {
   /** Extents of the free and of the inner axis. */
   readonly extent: number;
   readonly depth: number;
-  /** Size of the tile along the free axis, and where the operand begins in workgroup memory, in vectors. */
+  /** Size of the tile along the free axis, and along the inner one. */
   readonly size: number;
-  readonly base: number;
+  readonly step: number;
   /** Whether neighbours along the inner axis are neighbours in memory, rather than along the free axis. */
   readonly isInward: boolean;
   /** One value, or those of four neighbours along the axis that is contiguous in memory. */
@@ -30,7 +29,7 @@ export function operandOf(
   term: Term,
   number: number,
   side: "left" | "right",
-  tile: Tile,
+  tile: { readonly rows: number; readonly cols: number; readonly depth: number },
 ): Operand {
   const free = side === "left" ? "m" : "n";
   const extent = extentOf(side === "left" ? body.row : body.col), depth = extentOf(term.inner);
@@ -43,7 +42,7 @@ export function operandOf(
     extent,
     depth,
     size: side === "left" ? tile.rows : tile.cols,
-    base: side === "left" ? 0 : tile.depth * pitchOf(tile.rows),
+    step: tile.depth,
     isInward,
     values: Array.from(
       { length: lanes },
@@ -58,34 +57,50 @@ function runsInward(value: Expr, free: string): boolean {
   return !loads.some((l) => ixStride(l.ix, free, varsOf) === 1);
 }
 
+/** Registers that hold an operand: full numbers, or halves for matrix units. */
+export type Width = "f32" | "f16";
+
+/** The type of the operand's function: one number, or a vector of four. */
+function typeOf({ values }: Operand, width: Width): string {
+  if (values.length === 1) return width;
+  return width === "f32" ? "vec4f" : "vec4<f16>";
+}
+
 /** Define the function of the operand's elements: `left0(b, m, k)`, or four at a time `left0(b, m, k4)`. */
-export function declareOperand(module: Module, { name, free, isInward, values }: Operand): void {
+export function declareOperand(module: Module, operand: Operand, width: Width = "f32"): void {
+  const { name, free, isInward, values } = operand;
   const isWide = values.length === 4;
   const names = { [free]: isWide && !isInward ? `${free}4` : free, k: isWide && isInward ? "k4" : "k" };
   const inside = new Scope(module, { vars: { b: "b", ...names } });
   const texts = inside.lanes(values.map((v) => [v])).flat();
+  const number = isWide ? `vec4f(${texts.join(", ")})` : texts[0];
   module.globals.push(
-    `fn ${name}(b: u32, ${names[free]}: u32, ${names.k}: u32) -> ${isWide ? "vec4f" : "f32"} {`,
+    `fn ${name}(b: u32, ${names[free]}: u32, ${names.k}: u32) -> ${typeOf(operand, width)} {`,
     ...inside.lines.map((l) => `  ${l}`),
-    `  return ${isWide ? `vec4f(${texts.join(", ")})` : texts[0]};`,
+    `  return ${width === "f32" ? number : `${typeOf(operand, width)}(${number})`};`,
     "}",
   );
 }
 
-/** Statements that bring one operand from its buffer into registers, and from there into workgroup memory. */
-export interface Movement {
+/** Statements that bring an invocation's share of one operand's part of a tile from its buffers into registers. */
+export interface Fetch {
   readonly declare: readonly string[];
   readonly fetch: readonly string[];
-  readonly put: readonly string[];
+  /** The registers, and where they belong: in units of elements, or of vectors along the contiguous axis. */
+  readonly parts: readonly { readonly register: string; readonly k: string; readonly free: string }[];
 }
 
 /** How the invocations of a workgroup share the work of moving an operand's part of a tile. */
-export function moveOperand(o: Operand, tile: Tile): Movement {
-  const lanes = lanesOf(tile), step = o.values.length;
-  const zero = step === 4 ? "vec4f()" : "0.0f";
-  const move = { declare: [] as string[], fetch: [] as string[], put: [] as string[] };
-  for (let i = 0; i < o.size * tile.depth / step / lanes; i++) {
-    const [quick, slow] = place(i, lanes, (o.isInward ? tile.depth : o.size) / step);
+export function fetchOperand(o: Operand, lanes: number, width: Width = "f32"): Fetch {
+  const step = o.values.length;
+  const type = typeOf(o, width), zero = type === "f32" ? "0.0f" : `${type}()`;
+  const move = {
+    declare: [] as string[],
+    fetch: [] as string[],
+    parts: [] as { register: string; k: string; free: string }[],
+  };
+  for (let i = 0; i < o.size * o.step / step / lanes; i++) {
+    const [quick, slow] = place(i, lanes, (o.isInward ? o.step : o.size) / step);
     const [k, free] = o.isInward ? [quick, slow] : [slow, quick];
     const register = `${o.name}_${i}`;
     // Both axes in the units of the operand's function: elements, or vectors along the contiguous axis.
@@ -94,27 +109,17 @@ export function moveOperand(o: Operand, tile: Tile): Movement {
     const kAt = `k0${kStep > 1 ? ` / ${kStep}u` : ""} + ${k}`;
     const inside = o.extent % o.size === 0 ? freeAt : `min(${freeAt}, ${o.extent / freeStep - 1}u)`;
     const depth = o.depth / kStep;
-    move.declare.push(`var ${register}: ${step === 4 ? "vec4f" : "f32"};`);
+    move.declare.push(`var ${register}: ${type};`);
     move.fetch.push(
-      o.depth % tile.depth === 0
+      o.depth % o.step === 0
         ? `${register} = ${o.name}(b, ${inside}, ${kAt});`
         : `${register} = select(${zero}, ${o.name}(b, ${inside}, min(${kAt}, ${
           depth - 1
         }u)), ${kAt} < ${depth}u);`,
     );
-    move.put.push(...put(o, register, k, free));
+    move.parts.push({ register, k, free });
   }
   return move;
-}
-
-function put({ base, size, isInward, values }: Operand, register: string, k: string, free: string): string[] {
-  const start = base === 0 ? "" : `${base}u + `, pitch = pitchOf(size);
-  if (values.length === 4 && !isInward) return [`tile[${start}(${k}) * ${pitch}u + ${free}] = ${register};`];
-  const column = `(${free}) / 4u][(${free}) % 4u]`;
-  if (values.length === 1) return [`tile[${start}(${k}) * ${pitch}u + ${column} = ${register};`];
-  return PARTS.map((part, i) =>
-    `tile[${start}(${k}) * ${4 * pitch}u + ${i * pitch}u + ${column} = ${register}.${part};`
-  );
 }
 
 /** Position of element `lane + i · lanes` in rows of `width`; all three are powers of two. */
@@ -124,6 +129,7 @@ function place(i: number, lanes: number, width: number): [quick: string, slow: s
   return [plus("lane", (i % per) * lanes), `${Math.floor(i / per)}u`];
 }
 
-function plus(text: string, n: number): string {
+/** `text`, or `text + n`. */
+export function plus(text: string, n: number): string {
   return n === 0 ? text : `${text} + ${n}u`;
 }

@@ -15,6 +15,9 @@ export interface Tile {
   readonly speed: number;
 }
 
+/** A tile on matrix units: `high` and `wide` are a subgroup's, multiples of 16, and subgroups share a tile as groups do. */
+export type MatrixTile = Tile & { readonly isMatrix: true };
+
 const tiles: readonly Tile[] = [
   { rows: 128, cols: 128, depth: 16, high: 8, wide: 8, split: 1, speed: 1 },
   { rows: 128, cols: 128, depth: 8, high: 8, wide: 8, split: 1, speed: 0.95 },
@@ -24,16 +27,70 @@ const tiles: readonly Tile[] = [
   { rows: 16, cols: 16, depth: 32, high: 4, wide: 4, split: 8, speed: 0.4 },
 ];
 
-/** The tile with which the busiest processor is done first. */
+/** Tiles on matrix units. */
+export const matrixTiles: readonly MatrixTile[] = [
+  { rows: 128, cols: 128, depth: 32, high: 64, wide: 64, split: 1, speed: 1, isMatrix: true },
+  { rows: 64, cols: 64, depth: 64, high: 32, wide: 32, split: 1, speed: 0.73, isMatrix: true },
+  { rows: 16, cols: 16, depth: 256, high: 16, wide: 16, split: 8, speed: 0.05, isMatrix: true },
+  { rows: 16, cols: 16, depth: 512, high: 16, wide: 16, split: 16, speed: 0.05, isMatrix: true },
+];
+
+/** The best tile for a product on the registers of single invocations: with it the busiest processor is done first. */
 export function chooseTile(rows: number, cols: number, batch: number, limits: WgslLimits): Tile {
-  const cost = (t: Tile): number => {
-    const count = batch * Math.ceil(rows / t.rows) * Math.ceil(cols / t.cols);
-    return Math.ceil(count / limits.busyWorkgroups) * t.rows * t.cols / t.speed;
-  };
   const fits = tiles.filter((t) =>
     bytesOf(t) <= limits.maxWorkgroupBytes && lanesOf(t) <= limits.maxInvocations
   );
-  return fits.reduce((best, t) => (cost(t) < cost(best) ? t : best));
+  return least(fits, (t) => {
+    const turns = Math.ceil(countOf(t, rows, cols, batch) / limits.busyWorkgroups);
+    return turns * t.rows * t.cols / t.speed;
+  });
+}
+
+/** What waiting for memory costs a tile at each of its steps, in products at the largest tile's speed; about 0.8 µs. */
+const WAIT = 700_000;
+
+/**
+ * The best tile on matrix units for a product over inner axes of these lengths; null where they are not to be used, or
+ * the product has fewer rows or columns than one instruction.
+ */
+export function chooseMatrixTile(
+  rows: number,
+  cols: number,
+  batch: number,
+  depths: readonly number[],
+  limits: WgslLimits,
+): MatrixTile | null {
+  if (rows < SIDE || cols < SIDE) return null;
+  const fits = (limits.matrix ?? []).filter((t) =>
+    matrixBytes(t) <= limits.maxWorkgroupBytes && SUBGROUP * subgroupsOf(t) <= limits.maxInvocations
+  );
+  if (fits.length === 0) return null;
+  return least(fits, (t) => {
+    // Several of these tiles share a processor, so that its last turn need not be a whole one.
+    const turns = Math.max(1, countOf(t, rows, cols, batch) / limits.busyWorkgroups);
+    const steps = depths.reduce((n, depth) => n + Math.ceil(depth / t.depth), 0);
+    return turns * steps * (t.rows * t.cols * t.depth / t.speed + WAIT);
+  });
+}
+
+function countOf(t: Tile, rows: number, cols: number, batch: number): number {
+  return batch * Math.ceil(rows / t.rows) * Math.ceil(cols / t.cols);
+}
+
+function least<T>(of: readonly T[], cost: (t: T) => number): T {
+  return of.reduce((best, t) => (cost(t) < cost(best) ? t : best));
+}
+
+/** Rows, columns and depth of one matrix instruction; adapters with other sizes are not used. */
+export const SIDE = 16;
+/** Invocations of a subgroup. */
+export const SUBGROUP = 32;
+/** Halves, and floats, by which rows in workgroup memory are longer than needed. */
+export const PAD = 8, SUM_PAD = 4;
+
+/** Subgroups of a workgroup. */
+export function subgroupsOf(t: MatrixTile): number {
+  return t.split * (t.rows / t.high) * (t.cols / t.wide);
 }
 
 /** Invocations of a workgroup. */
@@ -54,4 +111,19 @@ export function vectorsOf(t: Tile): number {
 
 function bytesOf(t: Tile): number {
   return 16 * vectorsOf(t);
+}
+
+/** Halves that one operand of a matrix tile takes in workgroup memory, in either direction. */
+export function roomOf(size: number, depth: number): number {
+  return Math.max(size * (depth + PAD), depth * (size + PAD));
+}
+
+/** Floats that the subgroups' strips of sums take, 16 rows each. */
+export function stripsOf(tile: MatrixTile): number {
+  return subgroupsOf(tile) * SIDE * (tile.wide + SUM_PAD);
+}
+
+/** Bytes of workgroup memory: both operands, and later the sums. */
+export function matrixBytes(tile: MatrixTile): number {
+  return Math.max(2 * (roomOf(tile.rows, tile.depth) + roomOf(tile.cols, tile.depth)), 4 * stripsOf(tile));
 }

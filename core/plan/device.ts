@@ -35,6 +35,23 @@ export interface Capabilities {
   readonly maxBufferBytes: number;
   /** All buffers together, in bytes, where known. */
   readonly maxTotalBytes: number | null;
+  /** What only a GPU has; null for a processor. */
+  readonly gpu: GpuCapabilities | null;
+}
+
+/** What a WebGPU device can do beyond its limits. */
+export interface GpuCapabilities {
+  /** Who implements WebGPU: Deno itself, or Dawn from the npm package `webgpu`. */
+  readonly provider: "deno" | "dawn";
+  readonly subgroups: boolean;
+  /** Whether matrix units multiply f16 into f32. */
+  readonly matrix: boolean;
+  /** Whether they are used: products of matrices round their operands to f16. */
+  readonly halfProducts: boolean;
+  /** Cost of one awaited read, in milliseconds; reads queued together share it. */
+  readonly readBackMs: number;
+  /** Why the choice fell on this provider, where that needs saying. */
+  readonly note: string | null;
 }
 
 /** A processor that runs plans. */

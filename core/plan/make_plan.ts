@@ -8,12 +8,20 @@ import { fuse, type FuseLimits } from "../kernel/fuse.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { kernelKey } from "../kernel/show_kernel.ts";
 import { ALIGNMENT, type BufferSpec, type Place, type Plan, type Step } from "./plan.ts";
+import { narrow } from "./narrow.ts";
 import { type Donation, prepare } from "./prepare.ts";
 
+/** What a plan must respect and may use. */
+export interface PlanLimits extends FuseLimits {
+  /** Products may round their operands to f16, so values may be stored so; default false. */
+  readonly halfProducts?: boolean;
+}
+
 /** Compile a program down to a plan. */
-export function makePlan(source: Program, limits: FuseLimits, donations: readonly Donation[] = []): Plan {
-  const program = prepare(source, donations);
-  const { drafts, bindings } = fuse(program, limits);
+export function makePlan(source: Program, limits: PlanLimits, donations: readonly Donation[] = []): Plan {
+  const prepared = prepare(source, donations);
+  const { drafts, bindings } = fuse(prepared, limits);
+  const program = limits.halfProducts ? narrow(prepared, drafts, bindings) : prepared;
   const lastRead = new Map<number, number>();
   drafts.forEach((d, i) => bindings.reads(d.body).forEach((id) => lastRead.set(id, i)));
   const { inPlace, late } = takeOver(program, donations, (to, from) => {
@@ -118,15 +126,26 @@ function allocate(
   return { places, buffers };
 }
 
-/** The smallest free buffer that is large enough, else the largest one, grown; undefined when none is free. */
+/** A long-lived value in a buffer much larger than itself keeps the rest from others. */
+const ROOMY = 1.25;
+/** Below this many bytes, growing a free buffer costs less than one more. */
+const SMALL = 2 ** 20;
+
+/**
+ * The smallest free buffer that is large enough and not much larger, else, for a small value, the largest free one of
+ * the small, grown; undefined for a new one.
+ */
 function takeFree(
   free: number[],
   buffers: { bytes: number; role: BufferSpec["role"] }[],
   need: number,
 ): number | undefined {
-  if (free.length === 0) return undefined;
-  const bySize = [...free].sort((a, b) => buffers[a]!.bytes - buffers[b]!.bytes);
-  const chosen = bySize.find((b) => buffers[b]!.bytes >= need) ?? bySize.at(-1)!;
+  const sizeOfBuffer = (b: number): number => buffers[b]!.bytes;
+  const bySize = [...free].sort((a, b) => sizeOfBuffer(a) - sizeOfBuffer(b));
+  const chosen =
+    bySize.find((b) => sizeOfBuffer(b) >= need && sizeOfBuffer(b) <= Math.max(SMALL, ROOMY * need)) ??
+      (need <= SMALL ? bySize.findLast((b) => sizeOfBuffer(b) <= need) : undefined);
+  if (chosen === undefined) return undefined;
   free.splice(free.indexOf(chosen), 1);
   buffers[chosen]!.bytes = Math.max(buffers[chosen]!.bytes, need);
   return chosen;

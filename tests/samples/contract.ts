@@ -43,20 +43,20 @@ function batched(): Sample {
 }
 
 /** Attention scores: heads grouped over shared keys, scaled and masked. */
-function scores(): Sample {
-  const b = loop("b", 2), h = loop("h", 4), i = loop("i", 9), j = loop("j", 9), r = loop("r", 8);
-  const key = ixAdd(at([b, 144], [j, 16], [r, 1]), ixScale(ixDiv(ixVar(h), 2), 8));
+function scores(name: string, n: number): Sample {
+  const b = loop("b", 2), h = loop("h", 4), i = loop("i", n), j = loop("j", n), r = loop("r", 8);
+  const key = ixAdd(at([b, 16 * n], [j, 16], [r, 1]), ixScale(ixDiv(ixVar(h), 2), 8));
   const causal = call("le", indexValue(ixVar(j)), indexValue(ixVar(i)));
-  return sample("contract_scores", slots("f32", "f32", "write f32"), [576, 288, 648], {
+  return sample(name, slots("f32", "f32", "write f32"), [64 * n, 32 * n, 8 * n * n], {
     form: "contract",
     batch: [b, h],
     row: [i],
     col: [j],
-    terms: [{ inner: [r], left: load(0, at([b, 288], [i, 32], [h, 8], [r, 1])), right: load(1, key) }],
+    terms: [{ inner: [r], left: load(0, at([b, 32 * n], [i, 32], [h, 8], [r, 1])), right: load(1, key) }],
     stores: [
       store(
         2,
-        at([b, 324], [h, 81], [i, 9], [j, 1]),
+        at([b, 4 * n * n], [h, n * n], [i, n], [j, 1]),
         call("select", causal, call("mul", acc(), constant(0.35)), constant(-1e9)),
       ),
     ],
@@ -239,8 +239,14 @@ export const contractSamples: readonly Sample[] = [
   matmul(100, 1, 64, "transposed"),
   matmul(2, 3, 1),
   matmul(3, 3, 2000),
+  matmul(150, 140, 70),
+  matmul(150, 140, 72, "plain", "transposed"),
+  matmul(148, 140, 50, "transposed", "plain"),
+  matmul(148, 150, 40, "transposed", "transposed"),
+  matmul(40, 16, 530),
   batched(),
-  scores(),
+  scores("contract_scores", 9),
+  scores("contract_scores_wide", 18),
   lowRank(),
   reshaped(),
   dressed(),

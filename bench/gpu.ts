@@ -1,0 +1,136 @@
+/**
+ * The GPU target: `deno task bench:gpu [gemm] [step …]`. JSON lines on the standard output, a table on the standard error.
+ * Refuses adapters that compute on the processor. @module
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { type Gpu, openGpu, type Provider } from "../core/gpu/mod.ts";
+import { type MethodName, METHODS } from "../train/methods.ts";
+import { type GemmCase, measureGemm } from "./gpu_gemm.ts";
+import { measureStep, type StepCase } from "./gpu_step.ts";
+import { SHAPES } from "./shapes.ts";
+
+const HELP = `deno task bench:gpu [flags]
+  --provider NAME    auto, deno or dawn (auto)
+  --gemm             matrix products: squares, and those of the 1B shape with 4 × 512 tokens
+  --shape NAMES      training steps of these shapes: ${Object.keys(SHAPES).join(", ")}
+  --method NAMES     ${METHODS.join(", ")} (lora)
+  --dtype NAMES      storage of frozen weights: f32, f16 (f32)
+  --batch N          rows (4)
+  --seq N            tokens of a row (512)
+  --profile          time of each kernel of a step as well
+  --software         accept a driver that computes on the processor: to try the program, not to measure`;
+
+const list = (text: string | undefined, absent: string): string[] =>
+  (text ?? absent).split(",").filter(Boolean);
+
+function oneOf<T extends string>(text: string, choices: readonly T[], flag: string): T {
+  const found = choices.find((c) => c === text);
+  if (found === undefined) throw new Error(`--${flag} is "${text}": give ${choices.join(", ")}.`);
+  return found;
+}
+
+function whole(text: string | undefined, absent: number, flag: string): number {
+  const n = text === undefined ? absent : Number(text);
+  if (!Number.isSafeInteger(n) || n < 1) {
+    throw new Error(`--${flag} is "${text}": give a whole number from 1 on.`);
+  }
+  return n;
+}
+
+/** Squares, and the products of a 1B step: features by weights as they lie and transposed, and those of rank 16. */
+function gemmCases(): GemmCase[] {
+  const squares = [1024, 2048, 4096].map((n) => [n, n, n] as const);
+  const others = [
+    [2048, 8192, 2048],
+    [2048, 2048, 8192],
+    [2048, 16, 2048],
+    [16, 2048, 2048],
+    [2048, 2048, 16],
+  ] as const;
+  const cases = (
+    of: readonly (readonly [number, number, number])[],
+    left: "f32" | "f16",
+    right: "f32" | "f16",
+  ) => of.flatMap(([m, n, k]) => [false, true].map((transposed) => ({ m, n, k, transposed, left, right })));
+  return [
+    ...cases([...squares, ...others], "f32", "f32"),
+    ...cases(squares, "f16", "f16"),
+    ...cases(others, "f32", "f16"),
+  ];
+}
+
+async function main(): Promise<void> {
+  const args = parseArgs(Deno.args, {
+    string: ["provider", "shape", "method", "dtype", "batch", "seq"],
+    boolean: ["gemm", "profile", "software", "help"],
+    unknown: (arg) => {
+      throw new Error(`There is no flag ${arg}.\n${HELP}`);
+    },
+  });
+  if (args.help) return console.log(HELP);
+  const provider: "auto" | Provider = oneOf(args.provider ?? "auto", ["auto", "deno", "dawn"], "provider");
+  const cases: StepCase[] = list(args.shape, "").flatMap((shape) =>
+    list(args.method, "lora").flatMap((method) =>
+      list(args.dtype, "f32").map((dtype) => ({
+        shape,
+        method: oneOf<MethodName>(method, METHODS, "method"),
+        dtype: oneOf(dtype, ["f32", "f16"], "dtype"),
+        batch: whole(args.batch, 4, "batch"),
+        seq: whole(args.seq, 512, "seq"),
+      }))
+    )
+  );
+  const open = async (halfProducts: boolean): Promise<Gpu> => {
+    const gpu = await openGpu({ software: args.software === true, provider, halfProducts });
+    if (gpu) {
+      if (gpu.capabilities.gpu?.note) console.error(gpu.capabilities.gpu.note);
+      return gpu;
+    }
+    throw new Error("There is no hardware GPU here: a driver that computes on the processor is no measure.");
+  };
+  if (args.gemm) {
+    const full = await open(false), half = await open(true);
+    for (const of of gemmCases()) {
+      const result = await measureGemm(of.right === "f16" ? half : full, of);
+      console.log(JSON.stringify({ bench: "gemm", ...result }));
+      const { m, n, k, left, right, transposed } = of;
+      console.error(
+        [
+          `${m}×${n}×${k}`.padEnd(18),
+          `${left}·${right}${transposed ? "ᵀ" : " "}`,
+          `${result.ms} ms`.padStart(11),
+          `${result.tflops} TFLOP/s`.padStart(16),
+          `error ${result.error}`,
+        ].join("  "),
+      );
+    }
+    await full.close();
+    await half.close();
+  }
+  for (const of of cases) {
+    // A device of its own, so that its peak is this case's.
+    const gpu = await open(of.dtype === "f16");
+    const { kernels, ...result } = await measureStep(gpu, of, args.profile === true);
+    console.log(JSON.stringify({ bench: "step", ...result, ...(kernels ? { kernels } : {}) }));
+    console.error(
+      `${of.shape} ${of.method} ${of.dtype} ${of.batch}×${of.seq}  ${result.ms} ms (host ${result.host_ms})  ${result.tok_s} tok/s  ` +
+        `${result.peak_gib} GiB  first step after ${result.compile_s} s  ${result.tflops} TFLOP/s  ` +
+        `(${result.adapter_name}, ${result.provider})`,
+    );
+    for (const { kernel, count, ms, tflops } of kernels?.slice(0, 40) ?? []) {
+      console.error(
+        `  ${String(ms).padStart(8)} ms  ${String(count).padStart(4)}×  ${
+          String(tflops).padStart(7)
+        } TFLOP/s  ${kernel}`,
+      );
+    }
+    await gpu.close();
+  }
+}
+
+if (import.meta.main) {
+  await main().then(() => Deno.exit(0), (error: unknown) => {
+    console.error(error instanceof Error ? error.message : String(error));
+    Deno.exit(2);
+  });
+}

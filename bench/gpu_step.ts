@@ -1,0 +1,196 @@
+/** Whole training steps on random weights, through the same session as `train.ts`. @module */
+import { extentOf, type Kernel } from "../core/kernel/kernel.ts";
+import { type Gpu, GpuExecutable, profile } from "../core/gpu/mod.ts";
+import type { Device, DeviceArray, Executable } from "../core/plan/device.ts";
+import { methodClasses, type MethodName } from "../train/methods.ts";
+import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
+import { adamW } from "../train/optimiser.ts";
+import { openSession, type Session } from "../train/session.ts";
+import { randomWeights, SHAPES } from "./shapes.ts";
+
+/** What step to measure. */
+export interface StepCase {
+  readonly shape: string;
+  readonly method: MethodName;
+  readonly dtype: "f32" | "f16";
+  readonly batch: number;
+  readonly seq: number;
+}
+
+/** One line of the result. */
+export interface StepResult extends StepCase {
+  readonly provider: string;
+  readonly adapter_name: string;
+  /** Milliseconds of a step, several in flight. */
+  readonly ms: number;
+  /** Milliseconds in which the host records and submits a step. */
+  readonly host_ms: number;
+  readonly tok_s: number;
+  readonly peak_gib: number;
+  /** Seconds from the first call to the first step's numbers. */
+  readonly compile_s: number;
+  /** 10¹² operations of all products, by the second. */
+  readonly tflops: number;
+  readonly losses: readonly number[];
+  readonly kernels?: readonly KernelTime[];
+}
+
+/** Time of equal kernels in a step. */
+export interface KernelTime {
+  readonly kernel: string;
+  readonly count: number;
+  readonly ms: number;
+  readonly tflops: number;
+}
+
+const RANK = 16, WARM = 4, MEASURED = 12, IN_FLIGHT = 4;
+
+/** Measure one training step; with `profiled`, also the time of each kernel. */
+export async function measureStep(gpu: Gpu, of: StepCase, profiled: boolean): Promise<StepResult> {
+  const config = SHAPES[of.shape];
+  if (!config) throw new Error(`There is no shape ${of.shape}; there are ${Object.keys(SHAPES).join(", ")}.`);
+  const options = {
+    ...DEFAULT_SETTINGS,
+    method: of.method,
+    rank: RANK,
+    alpha: 2 * RANK,
+    target: "all-linear",
+  };
+  const watched = watch(gpu);
+  const session = await openSession({
+    device: watched.device,
+    subject: { config, classes: methodClasses(options, config) },
+    weights: randomWeights(config, of.dtype),
+    optimiser: adamW({ clip: 1 }),
+    accumulate: 1,
+    seed: 0,
+    maxLength: of.seq,
+  });
+  const start = performance.now();
+  const losses = [(await step(session, of, config.vocabSize)).loss];
+  const compile_s = (performance.now() - start) / 1000;
+  await steps(session, of, config.vocabSize, WARM);
+  watched.host = [];
+  const ms = await steps(session, of, config.vocabSize, MEASURED, losses) / MEASURED;
+  const last = watched.last!;
+  const { capabilities } = gpu;
+  return {
+    ...of,
+    provider: capabilities.gpu!.provider,
+    adapter_name: capabilities.adapterName,
+    ms: round(ms),
+    host_ms: round(watched.host.reduce((a, b) => a + b) / watched.host.length),
+    tok_s: Math.round(of.batch * of.seq / ms * 1000),
+    peak_gib: round(gpu.memory().peakBytes / 2 ** 30),
+    compile_s: round(compile_s),
+    tflops: round(
+      last.executable.plan.steps.reduce(
+        (sum, s) => sum + operations(last.executable.plan.kernels[s.kernel]!),
+        0,
+      ) / ms / 1e9,
+    ),
+    losses: losses.map(round),
+    ...(profiled ? { kernels: await times(last.executable, last.inputs) } : {}),
+  };
+}
+
+function round(x: number): number {
+  return Number(x.toPrecision(4));
+}
+
+/** Multiplications and additions of a kernel's products. */
+export function operations({ body }: Kernel): number {
+  if (body.form !== "contract") return 0;
+  const results = extentOf(body.batch) * extentOf(body.row) * extentOf(body.col);
+  return body.terms.reduce((sum, t) => sum + 2 * results * extentOf(t.inner), 0);
+}
+
+async function times(executable: GpuExecutable, inputs: readonly DeviceArray[]): Promise<KernelTime[]> {
+  await profile(executable, inputs);
+  const all = await profile(executable, inputs);
+  const groups = Map.groupBy(
+    all.map((t, i) => ({ ...t, step: executable.plan.steps[i]! })),
+    ({ step }) => step.kernel,
+  );
+  return [...groups].map(([number, of]) => {
+    const seconds = of.reduce((sum, t) => sum + t.seconds, 0);
+    const kernel = executable.plan.kernels[number]!;
+    return {
+      kernel: `${kernel.name} ${sizes(kernel)}`,
+      count: of.length,
+      ms: round(seconds * 1000),
+      tflops: round(operations(kernel) * of.length / seconds / 1e12),
+    };
+  }).sort((a, b) => b.ms - a.ms);
+}
+
+function sizes({ body, slots }: Kernel): string {
+  const types = slots.map((s) => s.dtype).join(",");
+  if (body.form !== "contract") return `${body.form} ${types}`;
+  const of = [body.batch, body.row, body.col].map(extentOf).join("x");
+  return `contract ${of} over ${body.terms.map((t) => extentOf(t.inner)).join("+")} ${types}`;
+}
+
+/** A device that remembers what it ran last. */
+function watch(gpu: Gpu): {
+  readonly device: Device;
+  /** Milliseconds of each run on the host. */
+  host: number[];
+  last: { readonly executable: GpuExecutable; readonly inputs: readonly DeviceArray[] } | null;
+} {
+  const seen: ReturnType<typeof watch> = {
+    last: null,
+    host: [],
+    device: {
+      capabilities: gpu.capabilities,
+      compile: async (plan): Promise<Executable> => {
+        const executable = await gpu.compile(plan);
+        return {
+          compileSeconds: executable.compileSeconds,
+          dispose: () => executable.dispose(),
+          run: (inputs) => {
+            seen.last = { executable, inputs };
+            const start = performance.now();
+            const outputs = executable.run(inputs);
+            seen.host.push(performance.now() - start);
+            return outputs;
+          },
+        };
+      },
+      upload: (data, aval) => gpu.upload(data, aval),
+      write: (array, data) => gpu.write(array, data),
+      download: (array) => gpu.download(array),
+      free: (array) => gpu.free(array),
+      memory: () => gpu.memory(),
+      close: () => gpu.close(),
+    },
+  };
+  return seen;
+}
+
+function step(session: Session, { batch, seq }: StepCase, vocabulary: number) {
+  const ids = Int32Array.from(
+    { length: batch * seq },
+    (_, i) => (i * 7919 + 13) % Math.min(32000, vocabulary),
+  );
+  const labels = Int32Array.from(ids, (_, i) => ids[i + 1] ?? -100);
+  return session.step({ ids, labels, rows: batch, length: seq }, { plain: 1e-4, orthogonal: 5e-5 });
+}
+
+/** Milliseconds of `count` steps. */
+async function steps(
+  session: Session,
+  of: StepCase,
+  vocabulary: number,
+  count: number,
+  losses: number[] = [],
+): Promise<number> {
+  const start = performance.now();
+  const flying: ReturnType<typeof step>[] = [];
+  for (let i = 0; i < count; i++) {
+    flying.push(step(session, of, vocabulary));
+    if (flying.length >= IN_FLIGHT) losses.push((await flying.shift()!).loss);
+  }
+  for (const each of flying) losses.push((await each).loss);
+  return performance.now() - start;
+}

@@ -1,0 +1,66 @@
+/**
+ * Kernels for matrix units, rewritten for devices without them: each invocation computes 8 of a matrix's 256 elements
+ * from workgroup memory. Slow, and the same numbers; for tests of the printer on any adapter. @module
+ */
+
+/** What stands for Dawn's types and functions. */
+const STAND_INS = `
+struct Left { at: u32, pitch: u32, rows: bool }
+struct Right { at: u32, pitch: u32, rows: bool }
+fn element(at: u32, pitch: u32, rows: bool, i: u32, j: u32) -> f32 {
+  return f32(halves[at + select(j * pitch + i, i * pitch + j, rows)]);
+}
+fn multiply(lane: u32, l: Left, r: Right, sum: array<f32, 8>) -> array<f32, 8> {
+  var c = sum;
+  // Bounds that compilers do not see through: unrolled, a kernel takes minutes to compile.
+  let depth = min(16u, lane + 1000u); let count = min(8u, lane + 1000u);
+  for (var e = 0u; e < count; e++) {
+    let i = (lane % 32u * 8u + e) / 16u; let j = (lane % 32u * 8u + e) % 16u;
+    for (var k = 0u; k < depth; k++) {
+      c[e] += element(l.at, l.pitch, l.rows, i, k) * element(r.at, r.pitch, r.rows, k, j);
+    }
+  }
+  return c;
+}
+fn keep(lane: u32, at: u32, pitch: u32, sum: array<f32, 8>) {
+  var c = sum;
+  for (var e = 0u; e < 8u; e++) {
+    sums[at + (lane % 32u * 8u + e) / 16u * pitch + (lane % 32u * 8u + e) % 16u] = c[e];
+  }
+}
+fn sums_at(at: u32) -> vec4f { return vec4f(sums[4u * at], sums[4u * at + 1u], sums[4u * at + 2u], sums[4u * at + 3u]); }
+fn put(at: u32, value: vec4<f16>) {
+  halves[4u * at] = value.x; halves[4u * at + 1u] = value.y; halves[4u * at + 2u] = value.z; halves[4u * at + 3u] = value.w;
+}
+`;
+
+/** Text of a kernel for matrix units → text that any device with f16 runs. */
+export function emulateMatrix(code: string): string {
+  const sizeOf = (view: string): number =>
+    Number(new RegExp(`let ${view} = bufferView<array<\\w+, (\\d+)>>`).exec(code)?.[1]);
+  const rewritten = code
+    .replace(/^(enable (subgroups|chromium_experimental_subgroup_matrix)|requires|diagnostic).*$/gm, "")
+    .replace(
+      /var<workgroup> memory.*$/m,
+      `var<workgroup> halves: array<f16, ${sizeOf("halves")}>;\nvar<workgroup> sums: array<f32, ${
+        sizeOf("sums")
+      }>;${STAND_INS}`,
+    )
+    .replace(/^ *let \w+ = bufferView.*$/gm, "")
+    .replace(/quads\[(.*)\] = (\w+);/g, "put($1, $2);")
+    .replace(/sums4\[([^\]]*)\]/g, "sums_at($1)")
+    .replace(/subgroup_matrix_result<f32, 16, 16>/g, "array<f32, 8>")
+    .replace(
+      /subgroupMatrixLoad<subgroup_matrix_(left|right)<f16, 16, 16>, (row|col)_major>\(halves, /g,
+      (_, side: string, major: string) => `${side === "left" ? "Left" : "Right"}_${major}(`,
+    )
+    .replace(
+      /(Left|Right)_(row|col)\((.*), (\d+)u\);/g,
+      (_, side, major, at, pitch) => `${side}(${at}, ${pitch}u, ${major === "row"});`,
+    )
+    .replace(/subgroupMatrixMultiplyAccumulate\(/g, "multiply(lane, ")
+    .replace(/subgroupMatrixStore<row_major>\(sums, (.*), (\w+), (\d+)u\);/g, "keep(lane, $1, $3u, $2);");
+  const left = /subgroup_?[mM]atrix|bufferView|quads/.exec(rewritten);
+  if (left) throw new Error(`The emulation does not know ${left[0]} in\n${rewritten}`);
+  return rewritten;
+}

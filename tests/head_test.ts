@@ -1,0 +1,57 @@
+/** The loss in parts: logits of some positions at a time. @module */
+import { assert, assertEquals } from "@std/assert";
+import { evaluate, type Tensor } from "../core/mod.ts";
+import { foldIn, iota, key, lt, normal, where } from "../ops/mod.ts";
+import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
+import { arenaAval, bind } from "../train/arena.ts";
+import { weightShapes } from "../train/llama.ts";
+import { methodClasses } from "../train/methods.ts";
+import { bindModel, lossAndCotangents } from "../train/step.ts";
+import { SHAPES } from "../bench/shapes.ts";
+
+Deno.test("the loss in parts has the sum and the cotangents of the whole", () => {
+  const config = {
+    ...SHAPES["tiny"]!,
+    hiddenSize: 64,
+    headDim: 32,
+    heads: 2,
+    kvHeads: 1,
+    intermediateSize: 12,
+    vocabSize: 11,
+    layers: 1,
+  };
+  const classes = methodClasses(
+    { ...DEFAULT_SETTINGS, method: "lora", rank: 2, target: "all-linear" },
+    config,
+  );
+  const draw = (i: number, shape: readonly number[]): Tensor => normal(foldIn(key(3), i), shape);
+  const weights = Object.fromEntries(
+    [...weightShapes(config)].map(([name, { shape }], i) => [name, draw(i, shape)]),
+  );
+  const leaves = classes.flatMap((c) => c.leaves.map((leaf) => ({ leaf, at: arenaAval(c, leaf) })));
+  const { members, wrt } = bind(
+    classes,
+    Object.fromEntries(leaves.map(({ leaf, at }, i) => [leaf.key, draw(100 + i, at.shape)])),
+  );
+  const rotary = { cos: draw(200, [3, 32]), sin: draw(201, [3, 32]) };
+  const model = bindModel({ config, classes }, weights, members, rotary, foldIn(key(4), 0));
+  const ids = iota([4, 3], 0), labels = where(lt(iota([4, 3], 0), 1), -100, iota([4, 3], 1));
+  const [whole, parts] = [Infinity, 3 * config.vocabSize].map((most) => {
+    const { sum, fresh } = lossAndCotangents(model, { ids, labels }, wrt, false, most);
+    return evaluate([sum, ...fresh.map((x) => x!)]);
+  });
+  assertEquals(parts!.length, whole!.length);
+  whole!.forEach((values, i) =>
+    values.forEach((v, j) => {
+      const w = parts![i]![j]!;
+      assert(
+        Math.abs(v - w) <= 1e-9 * Math.max(1, Math.abs(v)),
+        `value ${j} of ${i}: ${v} whole, ${w} in parts`,
+      );
+    })
+  );
+  assert(
+    whole!.slice(1).some((values) => values.some((v) => Math.abs(v) > 1e-3)),
+    "the gradients are not all zero",
+  );
+});
