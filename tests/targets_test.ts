@@ -2,8 +2,22 @@
 import { assert, assertEquals } from "@std/assert";
 import { openCpu } from "../core/cpu/mod.ts";
 import { openGpu } from "../core/gpu/mod.ts";
-import { type Aval, type Device, type HostArray, input, linearise, makePlan, sizeOf } from "../core/mod.ts";
+import {
+  type Aval,
+  aval,
+  type Device,
+  evaluate,
+  type HostArray,
+  input,
+  linearise,
+  makePlan,
+  sizeOf,
+  type Tensor,
+} from "../core/mod.ts";
+import { add, mul, slice } from "../ops/mod.ts";
 import { evaluateGraph, type Graph, pullbackGraph, requireClose } from "./check_primitive.ts";
+import { difference, numbersOf } from "./matrix.ts";
+import { runOnce } from "./run_once.ts";
 import { noise, type OpRow, opRows, valuesOf } from "./op_rows.ts";
 
 /** Largest error relative to an output's largest number: some tens of roundings of f32. */
@@ -84,4 +98,19 @@ Deno.test({
   sanitizeResources: false,
   sanitizeOps: false,
   fn: () => checkAllOn(gpu!),
+});
+
+Deno.test("parts of one buffer that lie in one another are read whole, on every target", async () => {
+  const x = input(aval([3, 4, 128]), "x");
+  const row = (i: number): Tensor => slice(x, { start: [0, i, 0], stop: [3, i + 1, 128] });
+  const y = add(add(row(0), mul(row(1), 2)), mul(row(3), 3));
+  const given = new Map([[x, numbersOf(sizeOf(x.shape), 3)]]);
+  const [expected] = evaluate([y], given);
+  const cpu = await openCpu({ threads: 1 });
+  assert(difference((await runOnce(cpu, [y], given))[0]!, expected!) < 1e-6);
+  await cpu.close();
+  const gpu = await openGpu({ software: true });
+  if (!gpu) return console.log("skipped on the GPU: there is no WebGPU adapter");
+  assert(difference((await runOnce(gpu, [y], given))[0]!, expected!) < 1e-6);
+  await gpu.close();
 });

@@ -163,12 +163,17 @@ export class GpuExecutable implements Executable {
         throw new Error(`Kernel ${name} writes an array that was also given as another input: give a copy.`);
       }
     });
-    // Parts of one buffer that are bound together end where the next one begins: bindings that are written must not overlap.
+    // Bindings that are written must not overlap others of their buffer: there each part ends where the next one begins.
+    // Parts that are only read may lie in one another.
+    const isWritten = (buffer: GPUBuffer): boolean =>
+      places.some((p, i) => p.buffer === buffer && kernel.slots[i]!.access !== "read");
     const ends = places.map(({ buffer, offset }) =>
-      Math.min(
-        buffer.size,
-        ...places.filter((p) => p.buffer === buffer && p.offset > offset).map((p) => p.offset),
-      )
+      isWritten(buffer)
+        ? Math.min(
+          buffer.size,
+          ...places.filter((p) => p.buffer === buffer && p.offset > offset).map((p) => p.offset),
+        )
+        : buffer.size
     );
     const entries = places.map(({ buffer, offset }, binding) => ({
       binding,
