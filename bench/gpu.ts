@@ -1,17 +1,19 @@
 /**
- * The GPU target: `deno task bench:gpu [gemm] [step …]`. JSON lines on the standard output, a table on the standard error.
+ * The GPU target: `deno task bench:gpu --gemm --kernels --shape 1B`. JSON lines on the standard output, a table on the standard error.
  * Refuses adapters that compute on the processor. @module
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { type Gpu, openGpu, type Provider } from "../core/gpu/mod.ts";
 import { type MethodName, METHODS } from "../train/methods.ts";
 import { type GemmCase, measureGemm } from "./gpu_gemm.ts";
+import { measureKernels } from "./gpu_kernels.ts";
 import { measureStep, type StepCase } from "./gpu_step.ts";
 import { SHAPES } from "./shapes.ts";
 
 const HELP = `deno task bench:gpu [flags]
   --provider NAME    auto, deno or dawn (auto)
   --gemm             matrix products: squares, and those of the 1B shape with 4 × 512 tokens
+  --kernels          kernels that memory bounds, beside a copy
   --shape NAMES      training steps of these shapes: ${Object.keys(SHAPES).join(", ")}
   --method NAMES     ${METHODS.join(", ")} (lora)
   --dtype NAMES      storage of frozen weights: f32, f16 (f32)
@@ -62,7 +64,7 @@ function gemmCases(): GemmCase[] {
 async function main(): Promise<void> {
   const args = parseArgs(Deno.args, {
     string: ["provider", "shape", "method", "dtype", "batch", "seq"],
-    boolean: ["gemm", "profile", "software", "help"],
+    boolean: ["gemm", "kernels", "profile", "software", "help"],
     unknown: (arg) => {
       throw new Error(`There is no flag ${arg}.\n${HELP}`);
     },
@@ -106,6 +108,21 @@ async function main(): Promise<void> {
     }
     await full.close();
     await half.close();
+  }
+  if (args.kernels) {
+    const gpu = await open(false);
+    for await (const result of measureKernels(gpu)) {
+      console.log(JSON.stringify({ bench: "kernel", ...result }));
+      console.error(
+        [
+          result.kernel.padEnd(34),
+          `${result.ms} ms`.padStart(11),
+          `${result.gb_s} GB/s`.padStart(12),
+          `${result.of_copy} of a copy`,
+        ].join("  "),
+      );
+    }
+    await gpu.close();
   }
   for (const of of cases) {
     // A device of its own, so that its peak is this case's.

@@ -5,7 +5,7 @@ import type { Device, DeviceArray, Executable } from "../core/plan/device.ts";
 import { methodClasses, type MethodName } from "../train/methods.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { adamW } from "../train/optimiser.ts";
-import { openSession, type Session } from "../train/session.ts";
+import { type HostBatch, openSession, type Session } from "../train/session.ts";
 import { randomWeights, SHAPES } from "./shapes.ts";
 
 /** What step to measure. */
@@ -65,6 +65,7 @@ export async function measureStep(gpu: Gpu, of: StepCase, profiled: boolean): Pr
     accumulate: 1,
     seed: 0,
     maxLength: of.seq,
+    startBatches: [batchOf(of, config.vocabSize)],
   });
   const start = performance.now();
   const losses = [(await step(session, of, config.vocabSize)).loss];
@@ -168,13 +169,14 @@ function watch(gpu: Gpu): {
   return seen;
 }
 
-function step(session: Session, { batch, seq }: StepCase, vocabulary: number) {
-  const ids = Int32Array.from(
-    { length: batch * seq },
-    (_, i) => (i * 7919 + 13) % Math.min(32000, vocabulary),
-  );
-  const labels = Int32Array.from(ids, (_, i) => ids[i + 1] ?? -100);
-  return session.step({ ids, labels, rows: batch, length: seq }, { plain: 1e-4, orthogonal: 5e-5 });
+function batchOf({ batch, seq }: StepCase, vocabulary: number): HostBatch {
+  const length = batch * seq;
+  const ids = Int32Array.from({ length }, (_, i) => (i * 7919 + 13) % Math.min(32000, vocabulary));
+  return { ids, labels: Int32Array.from(ids, (_, i) => ids[i + 1] ?? -100), rows: batch, length: seq };
+}
+
+function step(session: Session, of: StepCase, vocabulary: number) {
+  return session.step(batchOf(of, vocabulary), { plain: 1e-4, orthogonal: 5e-5 });
 }
 
 /** Milliseconds of `count` steps. */

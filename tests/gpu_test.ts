@@ -202,6 +202,8 @@ for (const tile of matrixTiles) {
   Deno.test({
     name: `gpu: products on matrix units, emulated, tiles of ${tile.rows}×${tile.cols}×${tile.depth}`,
     ...options,
+    // Hardware has less workgroup memory than the emulation takes, and matrix units of its own.
+    ignore: gpu === null || !gpu.isSoftware,
     fn: async () => {
       const opened = (await openAdapter({ software: true, provider: "deno", halfProducts: false }))!;
       assert(opened.limits.f16, "the emulation needs shader-f16");

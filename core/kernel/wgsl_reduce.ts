@@ -90,6 +90,7 @@ function runsAlongRows(body: RowForm): boolean {
   for (const { inner, value } of body.reduces) {
     const fastest = inner.findLast((v) => v.extent > 1)?.name;
     for (const { ix } of loadsOf([value])) {
+      if (fastest !== undefined && ixStride(ix, fastest, varsOf) === 0) continue;
       if (fastest !== undefined && ixStride(ix, fastest, varsOf) === 1) return false;
       if (ixStride(ix, name, varsOf) === 1) return true;
     }

@@ -16,7 +16,10 @@ export interface Tile {
 }
 
 /** A tile on matrix units: `high` and `wide` are a subgroup's, multiples of 16, and subgroups share a tile as groups do. */
-export type MatrixTile = Tile & { readonly isMatrix: true };
+export interface MatrixTile extends Tile {
+  /** Workgroups that share a processor, each computing while others wait for memory. */
+  readonly resident: number;
+}
 
 const tiles: readonly Tile[] = [
   { rows: 128, cols: 128, depth: 16, high: 8, wide: 8, split: 1, speed: 1 },
@@ -29,10 +32,10 @@ const tiles: readonly Tile[] = [
 
 /** Tiles on matrix units. */
 export const matrixTiles: readonly MatrixTile[] = [
-  { rows: 128, cols: 128, depth: 32, high: 64, wide: 64, split: 1, speed: 1, isMatrix: true },
-  { rows: 64, cols: 64, depth: 64, high: 32, wide: 32, split: 1, speed: 0.73, isMatrix: true },
-  { rows: 16, cols: 16, depth: 256, high: 16, wide: 16, split: 8, speed: 0.05, isMatrix: true },
-  { rows: 16, cols: 16, depth: 512, high: 16, wide: 16, split: 16, speed: 0.05, isMatrix: true },
+  { rows: 128, cols: 128, depth: 32, high: 64, wide: 64, split: 1, speed: 1, resident: 2 },
+  { rows: 64, cols: 64, depth: 64, high: 32, wide: 32, split: 1, speed: 0.73, resident: 4 },
+  { rows: 16, cols: 16, depth: 256, high: 16, wide: 16, split: 8, speed: 0.05, resident: 6 },
+  { rows: 16, cols: 16, depth: 512, high: 16, wide: 16, split: 16, speed: 0.05, resident: 3 },
 ];
 
 /** The best tile for a product on the registers of single invocations: with it the busiest processor is done first. */
@@ -66,10 +69,10 @@ export function chooseMatrixTile(
   );
   if (fits.length === 0) return null;
   return least(fits, (t) => {
-    // Several of these tiles share a processor, so that its last turn need not be a whole one.
+    // As several tiles share a processor, its last turn need not be a whole one.
     const turns = Math.max(1, countOf(t, rows, cols, batch) / limits.busyWorkgroups);
     const steps = depths.reduce((n, depth) => n + Math.ceil(depth / t.depth), 0);
-    return turns * steps * (t.rows * t.cols * t.depth / t.speed + WAIT);
+    return turns * steps * (t.rows * t.cols * t.depth / t.speed + WAIT / Math.min(turns, t.resident));
   });
 }
 
