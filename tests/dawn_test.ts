@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { openGpu } from "../core/gpu/mod.ts";
 import { Pipelines } from "../core/gpu/pipelines.ts";
 import { openAdapter } from "../core/gpu/adapter.ts";
+import { nudging } from "../core/gpu/settle.ts";
 import { aval } from "../core/ir/aval.ts";
 import { matrixTiles, wgsl } from "../core/kernel/wgsl.ts";
 import { samples } from "./kernel_samples.ts";
@@ -65,6 +66,31 @@ Deno.test({
       }
     }
     assert(found >= 4 * 15, `${found} kernels`);
+    gpu.destroy();
+  },
+});
+
+Deno.test({
+  name: "dawn: it is nudged as long as somebody waits",
+  ...options,
+  fn: async () => {
+    const { gpu } = (await openAdapter(nothing))!;
+    const settle = nudging(gpu);
+    const submit = gpu.queue.submit.bind(gpu.queue);
+    let submitted = 0;
+    gpu.queue.submit = (commands) => {
+      submitted++;
+      return submit(commands);
+    };
+    const pause = (ms: number): Promise<string> => new Promise((done) => setTimeout(() => done("done"), ms));
+    assertEquals(await settle(pause(60)), "done");
+    assert(submitted >= 2, `${submitted} nudges`);
+    await pause(40);
+    const before = submitted;
+    await pause(40);
+    assertEquals(submitted, before, "nobody waits, and it is nudged");
+    await Promise.all([settle(pause(30)), settle(pause(50))]);
+    assert(submitted > before);
     gpu.destroy();
   },
 });

@@ -1,6 +1,7 @@
 /**
  * Cotangent of the coefficients of `stages` in WGSL. A workgroup takes one stage and one chunk of features; it goes
- * over all rows, brings x forward to the stage and ct back to it, and sums their products in registers. The sums of
+ * over all rows, brings x forward to the stage and ct back to it, and sums their products in registers; the next rows are
+ * read meanwhile. The sums of
  * its invocations meet in a fixed order at the end. Going over the other stages again is cheaper than keeping the
  * inputs of all of them. @module
  */
@@ -75,8 +76,11 @@ export function stagesGrad(scope: Scope, body: StagesGradForm): Grid {
     ),
     ...[...new Set(sums)].map((name) => `var ${name} = 0.0f;`),
   );
+  const fetch = fetchRows(chunk, rows, step);
+  scope.line(...fetch.declare);
+  scope.block("", {}, (first) => first.line(`let row = own * ${chunk.width}u;`, ...fetch.lines));
   scope.block(`for (var start = 0u; start < ${rows}u; start += ${step}u)`, {}, (loop) => {
-    overRows(loop, body, chunk, jobs, rows, step);
+    overRows(loop, body, chunk, jobs, rows, step, fetch.lines);
   });
   for (const job of jobs) {
     scope.block(`if (chosen == ${job.number}u)`, {}, (inner) => write(inner, body, chunk, job, d));
@@ -97,6 +101,34 @@ function jobsOf(stages: readonly Stage[], chunk: Chunk): Job[] {
   });
 }
 
+/** Statements that bring the features of an invocation's rows, from `row` on, into registers. */
+function fetchRows(
+  chunk: Chunk,
+  rows: number,
+  step: number,
+): { readonly declare: readonly string[]; readonly lines: readonly string[] } {
+  const type = vectorType(chunk);
+  const zero = (r: string, text: string): string =>
+    rows % step ? `select(0.0f, ${text}, ${r} < ${rows}u)` : text;
+  const turns = Array.from({ length: chunk.turns }, (_, turn) => {
+    const position = turn === 0 ? "p" : `p + ${turn * chunk.lanes}u`;
+    // Positions beyond the chunk's end read its last feature, and are not kept.
+    const guarded = (turn + 1) * chunk.lanes > chunk.size ? `min(${position}, ${chunk.size - 1}u)` : position;
+    const at = `chunk * ${chunk.size}u + ${guarded}`;
+    return [
+      `x${turn} = ${gatherRows(chunk, rows, step, (r) => `x(${r}, ${at})`)};`,
+      // Rows beyond the end must not count: their cotangents are zero.
+      `ct${turn} = ${
+        gatherRows(chunk, rows, step, (r) => zero(r.replace(/^min\((.*), .*\)$/, "$1"), `ct(${r}, ${at})`))
+      };`,
+    ];
+  });
+  return {
+    declare: turns.flatMap((_, turn) => [`var x${turn}: ${type};`, `var ct${turn}: ${type};`]),
+    lines: turns.flat(),
+  };
+}
+
 function overRows(
   scope: Scope,
   body: StagesGradForm,
@@ -104,24 +136,21 @@ function overRows(
   jobs: readonly Job[],
   rows: number,
   step: number,
+  fetch: readonly string[],
 ): void {
   const d = body.feature.extent, slot = body.coefficients;
-  scope.line(`let row = start + own * ${chunk.width}u;`);
-  eachTurn(scope, chunk, (inner) => {
-    const zero = (
-      r: string,
-      text: string,
-    ): string => (rows % step ? `select(0.0f, ${text}, ${r} < ${rows}u)` : text);
+  eachTurn(scope, chunk, (inner, turn) => {
     inner.line(
-      `let f = chunk * ${chunk.size}u + position;`,
-      `xs[own * ${chunk.size}u + position] = ${gatherRows(chunk, rows, step, (r) => `x(${r}, f)`)};`,
-      // Rows beyond the end must not count: their cotangents are zero.
-      `cts[own * ${chunk.size}u + position] = ${
-        gatherRows(chunk, rows, step, (r) => zero(r.replace(/^min\((.*), .*\)$/, "$1"), `ct(${r}, f)`))
-      };`,
+      `xs[own * ${chunk.size}u + position] = x${turn};`,
+      `cts[own * ${chunk.size}u + position] = ct${turn};`,
     );
   });
   scope.line("workgroupBarrier();");
+  if (rows > step) {
+    scope.block(`if (start + ${step}u < ${rows}u)`, {}, (next) => {
+      next.line(`let row = start + ${step}u + own * ${chunk.width}u;`, ...fetch);
+    });
+  }
   for (const { number } of jobs.slice(0, -1)) {
     scope.block(
       `if (chosen > ${number}u)`,
