@@ -2,9 +2,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { PeftError } from "../train/errors.ts";
-import { parsePeftConfig, type PeftConfig, type PeftMethod } from "../train/peft_config.ts";
-import { peftConfigJson } from "../train/peft_json.ts";
-import { patternValue, targetTest } from "../train/peft_targets.ts";
+import { parsePeftConfig, type PeftConfig, type PeftMethod } from "../train/peft/config.ts";
+import { peftConfigJson } from "../train/peft/json.ts";
+import { patternValue, targetTest } from "../train/peft/targets.ts";
 
 const root = decodeURIComponent(new URL("fixtures/peft", import.meta.url).pathname);
 

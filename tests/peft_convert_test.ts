@@ -13,8 +13,8 @@ import {
   joinFrozen,
   toPeft,
   upperFromEntries,
-} from "../train/peft_convert.ts";
-import { readPeft } from "../train/peft_files.ts";
+} from "../train/peft/convert.ts";
+import { readPeft } from "../train/peft/files.ts";
 import type { HostTensor } from "../train/session.ts";
 
 const root = decodeURIComponent(new URL("fixtures/peft", import.meta.url).pathname);

@@ -5,8 +5,8 @@ import { openSafetensors, writeSafetensors } from "../train/safetensors.ts";
 import { PeftError } from "../train/errors.ts";
 import { loadConfig } from "../train/checkpoint.ts";
 import { modulesOf } from "../train/llama.ts";
-import { loadPeft } from "../train/peft.ts";
-import { CONFIG_FILE, readPeft, TENSOR_FILE, writePeft } from "../train/peft_files.ts";
+import { loadPeft } from "../train/peft/load.ts";
+import { CONFIG_FILE, readPeft, TENSOR_FILE, writePeft } from "../train/peft/files.ts";
 
 const root = decodeURIComponent(new URL("fixtures/peft", import.meta.url).pathname);
 const recorded = [...Deno.readDirSync(root)].map((e) => e.name).filter((name) =>

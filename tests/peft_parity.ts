@@ -8,9 +8,9 @@ import type { Device } from "../core/mod.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import { modulesOf, weightShapes } from "../train/llama.ts";
 import { adamW, chain, clipByGlobalNorm, type Optimiser, scaleByRate } from "../train/optimiser.ts";
-import { loadedClasses, loadPeft, withSaved } from "../train/peft.ts";
-import { blocksFromEntries, type LeafValues, upperFromEntries } from "../train/peft_convert.ts";
-import { readPeft } from "../train/peft_files.ts";
+import { loadedClasses, loadPeft, withSaved } from "../train/peft/load.ts";
+import { blocksFromEntries, type LeafValues, upperFromEntries } from "../train/peft/convert.ts";
+import { readPeft } from "../train/peft/files.ts";
 import { openSafetensors } from "../train/safetensors.ts";
 import { type HostBatch, type HostTensor, openSession, type Session } from "../train/session.ts";
 

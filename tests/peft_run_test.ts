@@ -4,7 +4,7 @@ import { openCpu } from "../core/cpu/mod.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import { modulesOf, weightShapes } from "../train/llama.ts";
 import { adamW } from "../train/optimiser.ts";
-import { loadedClasses, loadPeft, withSaved } from "../train/peft.ts";
+import { loadedClasses, loadPeft, withSaved } from "../train/peft/load.ts";
 import { openSession } from "../train/session.ts";
 
 const root = decodeURIComponent(new URL("..", import.meta.url).pathname);

@@ -10,9 +10,9 @@ import {
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import { modulesOf, weightShapes } from "../train/llama.ts";
 import { adamW } from "../train/optimiser.ts";
-import { type LoadedAdapters, loadedClasses, withSaved } from "../train/peft.ts";
-import { peftLayout } from "../train/peft_methods.ts";
-import { savePeft } from "../train/peft_save.ts";
+import { type LoadedAdapters, loadedClasses, withSaved } from "../train/peft/load.ts";
+import { peftLayout } from "../train/peft/methods.ts";
+import { savePeft } from "../train/peft/save.ts";
 import { type HostBatch, openSession, type Session } from "../train/session.ts";
 
 /** The recorded models. */

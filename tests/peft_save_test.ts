@@ -4,9 +4,9 @@ import { openCpu } from "../core/cpu/mod.ts";
 import { loadConfig } from "../train/checkpoint.ts";
 import { PeftError } from "../train/errors.ts";
 import { modulesOf } from "../train/llama.ts";
-import { loadPeft } from "../train/peft.ts";
-import { parseGyreFile } from "../train/peft_combine.ts";
-import { savePeft } from "../train/peft_save.ts";
+import { loadPeft } from "../train/peft/load.ts";
+import { parseGyreFile } from "../train/peft/combine.ts";
+import { savePeft } from "../train/peft/save.ts";
 import { openOn, PEFT_MODELS, PEFT_SAMPLES, sampleBatch, trainAndSave } from "./peft_samples.ts";
 
 for (const sample of PEFT_SAMPLES) {

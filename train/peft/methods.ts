@@ -1,10 +1,10 @@
 /** How the methods that `--method` names are laid out in PEFT. @module */
-import { identity, type Module, on } from "../adapters/mod.ts";
-import { type AdapterName, ADAPTERS, type AdapterSettings, mixOptions } from "./adapter_specs.ts";
-import { type Resolved, resolvedPlaces } from "./compose_adapters.ts";
-import type { MethodOptions } from "./methods.ts";
-import type { PeftCombine } from "./peft_combine.ts";
-import type { BranchSpec, SavedBranch } from "./peft_save.ts";
+import { identity, type Module, on } from "../../adapters/mod.ts";
+import { type AdapterName, ADAPTERS, type AdapterSettings, mixOptions } from "../adapter_specs.ts";
+import { type Resolved, resolvedPlaces } from "../compose_adapters.ts";
+import type { MethodOptions } from "../methods.ts";
+import type { PeftCombine } from "./combine.ts";
+import type { BranchSpec, SavedBranch } from "./save.ts";
 
 /** The branches of each adapted map, and how they combine: what `savePeft` asks for. */
 export interface PeftLayout {

@@ -1,6 +1,6 @@
 /** Which modules of a model a PEFT configuration is about. Facts: peft 0.21, `check_target_module_exists`. @module */
-import { PeftError } from "./errors.ts";
-import type { PeftPattern, PeftTargets } from "./peft_config.ts";
+import { PeftError } from "../errors.ts";
+import type { PeftPattern, PeftTargets } from "./config.ts";
 
 /** Layer number inside a path where no name of the list of layers is given: the first numbered part. */
 const ANY_LAYERS = "[^.]*";

@@ -1,7 +1,7 @@
 /** `gyre.json`: how several directories of PEFT make one adapter, which PEFT itself has no form for. @module */
-import type { MixOptions } from "../adapters/mod.ts";
-import { fieldsOf } from "./peft_fields.ts";
-import { PeftError } from "./errors.ts";
+import type { MixOptions } from "../../adapters/mod.ts";
+import { fieldsOf } from "./fields.ts";
+import { PeftError } from "../errors.ts";
 
 /** Name of the file, beside the directories. */
 export const GYRE_FILE = "gyre.json";

@@ -1,5 +1,5 @@
 /** `adapter_config.json` of Hugging Face PEFT: read field by field, and written. Facts: peft 0.21, the configuration classes of its tuners. @module */
-import { fieldsOf, type PeftFields } from "./peft_fields.ts";
+import { fieldsOf, type PeftFields } from "./fields.ts";
 
 /** Value for the maps that a regular expression matches, as `rank_pattern` and `alpha_pattern` have it; the first match wins. */
 export type PeftPattern = readonly (readonly [expression: string, value: number])[];

@@ -8,14 +8,14 @@ import {
   type LinearDims,
   lowRank,
   type Module,
-} from "../adapters/mod.ts";
-import { PeftError } from "./errors.ts";
-import type { PeftMethod } from "./peft_config.ts";
-import { blockOfEntries, fromPeft, type LeafValues, type PeftTensors } from "./peft_convert.ts";
-import { CONFIG_FILE, readPeft } from "./peft_files.ts";
-import { patternValue, targetTest } from "./peft_targets.ts";
-import type { BranchSpec } from "./peft_save.ts";
-import type { StoredTensor } from "./safetensors.ts";
+} from "../../adapters/mod.ts";
+import { PeftError } from "../errors.ts";
+import type { PeftMethod } from "./config.ts";
+import { blockOfEntries, fromPeft, type LeafValues, type PeftTensors } from "./convert.ts";
+import { CONFIG_FILE, readPeft } from "./files.ts";
+import { patternValue, targetTest } from "./targets.ts";
+import type { BranchSpec } from "./save.ts";
+import type { StoredTensor } from "../safetensors.ts";
 
 /** What the adapters are loaded for: dropout matters to training only. */
 export interface LoadPeftOptions {

@@ -1,14 +1,14 @@
 /** Trained adapters as directories of Hugging Face PEFT: one for each branch and its sizes, `gyre.json` where they combine. @module */
-import type { LinearDims, Module } from "../adapters/mod.ts";
-import { aval } from "../core/mod.ts";
-import { writeTextAtomically } from "./atomic_file.ts";
-import { PeftError } from "./errors.ts";
-import { combineJson, GYRE_FILE, type PeftCombine } from "./peft_combine.ts";
-import type { PeftConfig, PeftMethod, PeftPattern } from "./peft_config.ts";
-import { blockOfEntries, type LeafValues, type PeftTensors, toPeft } from "./peft_convert.ts";
-import { writePeftFiles, writeWhole } from "./peft_files.ts";
-import { peftConfigJson } from "./peft_json.ts";
-import type { StoredTensor } from "./safetensors.ts";
+import type { LinearDims, Module } from "../../adapters/mod.ts";
+import { aval } from "../../core/mod.ts";
+import { writeTextAtomically } from "../atomic_file.ts";
+import { PeftError } from "../errors.ts";
+import { combineJson, GYRE_FILE, type PeftCombine } from "./combine.ts";
+import type { PeftConfig, PeftMethod, PeftPattern } from "./config.ts";
+import { blockOfEntries, type LeafValues, type PeftTensors, toPeft } from "./convert.ts";
+import { writePeftFiles, writeWhole } from "./files.ts";
+import { peftConfigJson } from "./json.ts";
+import type { StoredTensor } from "../safetensors.ts";
 
 /** What the parameters of a branch do not tell about it. */
 export type BranchSpec =

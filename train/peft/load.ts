@@ -11,22 +11,22 @@ import {
   type Module,
   place,
   type Placement,
-} from "../adapters/mod.ts";
-import { aval, sameShape, showAval } from "../core/mod.ts";
-import { classesOf, type ShapeClass, weightClasses } from "./arena.ts";
-import { PeftError } from "./errors.ts";
-import { readJson } from "./json_file.ts";
+} from "../../adapters/mod.ts";
+import { aval, sameShape, showAval } from "../../core/mod.ts";
+import { classesOf, type ShapeClass, weightClasses } from "../arena.ts";
+import { PeftError } from "../errors.ts";
+import { readJson } from "../json_file.ts";
 import {
   loadBranch,
   type LoadedBranch,
   type LoadPeftOptions,
   type MapAdapter,
   type MapBranch,
-} from "./peft_branch.ts";
-import { combineError, GYRE_FILE, parseGyreFile, type PeftCombine } from "./peft_combine.ts";
-import type { LeafValues } from "./peft_convert.ts";
-import type { SavedBranch, SaveRequest } from "./peft_save.ts";
-import type { StoredTensor } from "./safetensors.ts";
+} from "./branch.ts";
+import { combineError, GYRE_FILE, parseGyreFile, type PeftCombine } from "./combine.ts";
+import type { LeafValues } from "./convert.ts";
+import type { SavedBranch, SaveRequest } from "./save.ts";
+import type { StoredTensor } from "../safetensors.ts";
 
 /** Adapters ready for `place`, and the values of their parameters. */
 export interface LoadedAdapters {

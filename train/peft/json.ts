@@ -1,5 +1,5 @@
 /** `adapter_config.json` of Hugging Face PEFT, written. @module */
-import type { PeftConfig, PeftMethod } from "./peft_config.ts";
+import type { PeftConfig, PeftMethod } from "./config.ts";
 
 /** Version of PEFT whose formats Gyre writes. */
 const PEFT_VERSION = "0.21.2";

@@ -1,5 +1,5 @@
 /** Typed reading of a flat JSON object that keeps count of the fields it was asked for. @module */
-import { PeftError } from "./errors.ts";
+import { PeftError } from "../errors.ts";
 
 /** Readers by field; each throws PeftError naming file, field and value. `null` in the file is absence. */
 export interface PeftFields {

@@ -2,11 +2,11 @@
  * Between PEFT's tensors and the parameters of Gyre's adapters. LoRA's factors have the same layout; rotations have the
  * same blocks in the same places, and their free entries in another order. Facts: peft 0.21, the tuners' layers. @module
  */
-import { aval, sizeOf } from "../core/mod.ts";
-import { bf16ToF32, f16ToF32 } from "./floats.ts";
-import type { PeftMethod } from "./peft_config.ts";
-import type { StoredTensor } from "./safetensors.ts";
-import type { HostTensor } from "./session.ts";
+import { aval, sizeOf } from "../../core/mod.ts";
+import { bf16ToF32, f16ToF32 } from "../floats.ts";
+import type { PeftMethod } from "./config.ts";
+import type { StoredTensor } from "../safetensors.ts";
+import type { HostTensor } from "../session.ts";
 
 /** Numbers of one adapted map by leaf. */
 export type PeftTensors = ReadonlyMap<string, StoredTensor>;

@@ -1,11 +1,11 @@
 /** Directories of Hugging Face PEFT: `adapter_config.json` and `adapter_model.safetensors`, read whole and written whole. @module */
-import { writeTextAtomically } from "./atomic_file.ts";
-import { PeftError } from "./errors.ts";
-import { readJson } from "./json_file.ts";
-import { parsePeftConfig, type PeftConfig, type PeftMethod } from "./peft_config.ts";
-import { patternValue } from "./peft_targets.ts";
-import { MAGNITUDE, type PeftTensors } from "./peft_convert.ts";
-import { openSafetensors, type StoredTensor, writeSafetensors } from "./safetensors.ts";
+import { writeTextAtomically } from "../atomic_file.ts";
+import { PeftError } from "../errors.ts";
+import { readJson } from "../json_file.ts";
+import { parsePeftConfig, type PeftConfig, type PeftMethod } from "./config.ts";
+import { patternValue } from "./targets.ts";
+import { MAGNITUDE, type PeftTensors } from "./convert.ts";
+import { openSafetensors, type StoredTensor, writeSafetensors } from "../safetensors.ts";
 
 /** The settings. */
 export const CONFIG_FILE = "adapter_config.json";
