@@ -182,13 +182,12 @@ function checkRequest({ out }: TrainOptions): void {
   if (earlier !== undefined) {
     throw new UserError(`--out ${out}: ${earlier} is there from an earlier run; give another directory.`);
   }
-  // The nearest directory that is there must take new files; trying is the only way to know.
-  let dir = out;
-  while (!exists(dir)) {
-    const up = dir.replace(/\/?[^/]+\/?$/, "");
-    dir = up === "" ? (dir.startsWith("/") ? "/" : ".") : up;
-  }
-  Deno.removeSync(Deno.makeTempDirSync({ dir, prefix: ".gyre-" }));
+  // Trying is the only way to know whether it can be written to; what was made to try is taken away.
+  const made: string[] = [];
+  for (let dir = out; dir !== "" && !exists(dir); dir = dir.replace(/\/?[^/]*$/, "")) made.push(dir);
+  Deno.mkdirSync(out, { recursive: true });
+  Deno.removeSync(Deno.makeTempDirSync({ dir: out, prefix: ".gyre-" }));
+  for (const dir of made) Deno.removeSync(dir);
 }
 
 function exists(path: string): boolean {
