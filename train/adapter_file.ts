@@ -1,6 +1,7 @@
 /** Trained parameters in a file, and back. @module */
 import { type HostTensor, type Lambdas } from "./session.ts";
 import type { ShapeClass } from "./arena.ts";
+import { byPlace, label } from "./plots/lambda.ts";
 
 /** Names in the file: `<path of the map>.<leaf>`; a fully trained weight keeps its own name. */
 export function namedParams(
@@ -23,10 +24,8 @@ const MARKS = ["█", "░", "▓", "▒"];
 
 /** A line for each adapted map: how its branches shared, as a bar, first branch left, and the first one's share. */
 export function drawLambdas(lambdas: Lambdas, names: readonly string[], width = 24): string {
-  const rows = Object.entries(lambdas);
+  const rows = Object.entries(lambdas).sort(([a], [b]) => byPlace(a, b));
   if (rows.length === 0) return "";
-  const label = (path: string): string =>
-    path.replace(/^model\.layers\./, "").replace(/self_attn\.|mlp\./, "");
   const mark = (branch: number): string => MARKS[branch % MARKS.length]!;
   const pad = Math.max(...rows.map(([path]) => label(path).length));
   const lines = rows.map(([path, weights]) => {

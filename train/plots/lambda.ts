@@ -50,7 +50,7 @@ export function lambdaCells(steps: readonly LambdaStep[], names: readonly string
   if (!first) return [];
   const paths = Object.keys(first.lambda);
   const rows = Map.groupBy(
-    paths.toSorted((a, b) => layerOf(a) - layerOf(b) || placeOf(a) - placeOf(b)),
+    paths.toSorted(byPlace),
     paths.length > MOST_ROWS ? (path) => `layer ${layerOf(path)}` : label,
   );
   const branches = Math.max(...Object.values(first.lambda).map((weights) => weights.length));
@@ -98,7 +98,13 @@ function placeOf(path: string): number {
   return place < 0 ? ORDER.length : place;
 }
 
-function label(path: string): string {
+/** Order of adapted maps for people: by layer, then by the way of the data. */
+export function byPlace(a: string, b: string): number {
+  return layerOf(a) - layerOf(b) || placeOf(a) - placeOf(b);
+}
+
+/** A map's path in short: its layer and its name. */
+export function label(path: string): string {
   return path.replace(/^model\.layers\./, "").replace(/self_attn\.|mlp\./, "");
 }
 
