@@ -146,6 +146,11 @@ const WRONG: readonly (readonly [argv: readonly string[], message: string])[] = 
     ["--save-modules", "norm", "--method", "full"],
     "--save-modules norm is for adapters: --method full trains all weights, leave it out.",
   ],
+  [
+    ["--space", "generator", "--row-scale"],
+    "--method hybrid: Cannot mix boft in generator space: its parameters cannot be scaled. " +
+    'Use the space "update" or "delta".',
+  ],
   [["--lr", "fast"], `--lr is "fast": give a number above 0.`],
   [["--lr", "0"], `--lr is "0": give a number above 0.`],
   [["--lr", "Infinity"], `--lr is "Infinity": give a number above 0.`],

@@ -1,6 +1,8 @@
 /** The command line of `train.ts`: parsing, validation and `--help`, all from the table of flags. @module */
 import { parseArgs } from "@std/cli/parse-args";
 import * as Either from "fp-ts/Either.js";
+import { ShapeError } from "../core/mod.ts";
+import { type AdapterName, ADAPTERS } from "./adapter_specs.ts";
 import { composedPlacements } from "./compose_adapters.ts";
 import { OptionError } from "./errors.ts";
 import { type Flag, FLAGS, type Get, type Site, type TrainOptions } from "./flags.ts";
@@ -65,11 +67,23 @@ function checkTogether(options: TrainOptions): void {
     }
     composedPlacements(compose, options, target);
   }
+  if (method !== "full" && method !== "compose") requireMade(method, options);
   if (saveModules !== null && method === "full") {
     throw new OptionError(
       `--save-modules ${saveModules} is for adapters: --method full trains all weights, leave it out.`,
       { saveModules },
     );
+  }
+}
+
+/** Refuse settings that no map can have, such as a space that a branch has no scale for. */
+function requireMade(method: AdapterName, options: TrainOptions): void {
+  try {
+    ADAPTERS[method].make(options)({ inDim: 1024, outDim: 1024 });
+  } catch (error) {
+    if (error instanceof TypeError) throw new OptionError(`--method ${method}: ${error.message}`, { method });
+    // Sizes are those of the model's maps, which are not known here.
+    if (!(error instanceof ShapeError)) throw error;
   }
 }
 
