@@ -97,43 +97,72 @@ ${
   )
 })`;
 
+/** `sums[j][k] += y_j·x_k` for all j of a block and `count` neighbouring k; a row of sums has `row` bytes. */
+function products(count: number): string {
+  const each = (text: (k: number) => string): string => [...Array(count).keys()].map(text).join("\n");
+  return `
+(func $products${count} (param $x i32) (param $y i32) (param $sums i32) (param $row i32)
+  (param $radix i32) (param $leg i32) (param $piece i32)
+  (local $j i32) (local $p i32) (local $y0 v128) (local $y1 v128)
+  ${each((k) => `(local $s${k} v128) (local $t${k} v128)`)}
+  ${
+    each((k) => `
+  (local.set $s${k} (v128.load offset=${32 * k} (local.get $x)))
+  (local.set $t${k} (v128.load offset=${32 * k + 16} (local.get $x)))`)
+  }
+  (loop $legs
+    (local.set $p (local.get $y))
+    (local.set $j (local.get $piece))
+    (loop $within
+      (local.set $y0 (v128.load (local.get $p)))
+      (local.set $y1 (v128.load offset=16 (local.get $p)))
+      (local.set $p (i32.add (local.get $p) (i32.const 32)))
+      ${
+    each((k) => `
+      (v128.store offset=${16 * k} (local.get $sums)
+        (f32x4.relaxed_madd (local.get $y1) (local.get $t${k})
+        (f32x4.relaxed_madd (local.get $y0) (local.get $s${k}) (v128.load offset=${
+      16 * k
+    } (local.get $sums)))))`)
+  }
+      (local.set $sums (i32.add (local.get $sums) (local.get $row)))
+      (br_if $within (local.tee $j (i32.sub (local.get $j) (i32.const 1)))))
+    (local.set $y (i32.add (local.get $y) (local.get $leg)))
+    (br_if $legs (local.tee $radix (i32.sub (local.get $radix) (i32.const 1))))))`;
+}
+
+/** Call of `$products<count>` and the step past the inputs that it took. */
+function callProducts(count: number): string {
+  return `
+        (call $products${count} (local.get $p) (local.get $y) (local.get $q) (local.get $row)
+          (local.get $radix) (local.get $leg) (local.get $piece))
+        (local.set $p (i32.add (local.get $p) (i32.const ${32 * count})))
+        (local.set $q (i32.add (local.get $q) (i32.const ${16 * count})))
+        (local.set $k (i32.sub (local.get $k) (i32.const ${count})))`;
+}
+
 // sums[n][j][k] += y_j·x_k for the blocks of a stage: four partial sums (over rows) for each coefficient.
 const outer = `
-(func $products (param $x i32) (param $y i32) (param $sums i32) (param $radix i32) (param $leg i32) (param $piece i32)
-  (local $k i32) (local $p i32) (local $y0 v128) (local $y1 v128)
-  (local.set $y0 (v128.load (local.get $y)))
-  (local.set $y1 (v128.load offset=16 (local.get $y)))
-  (loop $legs
-    (local.set $p (local.get $x))
-    (local.set $k (local.get $piece))
-    (loop $within
-      (v128.store (local.get $sums)
-        (f32x4.relaxed_madd (local.get $y1) (v128.load offset=16 (local.get $p))
-        (f32x4.relaxed_madd (local.get $y0) (v128.load (local.get $p)) (v128.load (local.get $sums)))))
-      (local.set $p (i32.add (local.get $p) (i32.const 32)))
-      (local.set $sums (i32.add (local.get $sums) (i32.const 16)))
-      (br_if $within (local.tee $k (i32.sub (local.get $k) (i32.const 1)))))
-    (local.set $x (i32.add (local.get $x) (local.get $leg)))
-    (br_if $legs (local.tee $radix (i32.sub (local.get $radix) (i32.const 1))))))
 (func (export "outer") (param $x i32) (param $y i32) (param $sums i32)
 ${
   blockLoop(
-    "(local $r i32) (local $j i32) (local $p i32) (local $out i32) (local $row i32)",
+    "(local $r i32) (local $k i32) (local $p i32) (local $q i32) (local $from i32) (local $row i32)",
     `
     (local.set $row (i32.shl (i32.mul (local.get $radix) (local.get $piece)) (i32.const 4)))
     (local.set $r (local.get $radix))
-    (local.set $out (local.get $y))
+    (local.set $from (local.get $x))
+    (local.set $q (local.get $sums))
     (loop $legs
-      (local.set $p (local.get $out))
-      (local.set $j (local.get $piece))
-      (loop $outputs
-        (call $products (local.get $x) (local.get $p) (local.get $sums) (local.get $radix) (local.get $leg)
-          (local.get $piece))
-        (local.set $sums (i32.add (local.get $sums) (local.get $row)))
-        (local.set $p (i32.add (local.get $p) (i32.const 32)))
-        (br_if $outputs (local.tee $j (i32.sub (local.get $j) (i32.const 1)))))
-      (local.set $out (i32.add (local.get $out) (local.get $leg)))
-      (br_if $legs (local.tee $r (i32.sub (local.get $r) (i32.const 1)))))`,
+      (local.set $p (local.get $from))
+      (local.set $k (local.get $piece))
+      (loop $inputs
+        (if (i32.ge_u (local.get $k) (i32.const 4)) (then ${callProducts(4)})
+        (else (if (i32.ge_u (local.get $k) (i32.const 2)) (then ${callProducts(2)})
+        (else ${callProducts(1)}))))
+        (br_if $inputs (local.get $k)))
+      (local.set $from (i32.add (local.get $from) (local.get $leg)))
+      (br_if $legs (local.tee $r (i32.sub (local.get $r) (i32.const 1)))))
+    (local.set $sums (i32.add (local.get $sums) (i32.shl (local.get $coefficients) (i32.const 4))))`,
   )
 })`;
 
@@ -164,6 +193,10 @@ const blank = `
     (br_if $next (local.tee $count (i32.sub (local.get $count) (i32.const 1))))))`;
 
 /** Text of `stage`, `outer`, `fold` and `blank`. */
-export const mixFunctions: string = [outputs(4), outputs(2), outputs(1), stage, outer, fold, blank].join(
-  "\n",
-);
+export const mixFunctions: string = [
+  ...[4, 2, 1].flatMap((count) => [outputs(count), products(count)]),
+  stage,
+  outer,
+  fold,
+  blank,
+].join("\n");
