@@ -26,35 +26,64 @@ function blockLoop(locals: string, body: string): string {
     (br_if $block (local.tee $blocks (i32.sub (local.get $blocks) (i32.const 1)))))`;
 }
 
-/** `count` neighbouring outputs of one block: y_j = Σ_k c[j·cj + k·ck] · x_k. */
-function outputs(count: number): string {
-  const each = (text: (j: number) => string): string => [...Array(count).keys()].map(text).join("\n");
+/** How outputs of a block are computed. */
+interface Outputs {
+  /** Neighbouring outputs at a time. */
+  readonly count: number;
+  /** Inputs at a time; divides the piece. */
+  readonly inputs: number;
+  readonly transposed: boolean;
+}
+
+function nameOf({ count, inputs, transposed }: Outputs): string {
+  return `$outputs${count}by${inputs}${transposed ? "transposed" : ""}`;
+}
+
+/**
+ * Neighbouring outputs of one block: y_j = Σ_k c[j][k] · x_k, or c[k][j] transposed; a row of c has `row` bytes. What
+ * counts is the number of instructions: addresses move as seldom as they can.
+ */
+function outputs(how: Outputs): string {
+  const { count, inputs, transposed } = how;
+  const each = (text: (j: number) => string, n = count): string => [...Array(n).keys()].map(text).join("\n");
+  const step = (name: string, by: string): string =>
+    `(local.set ${name} (i32.add (local.get ${name}) ${by}))`;
+  const load = (j: number, k: number): string =>
+    `(v128.load32_splat offset=${transposed ? 4 * j : 4 * k} (local.get $c${transposed ? 0 : j}))`;
   return `
-(func $outputs${count} (param $x i32) (param $y i32) (param $c i32) (param $cj i32) (param $ck i32)
+(func ${nameOf(how)} (param $x i32) (param $y i32) (param $c0 i32) (param $row i32)
   (param $radix i32) (param $leg i32) (param $piece i32)
   (local $k i32) (local $p i32) (local $x0 v128) (local $x1 v128) (local $v v128)
-  ${each((j) => `(local $c${j} i32) (local $s${j} v128) (local $t${j} v128)`)}
   ${
     each((j) =>
-      `(local.set $c${j} ${j === 0 ? "(local.get $c)" : `(i32.add (local.get $c${j - 1}) (local.get $cj))`})`
+      `${j === 0 || transposed ? "" : `(local $c${j} i32) `}(local $s${j} v128) (local $t${j} v128)`
     )
+  }
+  ${
+    transposed
+      ? ""
+      : each((j) => j === 0 ? "" : `(local.set $c${j} (i32.add (local.get $c${j - 1}) (local.get $row)))`)
   }
   (loop $legs
     (local.set $p (local.get $x))
     (local.set $k (local.get $piece))
     (loop $within
-      (local.set $x0 (v128.load (local.get $p)))
-      (local.set $x1 (v128.load offset=16 (local.get $p)))
-      (local.set $p (i32.add (local.get $p) (i32.const 32)))
       ${
-    each((j) => `
-      (local.set $v (v128.load32_splat (local.get $c${j})))
-      (local.set $c${j} (i32.add (local.get $c${j}) (local.get $ck)))
+    each((k) => `
+      (local.set $x0 (v128.load offset=${32 * k} (local.get $p)))
+      (local.set $x1 (v128.load offset=${32 * k + 16} (local.get $p)))
+      ${
+      each((j) => `
+      (local.set $v ${load(j, k)})
       (local.set $s${j} (f32x4.relaxed_madd (local.get $v) (local.get $x0) (local.get $s${j})))
       (local.set $t${j} (f32x4.relaxed_madd (local.get $v) (local.get $x1) (local.get $t${j})))`)
+    }
+      ${transposed ? step("$c0", "(local.get $row)") : ""}`, inputs)
   }
-      (br_if $within (local.tee $k (i32.sub (local.get $k) (i32.const 1)))))
-    (local.set $x (i32.add (local.get $x) (local.get $leg)))
+      ${transposed ? "" : each((j) => step(`$c${j}`, `(i32.const ${4 * inputs})`))}
+      ${step("$p", `(i32.const ${32 * inputs})`)}
+      (br_if $within (local.tee $k (i32.sub (local.get $k) (i32.const ${inputs})))))
+    ${step("$x", "(local.get $leg)")}
     (br_if $legs (local.tee $radix (i32.sub (local.get $radix) (i32.const 1)))))
   ${
     each((j) => `
@@ -63,23 +92,29 @@ function outputs(count: number): string {
   })`;
 }
 
-/** Call of `$outputs<count>` and the step past what it wrote. */
-function callOutputs(count: number): string {
+/** Call of {@linkcode outputs} and the step past what it wrote. */
+function callOutputs(how: Outputs): string {
+  const next = how.transposed
+    ? `(i32.const ${4 * how.count})`
+    : `(i32.mul (local.get $row) (i32.const ${how.count}))`;
   return `
-        (call $outputs${count} (local.get $x) (local.get $p) (local.get $q) (local.get $cj) (local.get $ck)
+        (call ${nameOf(how)} (local.get $x) (local.get $p) (local.get $q) (local.get $row)
           (local.get $radix) (local.get $leg) (local.get $piece))
-        (local.set $p (i32.add (local.get $p) (i32.const ${32 * count})))
-        (local.set $q (i32.add (local.get $q) (i32.mul (local.get $cj) (i32.const ${count}))))
-        (local.set $j (i32.sub (local.get $j) (i32.const ${count})))`;
+        (local.set $p (i32.add (local.get $p) (i32.const ${32 * how.count})))
+        (local.set $q (i32.add (local.get $q) ${next}))
+        (local.set $j (i32.sub (local.get $j) (i32.const ${how.count})))`;
 }
 
-// y = one stage of x. Coefficients of a block: output j, input k at c + j·cj + k·ck bytes.
-const stage = `
-(func (export "stage") (param $x i32) (param $y i32) (param $c i32) (param $cj i32) (param $ck i32)
+/** y = one stage of x, whose coefficients c[n][j][k] are those of output j and input k, or of j and k swapped. */
+function stage(transposed: boolean): string {
+  const call = (count: number, inputs = 1): string => callOutputs({ count, inputs, transposed });
+  return `
+(func (export "${transposed ? "stageTransposed" : "stage"}") (param $x i32) (param $y i32) (param $c i32)
 ${
-  blockLoop(
-    "(local $r i32) (local $j i32) (local $p i32) (local $q i32) (local $out i32)",
-    `
+    blockLoop(
+      "(local $r i32) (local $j i32) (local $p i32) (local $q i32) (local $out i32) (local $row i32)",
+      `
+    (local.set $row (i32.shl (i32.mul (local.get $radix) (local.get $piece)) (i32.const 2)))
     (local.set $r (local.get $radix))
     (local.set $out (local.get $y))
     (local.set $q (local.get $c))
@@ -87,15 +122,17 @@ ${
       (local.set $p (local.get $out))
       (local.set $j (local.get $piece))
       (loop $outputs
-        (if (i32.ge_u (local.get $j) (i32.const 4)) (then ${callOutputs(4)})
-        (else (if (i32.ge_u (local.get $j) (i32.const 2)) (then ${callOutputs(2)})
-        (else ${callOutputs(1)}))))
+        (if (i32.eqz (i32.and (local.get $piece) (i32.const 3))) (then ${call(4, 4)})
+        (else (if (i32.ge_u (local.get $j) (i32.const 4)) (then ${call(4)})
+        (else (if (i32.ge_u (local.get $j) (i32.const 2)) (then ${call(2)})
+        (else ${call(1)}))))))
         (br_if $outputs (local.get $j)))
       (local.set $out (i32.add (local.get $out) (local.get $leg)))
       (br_if $legs (local.tee $r (i32.sub (local.get $r) (i32.const 1)))))
     (local.set $c (i32.add (local.get $c) (i32.shl (local.get $coefficients) (i32.const 2))))`,
-  )
-})`;
+    )
+  })`;
+}
 
 /** `sums[j][k] += y_j·x_k` for all j of a block and `count` neighbouring k; a row of sums has `row` bytes. */
 function products(count: number): string {
@@ -192,10 +229,15 @@ const blank = `
     (local.set $x (i32.add (local.get $x) (i32.const 32)))
     (br_if $next (local.tee $count (i32.sub (local.get $count) (i32.const 1))))))`;
 
-/** Text of `stage`, `outer`, `fold` and `blank`. */
+const shapes = [{ count: 4, inputs: 4 }, ...[4, 2, 1].map((count) => ({ count, inputs: 1 }))];
+
+/** Text of `stage`, `stageTransposed`, `outer`, `fold` and `blank`. */
 export const mixFunctions: string = [
-  ...[4, 2, 1].flatMap((count) => [outputs(count), products(count)]),
-  stage,
+  ...[false, true].flatMap((transposed) => [
+    ...shapes.map((shape) => outputs({ ...shape, transposed })),
+    stage(transposed),
+  ]),
+  ...[4, 2, 1].map(products),
   outer,
   fold,
   blank,

@@ -14,7 +14,8 @@ export const MEMORY_IMPORT = `(import "gyre" "memory" (memory 1 65536 shared))`;
 const PARAMETERS: Readonly<Record<string, number>> = {
   sweepByRows: 10,
   sweepByInner: 10,
-  stage: 9,
+  stage: 7,
+  stageTransposed: 7,
   outer: 7,
   fold: 3,
   blank: 3,

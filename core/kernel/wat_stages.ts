@@ -90,10 +90,9 @@ class Mixer {
 
   /** Line that applies stage `i` (or its transpose) to the group at `x`, giving `y`. */
   stage(i: number, x: string, y: string, coefficients: string, transposed: boolean): void {
-    const stage = this.form.stages[i]!, block = blockOf(stage);
-    const [cj, ck] = transposed ? [4, 4 * block] : [4 * block, 4];
-    this.values.fn.calls.add("stage");
-    this.values.fn.line(`(call $stage ${x} ${y} ${coefficients} ${i32(cj)} ${i32(ck)} ${this.shape(stage)})`);
+    const name = transposed ? "stageTransposed" : "stage", { fn } = this.values;
+    fn.calls.add(name);
+    fn.line(`(call $${name} ${x} ${y} ${coefficients} ${this.shape(this.form.stages[i]!)})`);
   }
 
   /** Arguments that say which blocks: their number, radix, stride and piece. */
