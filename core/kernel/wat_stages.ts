@@ -22,16 +22,16 @@ import {
 import { packMatrix, packPanels } from "./wat_pack.ts";
 import { TILE_COLS } from "./wat_tile.ts";
 
-/** Features that are worth a unit. */
-const MIN_FEATURES = 64;
+/** Features that are worth a unit: of stages, whose units read and write neighbours, and of their gradient, which has few units. */
+const MIN_FEATURES = { stages: 128, stagesGrad: 64 };
 /** Bytes of a position: 8 rows. */
 const POSITION = 4 * TILE_COLS;
 
-/** Smallest number of features that the stages keep among themselves, at least {@linkcode MIN_FEATURES} where d allows. */
-function groupOf(stages: readonly Stage[], d: number): number {
+/** Smallest number of features that the stages keep among themselves, at least `least` where d allows. */
+function groupOf(stages: readonly Stage[], d: number, least: number): number {
   if (d % 4 !== 0) return d;
   const isClosed = (n: number): boolean => stages.every((s) => n % (s.radix * s.stride * s.piece) === 0);
-  for (let n = Math.min(d, MIN_FEATURES); n < d; n++) {
+  for (let n = Math.min(d, least); n < d; n++) {
     if (n % 4 === 0 && d % n === 0 && isClosed(n)) return n;
   }
   return d;
@@ -51,7 +51,7 @@ class Mixer {
     readonly scratch: string,
   ) {
     const d = form.feature.extent;
-    this.group = groupOf(form.stages, d);
+    this.group = groupOf(form.stages, d, MIN_FEATURES[form.form]);
     this.#offsets = stageOffsets(form.stages, d);
     const isF32 = values.slots[form.coefficients]!.dtype === "f32";
     this.coefficientBytes = isF32 ? 0 : 4 * this.group * form.stages.reduce((n, s) => n + blockOf(s), 0);
