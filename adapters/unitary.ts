@@ -1,22 +1,37 @@
 /** Unitary adapter: W' = W·U, U unitary on pairs of features, of the parts of the uRNN (arXiv:1511.06464). @module */
+import { checkpoint } from "../core/diff/mod.ts";
 import { fill, ShapeError, type Tensor } from "../core/ir/mod.ts";
 import {
-  type CompactWy,
   compactWy,
   complexReflectors,
   concat,
   cos,
+  deinterleave,
   fourier,
   fourierPlan,
+  interleave,
+  linear,
+  matmul,
   normal,
-  reflect,
   reshape,
   sin,
   slice,
+  sub,
+  transpose,
+  turnedBlocks,
+  turnedFourier,
   turnPhases,
-  wyAt,
 } from "../ops/mod.ts";
 import type { Adapter } from "./adapter.ts";
+
+/** What U is applied with. */
+interface Turn {
+  /** Coefficients f32[4·in·Σ radix] of its stages, as {@linkcode turnedBlocks}. */
+  readonly blocks: Tensor;
+  /** Compact WY form f32[in, 8] of its reflections, features interleaved, and f32[8, in]. */
+  readonly u: Tensor;
+  readonly v: Tensor;
+}
 
 /** Leaves of {@linkcode unitary}, for n = in/2. */
 export interface UnitaryParams {
@@ -26,9 +41,8 @@ export interface UnitaryParams {
   readonly reflections: Tensor;
   /** f32[2, in]: those of R₁⁰ and R₂⁰, what the reflections were at the start. Frozen. */
   readonly start: Tensor;
-  /** Derived: cosines and sines of the phases f32[3, 2, n]. */
-  readonly table?: Tensor;
-  /** Derived: compact WY form of R₁R₁⁰ and R₂R₂⁰, f32[2, in, 4] and f32[2, 4, in]. */
+  /** Derived: the three of {@linkcode Turn}. */
+  readonly blocks?: Tensor;
   readonly u?: Tensor;
   readonly v?: Tensor;
 }
@@ -57,7 +71,7 @@ export function unitary(): Adapter<UnitaryParams> {
     apply: (params, base) => (x) => base(turn(x, params, false)),
     merge: (params, weight) => turn(weight, params, true),
     unmerge: (params, merged) => turn(merged, params, false),
-    derive: (params) => ({ ...params, table: tableOf(params), ...wyOf(params) }),
+    derive: (params) => ({ ...params, ...turnOf(params) }),
     rate: (path) => (path === "start" ? "frozen" : "orthogonal"),
   };
 }
@@ -67,36 +81,50 @@ export function unitaryNote(inDim: number): string | null {
   return fourierPlan(inDim / 2).note;
 }
 
-/** Cosines and sines of the phases: f32[..., 3, n] → [..., 3, 2, n]. */
-function tableOf({ phases, table }: UnitaryParams): Tensor {
-  if (table) return table;
-  const lead = phases.shape.slice(0, -1), n = phases.shape.at(-1)!;
-  return concat([cos(phases), sin(phases)].map((x) => reshape(x, [...lead, 1, n])), lead.length);
-}
-
-/** R·R⁰ as four real reflections each: vectors f32[..., 2, in] → u [..., 2, in, 4], v [..., 2, 4, in]. */
-function wyOf({ reflections, start, u, v }: UnitaryParams): CompactWy {
-  if (u && v) return { u, v };
-  const lead = reflections.shape.slice(0, -1), d = reflections.shape.at(-1)!;
-  const pairs = concat([reflections, start].map((x) => reshape(x, [...lead, 1, d])), lead.length);
-  return compactWy(complexReflectors(pairs));
+/**
+ * U as D₃·F⁻¹·D₂·F·D₁·H, for parameters with leading axes too: a reflection may be moved through a unitary map V as
+ * R·V = V·(V*·R·V), which reflects along V*·r. So all four come first, as one product of thin matrices.
+ */
+function turnOf({ phases, reflections, start, blocks, u, v }: UnitaryParams): Turn {
+  if (blocks && u && v) return { blocks, u, v };
+  const lead = phases.shape.slice(0, -2), n = phases.shape.at(-1)!, d = 2 * n;
+  const table = concat(
+    [cos(phases), sin(phases)].map((x) => reshape(x, [...lead, 3, 1, n])),
+    lead.length + 1,
+  );
+  const along = (i: number) => (z: Tensor, adjoint: boolean): Tensor => {
+    const none = lead.map(() => 0);
+    const phase = slice(table, { start: [...none, i, 0, 0], stop: [...lead, i + 1, 2, n] });
+    return turnPhases(z, phase, { adjoint });
+  };
+  const [turn1, turn2] = [along(0), along(1)];
+  // f32[..., 2, d] of Rᵢ and Rᵢ⁰.
+  const pair = (i: number): Tensor =>
+    concat(
+      [reflections, start].map((x) =>
+        slice(x, { start: [...lead.map(() => 0), i, 0], stop: [...lead, i + 1, d] })
+      ),
+      lead.length,
+    );
+  const seen = fourier(turn2(fourier(pair(1)), true), { inverse: true });
+  const wy = compactWy(complexReflectors(concat([turn1(seen, true), turn1(pair(0), true)], lead.length)));
+  return { blocks: turnedBlocks(table), u: transpose(interleave(transpose(wy.u))), v: wy.v };
 }
 
 /** U·x for each row x f32[..., in], or U*·x. */
 function turn(x: Tensor, params: UnitaryParams, adjoint: boolean): Tensor {
-  const n = params.phases.shape[1]!, table = tableOf(params), wy = wyOf(params);
-  const phase = (i: number) => (z: Tensor): Tensor =>
-    turnPhases(z, reshape(slice(table, { start: [i, 0, 0], stop: [i + 1, 2, n] }), [2, n]), { adjoint });
-  // Rows are turned by H as x·Hᵀ.
-  const pair = (i: number) => (z: Tensor): Tensor => reflect(z, wyAt(wy, i), { transposed: !adjoint });
-  const steps = [
-    phase(0),
-    pair(0),
-    (z: Tensor) => fourier(z, { inverse: adjoint }),
-    phase(1),
-    (z: Tensor) => fourier(z, { inverse: !adjoint }),
-    pair(1),
-    phase(2),
-  ];
-  return (adjoint ? steps.toReversed() : steps).reduce((z, step) => step(z), x);
+  const { blocks, u, v } = turnOf(params), { phases } = params;
+  if (adjoint) {
+    const z = turnedFourier(interleave(x), phases, blocks, { adjoint });
+    return deinterleave(sub(z, matmul(matmul(z, u), interleave(v))));
+  }
+  // Kept for the derivative: x, which others keep too, and eight numbers a row.
+  return deinterleave(
+    checkpoint((x, t, u, phases) => turnedFourier(sub(interleave(x), linear(t, u)), phases, blocks))(
+      x,
+      linear(x, v),
+      u,
+      phases,
+    ),
+  );
 }

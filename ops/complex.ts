@@ -1,7 +1,7 @@
 /** Vectors of C^n as f32[..., 2n]: n real parts, then n imaginary ones. @module */
 import { ShapeError, showAval, sizeOf, type Tensor } from "../core/ir/mod.ts";
 import { add, mul, neg } from "./arithmetic.ts";
-import { concat, pack } from "./concat.ts";
+import { concat, pack, PACK_UNIT } from "./concat.ts";
 import { iota } from "./iota.ts";
 import { cos, sin } from "./transcendental.ts";
 import { permute, reshape, roll, slice, transpose } from "./views.ts";
@@ -24,10 +24,9 @@ function parts(x: Tensor): Tensor {
   return reshape(x, [...x.shape.slice(0, -1), 2, complexSize(x)]);
 }
 
-/** i·x for parts [..., 2, n]: (re, im) becomes (−im, re). */
-function timesI(x: Tensor): Tensor {
-  const axis = x.shape.length - 2;
-  const sign = add(mul(iota([2, 1], 0, "f32"), 2), -1);
+/** i·x for x with real and imaginary parts along an axis, by default the one before the last: (re, im) becomes (−im, re). */
+export function timesI(x: Tensor, axis: number = x.shape.length - 2): Tensor {
+  const sign = add(mul(iota([2, ...x.shape.slice(axis + 1).map(() => 1)], 0, "f32"), 2), -1);
   return mul(roll(x, { axis, by: 1 }), sign);
 }
 
@@ -40,12 +39,9 @@ export function phasors(theta: Tensor): Tensor {
   return reshape(slice(table, { start: [0, 0], stop: [2, size] }), [2, ...theta.shape]);
 }
 
-/** Elements of a slot of {@linkcode pack} are a multiple of this. */
-const PACK_UNIT = 64;
-
 /**
- * Multiply element k by e^{iθₖ}: x f32[..., 2n], `phase` f32[2, n] of {@linkcode phasors}; `adjoint` by e^{−iθₖ}. A unitary
- * diagonal matrix. Throws ShapeError where the sizes do not fit.
+ * Multiply element k by e^{iθₖ}: x f32[..., 2n], `phase` f32[..., 2, n] as of {@linkcode phasors}, whose leading axes broadcast
+ * to those of x; `adjoint` by e^{−iθₖ}. A unitary diagonal matrix. Throws ShapeError where the sizes do not fit.
  */
 export function turnPhases(
   x: Tensor,
@@ -53,10 +49,12 @@ export function turnPhases(
   { adjoint = false }: { readonly adjoint?: boolean } = {},
 ): Tensor {
   const n = complexSize(x);
-  if (phase.shape.join() !== `2,${n}`) {
+  if (phase.shape.slice(-2).join() !== `2,${n}`) {
     throw new ShapeError(`Cannot turn ${showAval(x.aval)} by ${showAval(phase.aval)}: give f32[2,${n}].`);
   }
-  const z = parts(x), [c, s] = [0, 1].map((i) => slice(phase, { start: [i, 0], stop: [i + 1, n] }));
+  const lead = phase.shape.slice(0, -2), none = lead.map(() => 0);
+  const z = parts(x),
+    [c, s] = [0, 1].map((i) => slice(phase, { start: [...none, i, 0], stop: [...lead, i + 1, n] }));
   return reshape(add(mul(z, c!), mul(timesI(z), adjoint ? neg(s!) : s!)), x.shape);
 }
 

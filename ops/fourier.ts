@@ -56,13 +56,13 @@ export function fourierPlan(n: number): FourierPlan {
  * would lose with every step of a recurrence.
  */
 export function fourierCoefficients(n: number): Tensor {
-  const parts = fourierPlan(n).stages.map((stage) => stageParts(stage, n));
-  if (parts.length === 0) return fill(0, [0]);
-  const joined = (part: keyof StageParts): Tensor => concat(parts.map((p) => p[part]), 0);
-  const quarters = joined("quarters"),
-    main = joined("main"),
-    rest = joined("rest"),
-    x = square(joined("phi"));
+  const parts = fourierPlan(n).stages.map((stage) => stageCoefficients(stage, n));
+  return parts.length === 0 ? fill(0, [0]) : concat(parts, 0);
+}
+
+/** The blocks of one stage, f32[2n·2·radix]. */
+export function stageCoefficients(stage: Stage, n: number): Tensor {
+  const { quarters, phi, main, rest } = stageParts(stage, n), x = square(phi);
   // cos φ = 1 − w, sin φ = φ·(1 − w).
   const w = where(isOdd(quarters), loss(x, 2), loss(x, 1));
   const value = add(main, sub(rest, mul(add(main, rest), w)));

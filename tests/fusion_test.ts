@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import * as Either from "fp-ts/Either.js";
 import { type Aval, aval, compile, type Compiled, gradients, type Tensor } from "../core/mod.ts";
-import { butterfly } from "../adapters/mod.ts";
+import { butterfly, unitary } from "../adapters/mod.ts";
 import * as ops from "../ops/mod.ts";
 import { weightClasses } from "../train/arena.ts";
 import { adamW } from "../train/optimiser.ts";
@@ -84,6 +84,35 @@ Deno.test("(c) a butterfly is one kernel, its derivative two, and nothing has dÃ
       assert(plan.buffers.every((b) => b.bytes < 4 * d * d), "a dÃ—d buffer");
     }
   }
+});
+
+Deno.test("(c) a unitary map is two thin products and one kernel of stages; its derivative keeps no rows but x", () => {
+  const d = 128, adapter = unitary(), small = { phases: aval([3, d / 2]), reflections: aval([2, d]) };
+  const fixed = { start: aval([2, d]), blocks: aval([2 * 3 * 8 * d]), u: aval([d, 8]), v: aval([8, d]) };
+  const sizes = { x: aval([512, d]), ct: aval([512, d]), ...small, ...fixed };
+  const forward = (x: Inputs): Tensor => {
+    const [phases, reflections, start, blocks, u, v] = inOf(x, ...Object.keys({ ...small, ...fixed })) as [
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
+    return adapter.apply({ phases, reflections, start, blocks, u, v }, (z) => z)(x["x"]!);
+  };
+  assertEquals(forms(compiled((x) => ({ y: ops.mul(forward(x), 2) }), sizes)), [
+    "contract",
+    "contract",
+    "stages",
+    "row",
+  ]);
+  const back = compiled((x) => {
+    const [dx, du, dv, dPhases] = gradients([forward(x)], [x["ct"]!], inOf(x, "x", "u", "v", "phases"));
+    return { dx: dx!, du: du!, dv: dv!, dPhases: dPhases! };
+  }, sizes);
+  const count = (form: string): number => forms(back).filter((f) => f === form).length;
+  assertEquals([count("stages"), count("stagesGrad"), count("contract"), count("row")], [4, 3, 6, 1]);
 });
 
 Deno.test("(d) AdamW over all parameters of a shape class is one kernel, in place", () => {

@@ -398,6 +398,15 @@ const structured: readonly OpRow[] = [
   row("cayley", [[2, 6]], on1((u) => ops.cayley(ops.skewFromEntries(u, 4)))),
 ];
 
+/** With the blocks of the same phases. */
+function turnedFourier(z: Tensor, phases: Tensor, adjoint = false): Tensor {
+  const table = ops.concat(
+    [ops.cos(phases), ops.sin(phases)].map((x) => ops.reshape(x, [3, 1, x.shape[1]!])),
+    1,
+  );
+  return ops.turnedFourier(z, phases, ops.turnedBlocks(table), { adjoint });
+}
+
 const complex: readonly OpRow[] = [
   row("phasors", [[5]], on1(ops.phasors)),
   row("turnPhases", [[2, 6], [2, 3]], on2(ops.turnPhases)),
@@ -415,6 +424,15 @@ const complex: readonly OpRow[] = [
   row("fourierCoefficients", [], () => ops.fourierCoefficients(30), whole),
   row("fourier", [[2, 24]], on1((x) => ops.square(ops.fourier(x)))),
   row("fourier, inverse", [[2, 28]], on1((x) => ops.square(ops.fourier(x, { inverse: true })))),
+  row("stored", [[3, 5]], on1((x) => ops.square(ops.stored(x)))),
+  row("turnedBlocks", [[3, 2, 6]], on1(ops.turnedBlocks)),
+  row("turnedBlocks of two maps, without stages", [[2, 3, 2, 11]], on1(ops.turnedBlocks)),
+  row("turnedFourier", [[2, 24], [3, 12]], on2((z, phases) => turnedFourier(z, phases))),
+  row(
+    "turnedFourier, adjoint, of one stage",
+    [[2, 10], [3, 5]],
+    on2((z, phases) => turnedFourier(z, phases, true)),
+  ),
   row(
     "urnnTransition",
     [[2, 12], [3, 6], [2, 12]],
