@@ -3,13 +3,16 @@
  * `--help` lists what it can do. Exit codes: 0 done, 2 something given to it is wrong, 130 interrupted. @module
  */
 import * as Effect from "effect/Effect";
-import { fineTune, helpText, parseOptions, standardError, UserError } from "./train/mod.ts";
+import { fineTune, helpText, parseCommandLine, standardError, UserError } from "./train/mod.ts";
 
 const say = (line: string): void => standardError.write(`${line}\n`);
 
+/** Ctrl-C, and what schedulers and `kill` send; Windows has only the first. */
+const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+
 async function main(args: readonly string[]): Promise<number> {
   const root = decodeURIComponent(new URL(".", import.meta.url).pathname).replace(/\/$/, "");
-  const options = parseOptions(args, { root, now: new Date() });
+  const options = await parseCommandLine(args, { root, now: new Date() });
   if (options.help) {
     console.log(helpText());
     return 0;
@@ -23,7 +26,7 @@ async function main(args: readonly string[]): Promise<number> {
     say("\ninterrupted: finishing this step, then saving what was trained; once more ends at once");
     stopped = true;
   };
-  Deno.addSignalListener("SIGINT", stop);
+  SIGNALS.forEach((signal) => Deno.addSignalListener(signal, stop));
   try {
     const run = fineTune(options, { say, stopped: () => stopped });
     const result = await Effect.runPromise(
@@ -36,7 +39,7 @@ async function main(args: readonly string[]): Promise<number> {
     if (options.json) console.log(JSON.stringify(result));
     return stopped ? 130 : 0;
   } finally {
-    Deno.removeSignalListener("SIGINT", stop);
+    SIGNALS.forEach((signal) => Deno.removeSignalListener(signal, stop));
   }
 }
 

@@ -37,6 +37,9 @@ Deno.test("options: without flags the bundled example is trained with the hybrid
     dtype: "f32",
     adapter: null,
     merge: false,
+    resume: false,
+    saveEvery: 100,
+    keep: 2,
     json: false,
     help: false,
   });
@@ -93,6 +96,9 @@ Deno.test("options: every flag reaches its option", () => {
     dtype: ["f16", "f16"],
     adapter: ["a", "a"],
     merge: ["", true],
+    resume: ["", true],
+    saveEvery: ["50", 50],
+    keep: ["3", 3],
     json: ["", true],
     help: ["", true],
   };

@@ -1,11 +1,11 @@
-/** Files that appear whole or not at all. @module */
+/** Files and directories that appear whole or not at all. @module */
 
 /**
  * Write `parts` one after the other to a temporary file beside `path`, then rename it: a reader, or a crash half-way,
  * finds the old file or the new one. Throws what the file system throws; the temporary file is then removed.
  */
 export function writeAtomically(path: string, parts: Iterable<Uint8Array>): void {
-  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.partial`;
+  const temporary = partialName(path);
   try {
     writeAll(temporary, parts);
     Deno.renameSync(temporary, path);
@@ -19,6 +19,15 @@ export function writeAtomically(path: string, parts: Iterable<Uint8Array>): void
   }
 }
 
+/** A name beside `path` for what is not complete yet; {@linkcode removeLeftovers} knows it. */
+export function partialName(path: string): string {
+  return `${path.replace(/\/+$/, "")}.${mark()}.partial`;
+}
+
+function mark(): string {
+  return crypto.randomUUID().slice(0, 8);
+}
+
 function writeAll(path: string, parts: Iterable<Uint8Array>): void {
   using file = Deno.openSync(path, { write: true, createNew: true });
   for (const part of parts) {
@@ -30,4 +39,84 @@ function writeAll(path: string, parts: Iterable<Uint8Array>): void {
 /** {@linkcode writeAtomically} of one text. */
 export function writeTextAtomically(path: string, text: string): void {
   writeAtomically(path, [new TextEncoder().encode(text)]);
+}
+
+/**
+ * Fill a directory under a temporary name beside `dir`, then rename it: it appears whole or not at all. What is in `dir`
+ * already is replaced where `replace` says so; else only an empty directory is, and the file system's error is thrown.
+ */
+export function writeWhole(dir: string, fill: (temporary: string) => void, replace = false): void {
+  const temporary = partialName(dir);
+  Deno.mkdirSync(temporary, { recursive: true });
+  try {
+    fill(temporary);
+    moveInto(temporary, dir, replace);
+  } catch (error) {
+    Deno.removeSync(temporary, { recursive: true });
+    throw error;
+  }
+}
+
+/** Rename a complete directory to `dir`, on the disk when this returns; see {@linkcode writeWhole} for `replace`. */
+export function moveInto(from: string, dir: string, replace: boolean): void {
+  syncDirectory(from);
+  if (replace && exists(dir) && !isEmptyDirectory(dir)) {
+    // A directory that is not empty cannot be renamed onto; between the two renames both are there under other names.
+    const old = `${dir.replace(/\/+$/, "")}.${mark()}.replaced`;
+    Deno.renameSync(dir, old);
+    Deno.renameSync(from, dir);
+    syncDirectory(parentOf(dir));
+    Deno.removeSync(old, { recursive: true });
+  } else {
+    // Renaming onto an empty directory replaces it.
+    Deno.renameSync(from, dir);
+    syncDirectory(parentOf(dir));
+  }
+}
+
+/** Remove a directory so that no part of it is ever found under its name. */
+export function removeWhole(dir: string): void {
+  const old = `${dir}.${mark()}.replaced`;
+  Deno.renameSync(dir, old);
+  Deno.removeSync(old, { recursive: true });
+}
+
+/** Remove what an end at a bad moment left in `dir` of the functions above. */
+export function removeLeftovers(dir: string): void {
+  if (!exists(dir)) return;
+  for (const { name } of [...Deno.readDirSync(dir)]) {
+    if (/\.[0-9a-f]{8}\.(partial|replaced)$/.test(name)) {
+      Deno.removeSync(`${dir}/${name}`, { recursive: true });
+    }
+  }
+}
+
+/** Have the names in a directory on the disk. */
+function syncDirectory(path: string): void {
+  // Windows opens no directories, and has no such call.
+  if (Deno.build.os === "windows") return;
+  using dir = Deno.openSync(path);
+  dir.syncSync();
+}
+
+/** The directory that a path is in. */
+export function parentOf(path: string): string {
+  const up = path.replace(/\/*[^/]+\/*$/, "");
+  return up === "" ? (path.startsWith("/") ? "/" : ".") : up;
+}
+
+/** Whether there is something at `path`. */
+export function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/** Whether `path`, which is there, is a directory without anything in it. */
+export function isEmptyDirectory(path: string): boolean {
+  return Deno.statSync(path).isDirectory && Deno.readDirSync(path)[Symbol.iterator]().next().done === true;
 }

@@ -49,3 +49,8 @@ export class PeftError extends UserError {
 export class AdapterError extends UserError {
   override readonly name = "AdapterError";
 }
+
+/** A run that cannot be continued: no checkpoint, a damaged one, or options that would make it another run. */
+export class ResumeError extends UserError {
+  override readonly name = "ResumeError";
+}

@@ -50,6 +50,12 @@ export interface TrainOptions extends AdapterSettings {
   /** Null: a fresh adapter. */
   readonly adapter: string | null;
   readonly merge: boolean;
+  /** Go on with the run in `out`. */
+  readonly resume: boolean;
+  /** Steps between checkpoints; 0: only when training ends. */
+  readonly saveEvery: number;
+  /** Checkpoints kept, the newest ones. */
+  readonly keep: number;
   readonly json: boolean;
   readonly help: boolean;
 }
@@ -316,6 +322,16 @@ export const FLAGS: Table = {
     shown: "none",
   },
   merge: toggle("write the model with what was trained merged in, as a model directory, to <out>/merged"),
+  resume: toggle(
+    "go on with the run in --out from its newest checkpoint; its flags stand, --steps is the total",
+  ),
+  saveEvery: flag(
+    "N",
+    whole(0),
+    100,
+    "steps between checkpoints; 0: one when training ends or is interrupted",
+  ),
+  keep: flag("N", whole(1), 2, "checkpoints to keep, the newest ones"),
   json: toggle("print the result as JSON on standard output"),
   help: toggle("show this text"),
 };

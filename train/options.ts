@@ -11,7 +11,7 @@ import { nearest } from "./nearest.ts";
 export type { MethodName, Site, TrainOptions } from "./flags.ts";
 
 /** `orthogonalLr` → `orthogonal-lr`. */
-function flagName(key: string): string {
+export function flagName(key: string): string {
   return key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
 }
 
@@ -20,6 +20,13 @@ const ENTRIES: readonly (readonly [name: string, key: keyof TrainOptions, flag: 
 
 /** Understand the command line. Throws OptionError: the flag, its value, what was expected. */
 export function parseOptions(argv: readonly string[], site: Site): TrainOptions {
+  const options = readOptions(argv, site);
+  checkTogether(options);
+  return options;
+}
+
+/** {@linkcode parseOptions} without a look at whether the values go together. */
+export function readOptions(argv: readonly string[], site: Site): TrainOptions {
   const valued = ENTRIES.filter(([, , f]) => f.value !== null).map(([name]) => name);
   const toggles = ENTRIES.filter(([, , f]) => f.value === null).map(([name]) => name);
   for (const arg of argv) {
@@ -45,9 +52,7 @@ export function parseOptions(argv: readonly string[], site: Site): TrainOptions 
     // The table's type ties each key to its reader.
     return values.get(key) as TrainOptions[typeof key];
   };
-  const complete = Object.fromEntries(ENTRIES.map(([, key]) => [key, get(key)])) as unknown as TrainOptions;
-  checkTogether(complete);
-  return complete;
+  return Object.fromEntries(ENTRIES.map(([, key]) => [key, get(key)])) as unknown as TrainOptions;
 }
 
 /** Refuse values that do not go together, and expressions with a mistake. */

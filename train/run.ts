@@ -5,21 +5,30 @@ import { exportPeft, loadAdapter, peftForms, saveAdapter, type SavedAdapter } fr
 import { drawLambdas } from "./adapter_file.ts";
 import { batches, type TokenBatch } from "./batches.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
+import {
+  digestRows,
+  type Measured,
+  readCheckpoint,
+  requireSameRun,
+  type RunCheckpoint,
+  saveCheckpoint,
+} from "./run_checkpoint.ts";
+import { checkOutput, sweepOutput, writeResults } from "./run_output.ts";
 import { type Dataset, type Example, loadDataset } from "./data.ts";
 import { describeDevice, openDevice } from "./devices.ts";
-import { DataError, UserError } from "./errors.ts";
-import { answerAll, exactMatch, type Sample } from "./exact_match.ts";
+import { DataError, ResumeError, UserError } from "./errors.ts";
+import { answerAll, exactMatch } from "./exact_match.ts";
 import { weightShapes } from "./llama.ts";
 import { describeClasses, describeFit, methodClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { drawLambdaHeatmap } from "./plots/mod.ts";
-import { type MetricsFile, openMetrics, writeSettings } from "./run_files.ts";
+import { type MetricsFile, openMetrics, readMetrics, writeSettings } from "./run_files.ts";
 import { writeModel } from "./model_directory.ts";
-import { openSession, type Session, type StepBytes } from "./session.ts";
+import { openSession, type Session, type StepBytes, valuesOf } from "./session.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { PlanError, ShapeError, showBytes } from "../core/mod.ts";
-import { TOO_MANY_SKIPPED, trainAll } from "./train_loop.ts";
+import { NOTHING_YET, TOO_MANY_SKIPPED, totalSteps, trainAll } from "./train_loop.ts";
 import { writeTextAtomically } from "./atomic_file.ts";
 
 /** What a run reports; the keys are those of `--json`. Null where something was not measured. */
@@ -63,8 +72,8 @@ const SHOWN = 3;
 /** Fine-tune as asked. Fails with UserError for what the user can mend; sizes that do not fit become one as well. */
 export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<RunResult, UserError> {
   return Effect.scoped(Effect.gen(function* () {
-    const { tokenizer, checkpoint, train, held } = yield* attempt(() =>
-      Promise.resolve(load(options, hooks))
+    const { tokenizer, checkpoint, train, held, rows, resumed, done: earlierSteps } = yield* attempt(() =>
+      load(options, hooks)
     );
     const device = yield* openDevice(options.device, options.dtype === "f16");
     const { kind, adapterName } = device.capabilities;
@@ -93,25 +102,47 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         seed: options.seed,
         maxLength: Math.min(config.maxPositions, longestOf(options, held)),
         startBatches: firstBatches(train, options),
-        ...(earlier ? { values: earlier.values } : {}),
+        ...(resumed && startsFromFactors(classes)
+          ? { values: valuesOf(classes, resumed.tensors) }
+          : earlier
+          ? { values: earlier.values }
+          : {}),
         say: hooks.say,
       });
-      const before = await measure(session, tokenizer, held, options, hooks);
+      const processor = `${kind} (${adapterName})`;
+      if (resumed) {
+        session.restore({ steps: resumed.step, tensors: resumed.tensors });
+        sayResumed(resumed, totalSteps(options, train), processor, hooks.say);
+      }
+      const before = resumed ? resumed.before : await measure(session, tokenizer, held, options, hooks);
       // Nothing is written before a step has gone through: until then a plan may prove too large for the device.
       const open = (): MetricsFile => {
-        writeSettings(options.out, { ...options, device: kind, adapter_name: adapterName });
-        return openMetrics(options.out);
+        sweepOutput(options.out);
+        writeSettings(options.out, { ...options, resume: false, device: kind, adapter_name: adapterName });
+        return openMetrics(options.out, earlierSteps.text);
       };
-      const done = await trainAll(session, train, options, hooks.stopped, open);
+      const save = async (at: { readonly step: number; readonly skipped: number }): Promise<void> => {
+        const { tensors } = await session.state();
+        const state = { ...at, device: processor, rows, before, options: { ...options } };
+        await saveCheckpoint(options.out, state, tensors, options.keep);
+      };
+      const done = await trainAll(
+        session,
+        train,
+        options,
+        { stopped: hooks.stopped, open, save },
+        earlierSteps,
+      );
       if (done.steps === 0) throw new UserError("interrupted before the first step: nothing is written.");
       const saved: SavedAdapter = { model: options.model, config, classes, trained: await session.trained() };
-      if (own) saveAdapter(`${options.out}/adapter`, own, saved);
+      if (own) writeResults(options.out, (to) => saveAdapter(`${to}/adapter`, own, saved));
       const forms = earlier ? earlier.layouts : peftForms(options, config);
       if (forms) {
         // An adapter of PEFT is written as it came; beside one of Gyre's own lies PEFT's form of it.
-        const dir = `${options.out}/${own ? "peft" : "adapter"}`;
-        exportPeft(dir, forms, saved);
+        const name = own ? "peft" : "adapter";
+        writeResults(options.out, (to) => exportPeft(`${to}/${name}`, forms, saved));
         if (own) {
+          const dir = `${options.out}/${name}`;
           hooks.say(`for Hugging Face PEFT: ${dir}${forms.length > 1 ? `-1 to -${forms.length}` : ""}`);
         }
       }
@@ -122,11 +153,15 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         );
       }
       if (done.interrupted) {
-        hooks.say(`interrupted after step ${done.steps}: the adapter is saved in ${options.out}/adapter`);
+        hooks.say(
+          `interrupted after step ${done.steps}: the adapter is saved in ${options.out}/adapter; --resume --out ` +
+            `${options.out} goes on`,
+        );
       }
       const after = done.interrupted ? null : await measure(session, tokenizer, held, options, hooks);
       if (options.merge) {
-        writeModel(`${options.out}/merged`, options.model, await session.merged());
+        const merged = await session.merged();
+        writeResults(options.out, (to) => writeModel(`${to}/merged`, options.model, merged));
         hooks.say(`the model with the adapter merged in: ${options.out}/merged`);
       }
       await conclude(session, classes, options, hooks, before, after);
@@ -149,6 +184,11 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       };
     });
   }));
+}
+
+/** Whether adapters start from factors of weights or gradients, which take time and are not needed again. */
+function startsFromFactors(classes: readonly ShapeClass[]): boolean {
+  return classes.some((c) => (c.fitted?.asks.length ?? 0) > 0);
 }
 
 /** Run a promise; errors that the user can mend fail, all others are defects. */
@@ -176,39 +216,9 @@ function isFileError(error: unknown): error is Error {
     (/\(os error \d+\)/.test(error.message) || error instanceof Deno.errors.NotCapable);
 }
 
-/** Refuse what could only fail, or destroy, later: what is trained would be lost if it could not be written at the end. */
-function checkRequest({ out }: TrainOptions): void {
-  const earlier = ["adapter", "peft", "merged"].map((name) => `${out}/${name}`).find(isFull);
-  if (earlier !== undefined) {
-    throw new UserError(`--out ${out}: ${earlier} is there from an earlier run; give another directory.`);
-  }
-  // Trying is the only way to know whether it can be written to; what was made to try is taken away.
-  const made: string[] = [];
-  for (let dir = out; dir !== "" && !exists(dir); dir = dir.replace(/\/?[^/]*$/, "")) made.push(dir);
-  Deno.mkdirSync(out, { recursive: true });
-  Deno.removeSync(Deno.makeTempDirSync({ dir: out, prefix: ".gyre-" }));
-  for (const dir of made) Deno.removeSync(dir);
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-/** Whether something is at `path`, other than an empty directory. */
-function isFull(path: string): boolean {
-  if (!exists(path)) return false;
-  return !Deno.statSync(path).isDirectory || Deno.readDirSync(path)[Symbol.iterator]().next().done !== true;
-}
-
 /** Rows, model and tokenizer, checked against each other. */
-function load(options: TrainOptions, { say }: RunHooks) {
-  checkRequest(options);
+async function load(options: TrainOptions, { say }: RunHooks) {
+  checkOutput(options);
   const checkpoint = loadCheckpoint(options.model, { dtype: options.dtype, shapes: weightShapes });
   const tokenizer = loadTokenizer(options.model);
   const { config, overflow } = checkpoint;
@@ -235,12 +245,39 @@ function load(options: TrainOptions, { say }: RunHooks) {
     return data;
   };
   say(`model: ${options.model}, ${config.layers} layers of ${config.hiddenSize}`);
+  const train = read(options.data).examples;
+  const rows = await digestRows(train);
   return {
     tokenizer,
     checkpoint,
-    train: read(options.data).examples,
+    train,
     held: options.eval ? read(options.eval).examples : null,
+    rows,
+    ...(options.resume
+      ? await loadRun(options, train, rows)
+      : { resumed: null, done: { ...NOTHING_YET, text: "" } }),
   };
+}
+
+/** The run that is continued: its newest checkpoint, and how far its metrics are. */
+async function loadRun(options: TrainOptions, train: readonly Example[], rows: string) {
+  const resumed = await readCheckpoint(options.out);
+  requireSameRun(resumed, options, rows);
+  const { step, skipped } = resumed, total = totalSteps(options, train);
+  if (total < step) {
+    throw new ResumeError(
+      `--resume: the run has done ${step} steps and is to have ${total}; give more with --steps, which counts all.`,
+      { step, total },
+    );
+  }
+  const { text, losses, seconds } = readMetrics(options.out, step);
+  return { resumed, done: { steps: step, skipped, losses, seconds, text } };
+}
+
+/** Say where a run goes on, and what keeps it from being the same to the last bit. */
+function sayResumed({ dir, step, device }: RunCheckpoint, total: number, here: string, say: RunHooks["say"]) {
+  say(`goes on from ${dir}: step ${step} of ${total}`);
+  if (device !== here) say(`it was begun on ${device}: from here on its last bits may differ`);
 }
 
 /** The first batches of training, whose gradients start the adapters that ask for them. */
@@ -260,12 +297,6 @@ function firstBatches(
 function longestOf({ seq }: TrainOptions, held: readonly Example[] | null): number {
   const asked = (held ?? []).filter((e) => e.answer !== undefined).map((e) => e.promptLength + seq);
   return Math.max(seq, Math.min(2 * seq, ...(asked.length > 0 ? [Math.max(...asked)] : [seq])));
-}
-
-interface Measured {
-  readonly loss: number;
-  readonly exact: number | null;
-  readonly samples: readonly Sample[];
 }
 
 async function measure(

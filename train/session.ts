@@ -7,6 +7,9 @@ import {
   evaluate,
   type HostArray,
   planBytes,
+  sameShape,
+  ShapeError,
+  showAval,
   sizeOf,
 } from "../core/mod.ts";
 import { foldIn, key } from "../ops/mod.ts";
@@ -79,6 +82,14 @@ export interface StepBytes {
   readonly total: number;
 }
 
+/** All that steps change. */
+export interface SessionState {
+  /** Optimiser steps done, those that were left out included; they also decide the next step's key. */
+  readonly steps: number;
+  /** Arenas `params.<key>` and the optimiser's state `optimiser.<name>`, f32. */
+  readonly tensors: ReadonlyMap<string, HostTensor>;
+}
+
 /** A model in training. */
 export interface Session {
   /** One optimiser step at these learning rates. Queued; the promise resolves when the numbers are back. */
@@ -102,6 +113,10 @@ export interface Session {
   readonly lambdas: () => Promise<Lambdas>;
   /** Trained values by member and leaf path, f32. */
   readonly trained: () => Promise<ReadonlyMap<string, ReadonlyMap<string, HostTensor>>>;
+  /** What {@linkcode Session.restore} needs to go on bit for bit; to be asked for when no step is under way. */
+  readonly state: () => Promise<SessionState>;
+  /** Go on from a state of an equal session. Throws ShapeError where its tensors are not those of this session. */
+  readonly restore: (state: SessionState) => void;
   /** All weights of the model with what was trained merged in: f32 where something was, the others as they came. */
   readonly merged: () => Promise<ReadonlyMap<string, HostTensor>>;
   /**
@@ -219,6 +234,20 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     return all;
   };
   let steps = 0;
+  const stateAvals = new Map<string, Aval>([
+    ...Object.entries(params).map(([key, at]) => [`params.${key}`, at] as const),
+    ...Object.entries(state).map(([name, at]) => [`optimiser.${name}`, at] as const),
+  ]);
+  const readState = async (prefix: string): Promise<Map<string, HostTensor>> => {
+    const names = [...stateAvals].filter(([name]) => name.startsWith(prefix));
+    return new Map(
+      await Promise.all(
+        names.map(async ([name, at]) =>
+          [name, { aval: at, data: await device.download(arrays.get(name)!) }] as const
+        ),
+      ),
+    );
+  };
 
   return {
     step: async (batch, rates) => {
@@ -305,7 +334,18 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       return await device.download(out.get("logits")!) as Float32Array;
     },
     lambdas: readLambdas,
-    trained: () => download(device, classes, arrays),
+    trained: async () => valuesOf(classes, await readState("params.")),
+    state: async () => ({ steps, tensors: await readState("") }),
+    restore: (state) => {
+      requireTensors(stateAvals, state.tensors);
+      for (const [name, at] of stateAvals) {
+        // Fresh arrays for parameters: those of the start belong to the plan that made them.
+        const { data } = state.tensors.get(name)!;
+        if (name.startsWith("optimiser.")) device.write(arrays.get(name)!, data);
+        else arrays.set(name, device.upload(data, at));
+      }
+      steps = state.steps;
+    },
     merged: async () => {
       const all = new Map(options.weights);
       for await (const [name, tensor] of mergedWeights({ device, classes, frozen, arrays })) {
@@ -390,15 +430,28 @@ async function initialise(
   for (const array of fresh) device.free(array);
 }
 
-async function download(
-  device: Device,
+/** Refuse a state of another session. */
+function requireTensors(own: ReadonlyMap<string, Aval>, given: ReadonlyMap<string, HostTensor>): void {
+  const other = [...given.keys()].find((name) => !own.has(name));
+  if (other !== undefined) throw new ShapeError(`The state has "${other}", which this model does not train.`);
+  for (const [name, at] of own) {
+    const found = given.get(name);
+    if (found && found.aval.dtype === at.dtype && sameShape(found.aval.shape, at.shape)) continue;
+    throw new ShapeError(
+      `The state has ${found ? showAval(found.aval) : "nothing"} for "${name}", expected ${showAval(at)}.`,
+    );
+  }
+}
+
+/** Values by member and leaf path out of arenas `params.<key>`, f32[members, slot] each. */
+export function valuesOf(
   classes: readonly ShapeClass[],
-  arrays: ReadonlyMap<string, DeviceArray>,
-): Promise<Map<string, Map<string, HostTensor>>> {
+  arenas: ReadonlyMap<string, HostTensor>,
+): Map<string, Map<string, HostTensor>> {
   const all = new Map<string, Map<string, HostTensor>>();
   for (const c of classes) {
     for (const leaf of c.leaves) {
-      const arena = await device.download(arrays.get(`params.${leaf.key}`)!);
+      const { data: arena } = arenas.get(`params.${leaf.key}`)!;
       c.members.forEach((m, row) => {
         const data = arena.slice(row * leaf.slot, row * leaf.slot + sizeOf(leaf.aval.shape));
         all.set(m, (all.get(m) ?? new Map<string, HostTensor>()).set(leaf.path, { aval: leaf.aval, data }));

@@ -14,6 +14,7 @@ export const TOO_MANY_SKIPPED = 20;
 
 /** What the steps came to. */
 export interface Trained {
+  /** Those of earlier parts of the run included. */
   readonly steps: number;
   readonly first: number | null;
   readonly last: number | null;
@@ -23,24 +24,55 @@ export interface Trained {
   readonly gaveUp: boolean;
 }
 
+/** How far earlier parts of a run came. */
+export interface Earlier {
+  readonly steps: number;
+  readonly skipped: number;
+  /** Training loss of each step. */
+  readonly losses: readonly number[];
+  /** On the clock of the metrics. */
+  readonly seconds: number;
+}
+
+/** The beginning of a run. */
+export const NOTHING_YET: Earlier = { steps: 0, skipped: 0, losses: [], seconds: 0 };
+
+/** What happens around the steps. */
+export interface StepHooks {
+  /** Whether to stop after the current step. */
+  readonly stopped: () => boolean;
+  /** Called after the first step has gone through. */
+  readonly open: () => MetricsFile;
+  /** Keep what the session holds; no step is under way. */
+  readonly save: (at: { readonly step: number; readonly skipped: number }) => Promise<void>;
+}
+
+/** Optimiser steps of a whole run. */
+export function totalSteps(
+  { steps, epochs, batch, seq }: TrainOptions,
+  examples: readonly Example[],
+): number {
+  return steps ?? Math.max(1, Math.round(epochs * batchesPerEpoch(examples, { batch, seq })));
+}
+
 /**
- * Train on the rows until the steps or the epochs are done, or the user stops, or too many steps were left out. `open` is called after the
- * first step has gone through. */
+ * Train on the rows until the steps or the epochs are done, or the user stops, or too many steps were left out. Saves
+ * every `saveEvery` steps and at the end, unless it gave up. With `earlier` steps, the session must be as they left it.
+ */
 export async function trainAll(
   session: Session,
   examples: readonly Example[],
   options: TrainOptions,
-  stopped: () => boolean,
-  open: () => MetricsFile,
+  { stopped, open, save }: StepHooks,
+  earlier: Earlier = NOTHING_YET,
 ): Promise<Trained> {
   const { batch, seq, seed } = options;
-  const total = options.steps ??
-    Math.max(1, Math.round(options.epochs * batchesPerEpoch(examples, { batch, seq })));
+  const total = totalSteps(options, examples);
   const rate = schedule(options.schedule, { warmup: warmupSteps(options.warmup, total), total });
   const progress = openProgress(total);
-  const losses: number[] = [];
-  const clock = new StepClock();
-  let skipped = 0, steps = 0;
+  const losses = [...earlier.losses];
+  const clock = new StepClock(earlier.seconds);
+  let { skipped, steps } = earlier, taken = 0, saved = steps;
   using files = new DisposableStack();
   let metrics: MetricsFile | null = null;
   const settle = async (pending: Pending): Promise<void> => {
@@ -64,8 +96,19 @@ export async function trainAll(
     metrics.append(Object.keys(lambdas).length > 0 ? { ...report, lambda: lambdas } : report);
   };
   const queue: Pending[] = [];
+  const settleAll = async (): Promise<void> => {
+    for (const pending of queue.splice(0)) await settle(pending);
+  };
+  const keep = async (): Promise<void> => {
+    // A checkpoint must not be further than the metrics are.
+    metrics?.sync();
+    await save({ step: steps, skipped });
+    saved = steps;
+  };
   try {
     for (const rows of batches(examples, { batch, seq, seed, epochs: Infinity })) {
+      // The seed and the number of batches taken are the place in the data.
+      if (taken++ < earlier.steps) continue;
       if (steps === total || stopped() || skipped >= TOO_MANY_SKIPPED) break;
       const multiplier = rate(steps);
       const lr = options.lr * multiplier;
@@ -80,9 +123,14 @@ export async function trainAll(
       // The CPU computes on this thread: let signals and timers in between steps.
       await new Promise((resume) => setTimeout(resume, 0));
       // The first step compiles: its numbers are shown before the second is queued.
-      if (steps === 1 || queue.length >= IN_FLIGHT) await settle(queue.shift()!);
+      if (steps === earlier.steps + 1 || queue.length >= IN_FLIGHT) await settle(queue.shift()!);
+      if (options.saveEvery > 0 && steps % options.saveEvery === 0) {
+        await settleAll();
+        if (skipped < TOO_MANY_SKIPPED) await keep();
+      }
     }
-    for (const pending of queue) await settle(pending);
+    await settleAll();
+    if (steps > saved && skipped < TOO_MANY_SKIPPED) await keep();
   } finally {
     progress.done();
   }
@@ -119,6 +167,12 @@ function realTokens({ ids, labels, rows, length }: TokenBatch): number {
 class StepClock {
   #start: number | null = null;
   #tokens = 0;
+  /** What the clock showed when it was started. */
+  readonly #before: number;
+
+  constructor(before: number) {
+    this.#before = before;
+  }
 
   tick(tokens: number): void {
     if (this.#start === null) this.#start = performance.now();
@@ -126,10 +180,14 @@ class StepClock {
   }
 
   seconds(): number {
-    return this.#start === null ? 0 : (performance.now() - this.#start) / 1000;
+    return this.#before + this.#running();
   }
 
   rate(): number | null {
-    return this.#tokens === 0 ? null : this.#tokens / this.seconds();
+    return this.#tokens === 0 ? null : this.#tokens / this.#running();
+  }
+
+  #running(): number {
+    return this.#start === null ? 0 : (performance.now() - this.#start) / 1000;
   }
 }

@@ -199,6 +199,8 @@ export function runOptions(
     ...study.flags,
     ...["--model", model, "--data", data, "--eval", held, "--method", method],
     ...["--seed", String(seed), "--out", out, ...rateFlags(rates)],
+    // A run is made anew, and its directory removed in the end.
+    ...["--save-every", "0"],
   ], { root, now: new Date() });
   if (options.steps === null) {
     throw new UserError("A study needs --steps: equal budgets are counted in steps.");

@@ -91,8 +91,11 @@ function read(file: string): RunRecord | null {
   return { ...found, losses: found.losses.map((n) => n ?? NaN) };
 }
 
-function settingsOf({ out: _out, json: _json, help: _help, ...rest }: TrainOptions): RunRecord["settings"] {
-  return rest;
+/** Options that change nothing about the outcome. */
+const APART: ReadonlySet<string> = new Set(["out", "json", "help", "resume", "saveEvery", "keep"]);
+
+function settingsOf(options: TrainOptions): RunRecord["settings"] {
+  return Object.fromEntries(Object.entries(options).filter(([key]) => !APART.has(key)));
 }
 
 function refuseOther(file: string, theirs: RunRecord["settings"], ours: RunRecord["settings"]): void {

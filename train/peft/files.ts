@@ -1,5 +1,5 @@
 /** Directories of Hugging Face PEFT: `adapter_config.json` and `adapter_model.safetensors`, read whole and written whole. @module */
-import { writeTextAtomically } from "../atomic_file.ts";
+import { exists, isEmptyDirectory, writeTextAtomically, writeWhole } from "../atomic_file.ts";
 import { PeftError } from "../errors.ts";
 import { readJson } from "../json_file.ts";
 import { parsePeftConfig, type PeftConfig, type PeftMethod } from "./config.ts";
@@ -158,6 +158,7 @@ function requireShapes(method: PeftMethod, module: string, tensors: PeftTensors,
 
 /** Write a directory that must not be there yet, whole or not at all. Throws PeftError where it is there. */
 export function writePeft(dir: string, { json, modules, saved }: Omit<PeftDirectory, "config">): void {
+  refuseFull(dir);
   writeWhole(dir, (at) => writePeftFiles(at, { json, modules, saved }));
 }
 
@@ -172,35 +173,8 @@ export function writePeftFiles(dir: string, { json, modules, saved }: Omit<PeftD
   writeTextAtomically(`${dir}/${CONFIG_FILE}`, `${JSON.stringify(json, null, 2)}\n`);
 }
 
-/** Fill a directory under a temporary name beside it, then rename: it appears whole or not at all. */
-export function writeWhole(dir: string, fill: (temporary: string) => void): void {
-  if (exists(dir) && !isEmptyDirectory(dir)) {
-    throw new PeftError(`${dir}: is there already; give another directory, or remove it.`, { dir });
-  }
-  const temporary = `${dir.replace(/\/+$/, "")}.${crypto.randomUUID().slice(0, 8)}.partial`;
-  Deno.mkdirSync(temporary, { recursive: true });
-  try {
-    fill(temporary);
-    // Renaming onto an empty directory replaces it.
-    Deno.renameSync(temporary, dir);
-  } catch (error) {
-    Deno.removeSync(temporary, { recursive: true });
-    throw error;
-  }
-}
-
-function isEmptyDirectory(path: string): boolean {
-  if (!Deno.statSync(path).isDirectory) return false;
-  for (const _ of Deno.readDirSync(path)) return false;
-  return true;
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+/** Refuse to write where something is. Throws PeftError. */
+export function refuseFull(dir: string): void {
+  if (!exists(dir) || isEmptyDirectory(dir)) return;
+  throw new PeftError(`${dir}: is there already; give another directory, or remove it.`, { dir });
 }

@@ -1,12 +1,12 @@
 /** Trained adapters as directories of Hugging Face PEFT: one for each branch and its sizes, `gyre.json` where they combine. @module */
 import type { LinearDims, Module } from "../../adapters/mod.ts";
 import { aval } from "../../core/mod.ts";
-import { writeTextAtomically } from "../atomic_file.ts";
+import { writeTextAtomically, writeWhole } from "../atomic_file.ts";
 import { PeftError } from "../errors.ts";
 import { combineJson, GYRE_FILE, type PeftCombine } from "./combine.ts";
 import type { PeftConfig, PeftMethod, PeftPattern } from "./config.ts";
 import { blockOfEntries, type LeafValues, type PeftTensors, toPeft } from "./convert.ts";
-import { writePeftFiles, writeWhole } from "./files.ts";
+import { refuseFull, writePeftFiles } from "./files.ts";
 import { peftConfigJson } from "./json.ts";
 import type { StoredTensor } from "../safetensors.ts";
 
@@ -79,6 +79,7 @@ export function savePeft(dir: string, request: SaveRequest): void {
   if (list.length === 0) throw new PeftError(`${dir}: there is no adapter to save.`, { dir });
   const json = (group: Group): Record<string, unknown> =>
     peftConfigJson(configOf(group, modules, base, [...saved.keys()]));
+  refuseFull(dir);
   writeWhole(dir, (at) => {
     if (list.length === 1) {
       return writePeftFiles(at, { json: json(list[0]!), modules: list[0]!.modules, saved });
