@@ -443,7 +443,7 @@ function requireTensors(own: ReadonlyMap<string, Aval>, given: ReadonlyMap<strin
   }
 }
 
-/** Values by member and leaf path out of arenas `params.<key>`, f32[members, slot] each. */
+/** Values by member and leaf path out of arenas `params.<key>`, f32[members, slot] each. Throws ShapeError for others. */
 export function valuesOf(
   classes: readonly ShapeClass[],
   arenas: ReadonlyMap<string, HostTensor>,
@@ -451,7 +451,15 @@ export function valuesOf(
   const all = new Map<string, Map<string, HostTensor>>();
   for (const c of classes) {
     for (const leaf of c.leaves) {
-      const { data: arena } = arenas.get(`params.${leaf.key}`)!;
+      const name = `params.${leaf.key}`, found = arenas.get(name);
+      if (!found || found.data.length !== c.members.length * leaf.slot) {
+        throw new ShapeError(
+          `The state has ${found ? showAval(found.aval) : "nothing"} for "${name}", expected ${
+            showAval(arenaAval(c, leaf))
+          }.`,
+        );
+      }
+      const arena = found.data;
       c.members.forEach((m, row) => {
         const data = arena.slice(row * leaf.slot, row * leaf.slot + sizeOf(leaf.aval.shape));
         all.set(m, (all.get(m) ?? new Map<string, HostTensor>()).set(leaf.path, { aval: leaf.aval, data }));
