@@ -1,6 +1,8 @@
-/** Families of decoders against what transformers computed (tests/fixtures/make_models.py), on the CPU in f32. @module */
+/** Families of decoders against what transformers computed (tests/fixtures/make_models.py), in f32. @module */
 import { assert, assertEquals } from "@std/assert";
 import { openCpu } from "../core/cpu/mod.ts";
+import { openGpu } from "../core/gpu/mod.ts";
+import { aval, type DeviceArray } from "../core/mod.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import { fullGradients } from "../train/full_gradients.ts";
@@ -8,9 +10,10 @@ import { modulesOf, rotaryTables, weightShapes } from "../train/llama.ts";
 import type { LlamaConfig } from "../train/llama_config.ts";
 import { methodClasses, type MethodOptions } from "../train/methods.ts";
 import { writeModel } from "../train/model_directory.ts";
+import { loadPeft } from "../train/peft/load.ts";
+import { savePeft } from "../train/peft/save.ts";
 import { adamW, chain, clipByGlobalNorm, type Optimiser, scaleByRate } from "../train/optimiser.ts";
 import { type HostBatch, type HostTensor, openSession, type Session } from "../train/session.ts";
-import { aval, type DeviceArray } from "../core/mod.ts";
 
 /** What transformers computed for a model. */
 interface Expected {
@@ -52,7 +55,7 @@ function batchOf({ ids, labels, rows, length }: Expected): HostBatch {
 async function open(
   dir: string,
   options: Partial<MethodOptions> | null,
-  { optimiser = adamW({ clip: 0 }), change = (c: LlamaConfig) => c, startBatches = [] as HostBatch[] } = {},
+  { optimiser = adamW({ clip: 0 }), change = (c: LlamaConfig) => c, on = device } = {},
 ): Promise<Session> {
   const { config, weights } = loadCheckpoint(dir, { dtype: "f32", shapes: weightShapes });
   const used = change(config);
@@ -60,14 +63,13 @@ async function open(
     ? methodClasses({ ...DEFAULT_SETTINGS, method: "lora", target: "all-linear", ...options }, used)
     : [];
   return await openSession({
-    device,
+    device: on,
     subject: { config: used, classes },
     weights,
     optimiser,
     accumulate: 1,
     seed: 5,
     maxLength: 32,
-    startBatches,
   });
 }
 
@@ -132,6 +134,30 @@ for (const [name, without] of Object.entries(MODELS)) {
   }
 }
 
+Deno.test("windows, biases and norms of heads on a GPU: logits, greedy tokens, loss and gradient norm", async () => {
+  const gpu = await openGpu({ software: true });
+  if (!gpu) {
+    assert(Deno.env.get("GYRE_REQUIRE_GPU") !== "1", "GYRE_REQUIRE_GPU=1 and there is no WebGPU adapter");
+    return console.log("skipped: there is no WebGPU adapter");
+  }
+  try {
+    for (const name of ["mistral", "qwen3_biased"]) {
+      const expected = expectedOf(name);
+      const session = await open(`${root}/${name}`, { method: "full" }, { on: gpu });
+      const gap = apart(await logitsOf(session, expected), expected.logits);
+      assert(gap <= 1e-4, `${name}: logits differ by ${gap}`);
+      const greedy = await session.generate([expected.prompt], expected.greedy.length, -1);
+      assertEquals(greedy, [[...expected.greedy]], name);
+      const { loss, gradNorm } = await session.step(batchOf(expected), { plain: 1e-3, orthogonal: 1e-3 });
+      const total = norm(Object.values(expected.gradients));
+      assert(Math.abs(loss / expected.loss - 1) <= 1e-4, `${name}: loss ${loss}`);
+      assert(Math.abs(gradNorm / total - 1) <= 1e-4, `${name}: gradient norm ${gradNorm}, ${total} expected`);
+    }
+  } finally {
+    await gpu.close();
+  }
+});
+
 for (const name of ["mistral", "qwen2", "qwen3_biased"]) {
   for (const method of ["lora", "dora", "full"] as const) {
     Deno.test(`${name}: ${method} trains, and the merged directory is the adapted model`, async () => {
@@ -191,15 +217,32 @@ for (const name of ["qwen2_window", "qwen3_biased"]) {
   });
 }
 
-Deno.test("maps that are trained whole beside adapters take their biases with them", () => {
+Deno.test("maps that are trained whole beside adapters take their biases with them, to PEFT and back", async () => {
   const { config } = loadCheckpoint(`${root}/qwen2`, { dtype: "f32", shapes: weightShapes });
-  const classes = methodClasses({
-    ...DEFAULT_SETTINGS,
+  const expected = expectedOf("qwen2"), batch = batchOf(expected), at = "model.layers.0.self_attn.q_proj";
+  const options = {
     method: "lora",
     target: "*.mlp.*",
+    rank: 2,
+    alpha: 4,
     saveModules: "0.self_attn.q_proj",
-  }, config);
-  const whole = classes.filter((c) => !c.fitted).flatMap((c) => c.members);
-  const at = "model.layers.0.self_attn.q_proj";
-  assertEquals(whole.sort(), [`${at}.bias`, `${at}.weight`]);
+  } as const;
+  const session = await open(`${root}/qwen2`, options);
+  for (let i = 0; i < 3; i++) await session.step(batch, { plain: 1e-2, orthogonal: 1e-2 });
+  const trained = await session.trained(), modules = modulesOf(config);
+  const dir = `${Deno.makeTempDirSync()}/peft`;
+  savePeft(dir, {
+    modules,
+    trained,
+    branches: () => [{
+      name: "lora",
+      prefix: "",
+      spec: { kind: "lowRank", alpha: 4, rankStabilised: false },
+    }],
+    combine: null,
+    base: null,
+  });
+  const { saved } = loadPeft(dir, modules, { training: true });
+  assertEquals([...saved.keys()].sort(), [`${at}.bias`, `${at}.weight`]);
+  for (const [name, { data }] of saved) assertEquals(data, trained.get(name)!.get("weight")!.data, name);
 });
