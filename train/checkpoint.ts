@@ -49,7 +49,7 @@ export function loadCheckpoint(dir: string, { dtype, shapes }: LoadOptions): Che
     if (expected.has(name)) continue;
     if (!isHarmless(name, config)) {
       throw new CheckpointError(
-        `${dir}: tensor "${name}" is no part of a Llama model with this config.json; without it this would be another model.`,
+        `${dir}: tensor "${name}" is no part of a model with this config.json; without it this would be another model.`,
         { dir, tensor: name },
       );
     }

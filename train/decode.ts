@@ -15,7 +15,7 @@ import {
   sum,
   where,
 } from "../ops/mod.ts";
-import { type Attend, hidden, logits } from "./llama.ts";
+import { type Attend, hidden, logits, visible } from "./llama.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 import { bindModel, type Subject, type Weights } from "./step.ts";
 import { type Arenas, bind } from "./arena.ts";
@@ -70,7 +70,8 @@ export function decodeStep(
       const mask = broadcastTo(reshape(here, [t, 1]), [rows, kvHeads, t, headDim]);
       const k = next[`k${layer}`] = where(mask, broadcastTo(keys, mask.shape), cache[`k${layer}`]!);
       const v = next[`v${layer}`] = where(mask, broadcastTo(values, mask.shape), cache[`v${layer}`]!);
-      return attention(queries, k, v, broadcastTo(le(columns, broadcastTo(position, [t])), [1, t]));
+      const seen = visible(subject.config.windows?.[layer] ?? null, broadcastTo(position, [t]), columns);
+      return attention(queries, k, v, reshape(seen, [1, t]));
     };
     const model = bindModel(subject, weights, bind(subject.classes, params).members, rotary);
     const out = logits(

@@ -14,7 +14,7 @@ import {
 } from "../core/mod.ts";
 import { add, div, dotGeneral, eq, maximum, reshape, where } from "../ops/mod.ts";
 import { baseMap, type Module } from "../adapters/mod.ts";
-import { decoderLayer, embed, finalNorm, type Llama, modulesOf } from "./llama.ts";
+import { type Attend, causal, decoderLayer, embed, finalNorm, type Llama, modulesOf } from "./llama.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 import { RunnerCache, runnerOf } from "./runner.ts";
 import type { HostBatch } from "./session.ts";
@@ -71,6 +71,9 @@ export async function* fullGradients(
       map: map ?? ((path) => baseMap(weights[`${path}.weight`]!)),
       rotary: rotaryOf(weights, t),
     });
+    const windowOf = (i: number): number | null => config.windows?.[i] ?? null;
+    /** Attention of layer i for what is traced as layer 0. */
+    const attendAs = (i: number): Attend => (_, queries, fresh) => causal(config)(i, queries, fresh);
     /** For each batch, the input of every layer and, at the end, the cotangent that goes back. */
     const states: { readonly xs: DeviceArray[]; readonly back: DeviceArray }[] = [];
     for (const { rows, length, ids, labels } of batches) {
@@ -86,14 +89,14 @@ export async function* fullGradients(
           ["into"],
         ));
       start.run(new Map([...arrays, ["ids", upload(tokens, ids)], ["into", xs[0]!]]));
-      const forward = await plans.get(`forward ${shape}`, () =>
-        runnerOf(
-          device,
-          ({ weights, x }) => ({ into: decoderLayer(bind(weights, length), 0, x) }),
-          { weights: layerAvals, x: stateAval, into: stateAval },
-          ["into"],
-        ));
       for (let i = 0; i < config.layers; i++) {
+        const forward = await plans.get(`forward ${shape} ${windowOf(i)}`, () =>
+          runnerOf(
+            device,
+            ({ weights, x }) => ({ into: decoderLayer(bind(weights, length), 0, x, attendAs(i)) }),
+            { weights: layerAvals, x: stateAval, into: stateAval },
+            ["into"],
+          ));
         forward.run(new Map([...layerArrays(i), ["x", xs[i]!], ["into", xs[i + 1]!]]));
       }
       const head = await plans.get(`head ${shape}`, () =>
@@ -124,15 +127,18 @@ export async function* fullGradients(
       }
       for (const [b, { xs, back }] of states.entries()) {
         const { rows, length } = batches[b]!;
-        const name = `backward ${rows} ${length} ${asked.map((m) => m.path).join()}`;
-        const run = await plans.get(name, () =>
-          runnerOf(device, layerBackward(bind, asked, length), {
-            weights: layerAvals,
-            x: xs[i]!.aval,
-            back: back.aval,
-            first: aval([]),
-            total: Object.fromEntries(asked.map((m) => [m.path, aval([m.outDim, m.inDim])])),
-          }, ["back", "total"]));
+        const name = `backward ${rows} ${length} ${windowOf(i)} ${asked.map((m) => m.path).join()}`;
+        const run = await plans.get(
+          name,
+          () =>
+            runnerOf(device, layerBackward(bind, asked, length, attendAs(i)), {
+              weights: layerAvals,
+              x: xs[i]!.aval,
+              back: back.aval,
+              first: aval([]),
+              total: Object.fromEntries(asked.map((m) => [m.path, aval([m.outDim, m.inDim])])),
+            }, ["back", "total"]),
+        );
         run.run(
           new Map([
             ...layerArrays(i),
@@ -171,6 +177,7 @@ function layerBackward(
   bind: (weights: Weights, t: number, map?: Llama["map"]) => Llama,
   asked: readonly Module[],
   length: number,
+  attend: Attend,
 ): (x: BackwardInput) => { readonly back: Tensor; readonly total: Readonly<Record<string, Tensor>> } {
   return ({ weights, x, back, first, total }) => {
     // A zero added to each map's result catches its cotangent: the weight itself may be stored in f16.
@@ -183,7 +190,7 @@ function layerBackward(
       taps.set(path, { input, zero });
       return add(y, zero);
     });
-    const y = decoderLayer(model, 0, x);
+    const y = decoderLayer(model, 0, x, attend);
     const list = asked.map((m) => taps.get(m.path)!);
     const [dx, ...cts] = gradients([y], [back], [x, ...list.map((t) => t.zero)]);
     const totals = asked.map((m, i) => {

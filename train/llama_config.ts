@@ -1,5 +1,7 @@
-/** The configuration of a Llama-layout model, as Hugging Face writes it in `config.json`, checked field by field. @module */
-import { CheckpointError } from "./errors.ts";
+/** The configuration of a decoder of Llama's layout, as Hugging Face writes it in `config.json`, checked field by field. @module */
+import { type ConfigFields, configFields } from "./config_fields.ts";
+import { FAMILIES, type Family, type FixedField } from "./model_families.ts";
+import { parseRope, type RopeScaling } from "./rope_scaling.ts";
 
 /** Sizes and constants of a model. */
 export interface LlamaConfig {
@@ -22,19 +24,21 @@ export interface LlamaConfig {
   readonly bosId: number | null;
   /** Tokens that end a text; may be empty. */
   readonly eosIds: readonly number[];
+  /** How rotary frequencies differ from those of θ; absent: not at all. */
+  readonly ropeScaling?: RopeScaling;
+  /** Maps that add a bias, by the last part of their path (`q_proj`); absent: none. */
+  readonly biases?: readonly string[];
+  /** Whether queries and keys are normed head by head (`q_norm`, `k_norm`) before they are turned; absent: no. */
+  readonly headNorms?: boolean;
+  /** How many positions each layer sees, itself included; null: all before it. Absent: all layers see all. */
+  readonly windows?: readonly (number | null)[];
 }
 
-/** Fields with one supported value, what absence means, and what to say of others. */
-const FIXED: readonly {
-  readonly field: string;
-  readonly allowed: readonly unknown[];
-  readonly why: string;
-}[] = [
-  { field: "model_type", allowed: ["llama"], why: "Gyre trains models of the Llama layout" },
+/** Fields with one supported value in all families. */
+const FIXED: readonly FixedField[] = [
   { field: "hidden_act", allowed: ["silu", "swish"], why: "the feed-forward block uses silu" },
-  { field: "attention_bias", allowed: [false], why: "projections have no bias" },
-  { field: "mlp_bias", allowed: [false], why: "projections have no bias" },
   { field: "attention_dropout", allowed: [0], why: "attention has no dropout; set it to 0 to train without" },
+  { field: "partial_rotary_factor", allowed: [1], why: "rotary positions turn all features of a head" },
   {
     field: "quantization_config",
     allowed: [],
@@ -43,108 +47,97 @@ const FIXED: readonly {
 ];
 
 /**
- * Understand `config.json`. Absent optional fields get Hugging Face's defaults: as many key heads as heads, head size
- * hidden/heads, ε 10⁻⁶, θ 10000, 2048 positions, untied embeddings. Throws CheckpointError naming file, field and value.
+ * Understand `config.json`. `model_type` says the family, llama where it is absent; absent optional fields get Hugging
+ * Face's defaults for it: for Llama as many key heads as heads, head size hidden/heads, 2048 positions, for all ε 10⁻⁶,
+ * θ 10000, untied embeddings. Throws CheckpointError naming file, field and value.
  */
 export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
-  const bad = (field: string, value: unknown, expected: string): CheckpointError =>
-    new CheckpointError(`${file}: ${field} is ${JSON.stringify(value)}; ${expected}.`, {
-      file,
-      field,
-      value,
-    });
-  if (typeof json !== "object" || json === null || Array.isArray(json)) {
-    throw new CheckpointError(`${file}: expected a JSON object with the model's sizes.`, { file });
-  }
-  const fields = json as Readonly<Record<string, unknown>>;
-  const present = (field: string): boolean => fields[field] !== undefined && fields[field] !== null;
-  const size = (field: string, absent?: number): number => {
-    const value = present(field) ? fields[field] : absent;
-    if (typeof value === "number" && Number.isSafeInteger(value) && value >= 1) return value;
-    throw bad(field, value ?? null, "expected a whole number from 1 on");
-  };
-  const positive = (field: string, value: unknown): number => {
-    if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
-    throw bad(field, value, "expected a number above 0");
-  };
-  const flag = (field: string, absent: boolean): boolean => {
-    const value = present(field) ? fields[field] : absent;
-    if (typeof value === "boolean") return value;
-    throw bad(field, value, "expected true or false");
-  };
-
-  const { architectures } = fields;
-  if (
-    present("architectures") && !(Array.isArray(architectures) && architectures.includes("LlamaForCausalLM"))
-  ) {
-    throw bad("architectures", architectures, "Gyre trains LlamaForCausalLM; choose a model of that layout");
-  }
-  for (const { field, allowed, why } of FIXED) {
-    if (!present(field) || allowed.includes(fields[field])) continue;
+  const fields = configFields(json, file);
+  const { all, present, size, bad } = fields;
+  const family = familyOf(fields);
+  for (const { field, allowed, why } of [...family.fixed, ...FIXED]) {
+    if (!present(field) || allowed.includes(all[field])) continue;
     const values = allowed.map((v) => JSON.stringify(v)).join(" or ") || "it to be absent";
-    throw bad(field, fields[field], `expected ${values}: ${why}`);
+    throw bad(field, `expected ${values}: ${why}`);
   }
 
   const hiddenSize = size("hidden_size");
   const heads = size("num_attention_heads");
-  const kvHeads = size("num_key_value_heads", heads);
+  // A null means what it means to plain Llama, in all families.
+  const absent = (field: string, value?: number): number | undefined =>
+    all[field] === null ? undefined : value;
+  const kvHeads = size(
+    "num_key_value_heads",
+    absent("num_key_value_heads", family.absent.kvHeads) ?? heads,
+  );
   if (heads % kvHeads !== 0) {
-    throw bad("num_key_value_heads", kvHeads, `expected a divisor of num_attention_heads, ${heads}`);
+    throw bad(
+      "num_key_value_heads",
+      `expected a divisor of num_attention_heads, ${heads}${
+        present("num_key_value_heads") ? "" : `; where it is absent it is ${kvHeads}`
+      }`,
+    );
   }
-  if (!present("head_dim") && hiddenSize % heads !== 0) {
+  const ownHeadDim = absent("head_dim", family.absent.headDim);
+  if (!present("head_dim") && ownHeadDim === undefined && hiddenSize % heads !== 0) {
     throw bad(
       "hidden_size",
-      hiddenSize,
       `expected a multiple of num_attention_heads, ${heads}, or head_dim to be given`,
     );
   }
-  const headDim = size("head_dim", hiddenSize / heads);
+  const headDim = size("head_dim", ownHeadDim ?? hiddenSize / heads);
   if (headDim % 2 !== 0) {
-    throw bad("head_dim", headDim, "expected an even number: rotary positions turn pairs of features");
+    throw bad("head_dim", "expected an even number: rotary positions turn pairs of features");
   }
+  const layers = size("num_hidden_layers");
+  const { theta, scaling } = parseRope(fields);
+  const biases = family.biases(fields), windows = family.windows(fields, layers);
 
   return {
     vocabSize: size("vocab_size"),
     hiddenSize,
     intermediateSize: size("intermediate_size"),
-    layers: size("num_hidden_layers"),
+    layers,
     heads,
     kvHeads,
     headDim,
-    rmsNormEps: positive("rms_norm_eps", fields["rms_norm_eps"] ?? 1e-6),
-    ropeTheta: positive("rope_theta", ropeTheta(fields, bad)),
-    tiedEmbeddings: flag("tie_word_embeddings", false),
-    maxPositions: size("max_position_embeddings", 2048),
-    bosId: tokenIds(fields, "bos_token_id", bad)[0] ?? null,
-    eosIds: tokenIds(fields, "eos_token_id", bad),
+    rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
+    ropeTheta: theta,
+    tiedEmbeddings: fields.flag("tie_word_embeddings", false),
+    maxPositions: size("max_position_embeddings", family.absent.maxPositions),
+    bosId: tokenIds(fields, "bos_token_id")[0] ?? null,
+    eosIds: tokenIds(fields, "eos_token_id"),
+    ...(scaling ? { ropeScaling: scaling } : {}),
+    ...(biases.length > 0 ? { biases } : {}),
+    ...(family.headNorms ? { headNorms: true } : {}),
+    ...(windows.some((w) => w !== null) ? { windows } : {}),
   };
 }
 
-type Bad = (field: string, value: unknown, expected: string) => CheckpointError;
-
-/** θ, from `rope_theta` or from the newer `rope_parameters`; refuses scaled rotary positions. */
-function ropeTheta(fields: Readonly<Record<string, unknown>>, bad: Bad): unknown {
-  let theta = fields["rope_theta"];
-  for (const field of ["rope_scaling", "rope_parameters"]) {
-    const value = fields[field];
-    if (value === undefined || value === null) continue;
-    const { rope_type, type, rope_theta } = value as Readonly<Record<string, unknown>>;
-    if ((rope_type ?? type ?? "default") !== "default") {
-      throw bad(
-        field,
-        value,
-        "scaled rotary positions are not supported; use a model without (null or type default)",
-      );
-    }
-    theta ??= rope_theta;
+function familyOf(fields: ConfigFields): Family {
+  const type = fields.present("model_type") ? fields.all["model_type"] : "llama";
+  const family = typeof type === "string" ? FAMILIES.get(type) : undefined;
+  if (!family) {
+    const types = [...FAMILIES.keys()].map((t) => JSON.stringify(t)).join(", ");
+    throw fields.bad("model_type", `expected one of ${types}: Gyre trains models of these families`);
   }
-  return theta ?? 10000;
+  const { architectures } = fields.all;
+  if (
+    fields.present("architectures") &&
+    !(Array.isArray(architectures) && architectures.includes(family.architecture))
+  ) {
+    throw fields.bad(
+      "architectures",
+      `Gyre trains ${family.architecture} of model_type ${type}; choose a model of that layout`,
+    );
+  }
+  return family;
 }
 
-function tokenIds(fields: Readonly<Record<string, unknown>>, field: string, bad: Bad): readonly number[] {
-  const value = fields[field];
-  if (value === undefined || value === null) return [];
+function tokenIds(fields: ConfigFields, field: string): readonly number[] {
+  if (!fields.present(field)) return [];
+  const value = fields.all[field];
   const ids: readonly unknown[] = Array.isArray(value) ? value : [value];
   if (ids.every((id): id is number => Number.isSafeInteger(id))) return ids;
-  throw bad(field, value, "expected a token id or a list of them");
+  throw fields.bad(field, "expected a token id or a list of them");
 }

@@ -21,10 +21,12 @@ const KEPT = [
  */
 export function writeModel(dir: string, base: string, weights: ReadonlyMap<string, HostTensor>): void {
   Deno.mkdirSync(dir, { recursive: true });
-  const config = readJson(`${base}/config.json`, CheckpointError, "it came with the model");
+  const config = readJson(`${base}/config.json`, CheckpointError, "it came with the model") as object;
+  // Newer files say dtype, older ones torch_dtype.
+  const field = "dtype" in config ? "dtype" : "torch_dtype";
   writeTextAtomically(
     `${dir}/config.json`,
-    `${JSON.stringify({ ...config as object, torch_dtype: "float32" }, null, 2)}\n`,
+    `${JSON.stringify({ ...config, [field]: "float32" }, null, 2)}\n`,
   );
   for (const name of KEPT) {
     try {

@@ -7,7 +7,7 @@ import type { LlamaConfig } from "./llama_config.ts";
 
 /**
  * Classes of the weights that `names` asks for: patterns as those of `on`, separated by commas, for the names without
- * `.weight`. Numbered after those of `adapted`. Throws UserError for a pattern without weights, and for weights of
+ * `.weight` and `.bias`. Numbered after those of `adapted`. Throws UserError for a pattern without weights, and for weights of
  * adapted maps.
  */
 export function savedClasses(
@@ -18,7 +18,7 @@ export function savedClasses(
   const modules = [...weightShapes(config)].map(([name, aval]) => ({
     name,
     aval,
-    path: name.replace(/\.weight$/, ""),
+    path: name.replace(/\.(weight|bias)$/, ""),
   }));
   const maps = new Set(modulesOf(config).map((m) => m.path));
   const patterns = names.split(",").map((p) => p.trim()).filter((p) => p !== "");

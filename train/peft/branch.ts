@@ -60,9 +60,12 @@ export function loadBranch(
       "fan_in_fan_out is true; the maps of this model store their weights [out, in], set it to false",
     );
   }
-  const biased = [...read.saved.keys()].find((name) => name.endsWith(".bias"));
+  const { bias } = read.config;
+  const biased = bias === "none" ? undefined : [...read.saved.keys()].find((name) => name.endsWith(".bias"));
   if (biased !== undefined) {
-    throw bad(`bias is "${read.config.bias}" and ${biased} was trained; the maps of this model have no bias`);
+    throw bad(
+      `bias is "${bias}" and ${biased} was trained; Gyre adapts maps and leaves their biases, use "none"`,
+    );
   }
   const isTarget = targetTest(targets, file);
   const chosen = modules.filter((m) => isTarget(m.path));

@@ -1,0 +1,62 @@
+/** Fields of a model's `config.json`, each read with a check that names the file, the field and the value. @module */
+import { CheckpointError } from "./errors.ts";
+
+/** What an object of a configuration says. */
+export interface ConfigFields {
+  /** As they are in the file. */
+  readonly all: Readonly<Record<string, unknown>>;
+  /** Neither absent nor null. */
+  readonly present: (field: string) => boolean;
+  /** A whole number from 1 on. */
+  readonly size: (field: string, absent?: number) => number;
+  /** A finite number above 0. */
+  readonly positive: (field: string, absent?: number) => number;
+  readonly flag: (field: string, absent: boolean) => boolean;
+  /** The object that a field is. */
+  readonly object: (field: string) => ConfigFields;
+  /** The error for a value, to be thrown. */
+  readonly bad: (field: string, expected: string) => CheckpointError;
+}
+
+/** Readers of `json`; `within` begins the names of its fields in errors. Throws CheckpointError where it is no object. */
+export function configFields(json: unknown, file: string, within = ""): ConfigFields {
+  if (typeof json !== "object" || json === null || Array.isArray(json)) {
+    throw within === ""
+      ? new CheckpointError(`${file}: expected a JSON object with the model's sizes.`, { file })
+      : wrong(file, within.slice(0, -1), json, "expected a JSON object");
+  }
+  const all = json as Readonly<Record<string, unknown>>;
+  const at = (field: string): unknown => Object.hasOwn(all, field) ? all[field] ?? null : null;
+  const present = (field: string): boolean => at(field) !== null;
+  const bad = (field: string, expected: string): CheckpointError =>
+    wrong(file, `${within}${field}`, at(field), expected);
+  return {
+    all,
+    present,
+    bad,
+    size: (field, absent) => {
+      const value = at(field) ?? absent;
+      if (typeof value === "number" && Number.isSafeInteger(value) && value >= 1) return value;
+      throw bad(field, "expected a whole number from 1 on");
+    },
+    positive: (field, absent) => {
+      const value = at(field) ?? absent;
+      if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
+      throw bad(field, "expected a number above 0");
+    },
+    flag: (field, absent) => {
+      const value = at(field) ?? absent;
+      if (typeof value === "boolean") return value;
+      throw bad(field, "expected true or false");
+    },
+    object: (field) => configFields(at(field), file, `${within}${field}.`),
+  };
+}
+
+function wrong(file: string, field: string, value: unknown, expected: string): CheckpointError {
+  return new CheckpointError(`${file}: ${field} is ${JSON.stringify(value)}; ${expected}.`, {
+    file,
+    field,
+    value,
+  });
+}
