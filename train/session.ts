@@ -357,6 +357,7 @@ async function initialise(
   { own, weights, arrays, factors, seed }: StartInput,
 ): Promise<void> {
   const members = classes.flatMap((c) => c.members);
+  if (members.length === 0) return;
   const keys = new Uint32Array(members.length * KEY_STRIDE);
   members.forEach((_, i) => keys.set([...evaluate([foldIn(key(seed), i).bits])[0]!], i * KEY_STRIDE));
   const keysAval = aval([members.length, KEY_STRIDE], "u32");
