@@ -1,4 +1,4 @@
-/** Greedy decoding with kept keys and values: one position a step, as a pure graph. @module */
+/** Decoding with kept keys and values: one position a step, as a pure graph. @module */
 import { type Aval, aval, type Tensor } from "../core/mod.ts";
 import {
   add,
@@ -17,6 +17,7 @@ import {
 } from "../ops/mod.ts";
 import { type Attend, hidden, logits, visible } from "./llama.ts";
 import type { LlamaConfig } from "./llama_config.ts";
+import { type Choice, chooseToken } from "./sample.ts";
 import { bindModel, type Subject, type Weights } from "./step.ts";
 import { type Arenas, bind } from "./arena.ts";
 
@@ -37,6 +38,8 @@ export interface DecodeInput {
   readonly state: DecodeState;
   /** f32[rows]: tokens before this length are given, not generated. */
   readonly lengths: Tensor;
+  /** How tokens are chosen; absent: the likeliest. */
+  readonly choice?: Choice;
 }
 
 /** Avals of the state for `rows` sequences of up to `t` tokens. */
@@ -52,11 +55,11 @@ export function decodeStateAvals(config: LlamaConfig, rows: number, t: number): 
   return { tokens: aval([rows, t]), position: aval([]), cache };
 }
 
-/** One greedy step: logits f32[rows, vocab] at the position, and the state after it. */
+/** One step: logits f32[rows, vocab] at the position, and the state after it. */
 export function decodeStep(
   subject: Subject,
 ): (x: DecodeInput) => { readonly state: DecodeState; readonly logits: Tensor } {
-  return ({ weights, params, state, lengths }) => {
+  return ({ weights, params, state, lengths, choice }) => {
     const { tokens, position, cache } = state;
     const [rows, t] = tokens.shape as [number, number];
     const { kvHeads, headDim } = subject.config;
@@ -83,9 +86,10 @@ export function decodeStep(
       broadcastTo(eq(columns, broadcastTo(following, [t])), [rows, t]),
       broadcastTo(reshape(le(lengths, broadcastTo(following, [rows])), [rows, 1]), [rows, t]),
     );
-    const best = broadcastTo(reshape(cast(argmax(out), "f32"), [rows, 1]), [rows, t]);
+    const chosen = choice ? chooseToken(out, choice, position) : argmax(out);
+    const fresh = broadcastTo(reshape(cast(chosen, "f32"), [rows, 1]), [rows, t]);
     return {
-      state: { tokens: where(generated, best, tokens), position: following, cache: next },
+      state: { tokens: where(generated, fresh, tokens), position: following, cache: next },
       logits: out,
     };
   };

@@ -3,7 +3,8 @@ import * as Either from "fp-ts/Either.js";
 import { type AdapterSettings, DEFAULT_SETTINGS, SETTING_READERS } from "./adapter_specs.ts";
 import { type DeviceChoice, DEVICES } from "./devices.ts";
 import { type MethodName, METHODS } from "./methods.ts";
-import { above0, from0, oneOf, type Read, text, whole } from "./readers.ts";
+import { above0, from0, oneOf, text, whole } from "./readers.ts";
+import { bundled, flag, type TableOf, toggle } from "./parse_flags.ts";
 import type { ScheduleName } from "./schedule.ts";
 
 export type { MethodName } from "./methods.ts";
@@ -68,38 +69,8 @@ export interface Site {
   readonly now: Date;
 }
 
-/** The value of another flag. */
-export type Get = <K extends keyof TrainOptions>(key: K) => TrainOptions[K];
-
-/** A flag. */
-export interface Flag<T> {
-  /** Begins a section of the help. */
-  readonly section?: string;
-  /** What the value is called; null for flags without a value. */
-  readonly value: string | null;
-  readonly help: string;
-  readonly read: Read<T>;
-  /** The value when the flag is not given; may ask for other flags, but not in a circle. */
-  readonly absent: (get: Get, site: Site) => T;
-  /** The default, for the help. */
-  readonly shown: string;
-}
-
 /** A flag for each option. */
-export type Table = { readonly [K in keyof TrainOptions]: Flag<TrainOptions[K]> };
-
-/** A flag with a fixed default. */
-function flag<T extends string | number>(value: string, read: Read<T>, absent: T, help: string): Flag<T> {
-  return { value, read, help, absent: () => absent, shown: String(absent) };
-}
-
-function bundled(value: string, path: string, help: string): Flag<string> {
-  return { value, read: text, help, absent: (_, { root }) => `${root}/${path}`, shown: path };
-}
-
-function toggle(help: string): Flag<boolean> {
-  return { value: null, read: () => Either.right(true), help, absent: () => false, shown: "" };
-}
+export type Table = TableOf<TrainOptions, Site>;
 
 const DATA = "examples/data/train.jsonl", EVAL = "examples/data/eval.jsonl";
 

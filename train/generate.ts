@@ -1,5 +1,14 @@
-/** Greedy generation for many prompts at once on a device. @module */
-import { type Aval, aval, type Device, type DeviceArray, type HostArray, sizeOf } from "../core/mod.ts";
+/** Generation for many prompts at once on a device. @module */
+import {
+  type Aval,
+  aval,
+  type Device,
+  type DeviceArray,
+  evaluate,
+  type HostArray,
+  sizeOf,
+} from "../core/mod.ts";
+import { foldIn, key } from "../ops/mod.ts";
 import { decodeStateAvals, decodeStep } from "./decode.ts";
 import { type Runner, runnerOf } from "./runner.ts";
 import type { Subject } from "./step.ts";
@@ -17,18 +26,44 @@ export interface GenerateContext {
   readonly feed: (name: string, at: Aval, data: HostArray) => DeviceArray;
 }
 
+/** How tokens are chosen at random. */
+export interface Sampling {
+  /** Logits are divided by it; above 0. */
+  readonly temperature: number;
+  /** Keep the k likeliest tokens; null: all. */
+  readonly topK: number | null;
+  /** Of those, keep the likeliest that have this share of the mass together; 1: all. */
+  readonly topP: number;
+  readonly seed: number;
+  /** Numbers of the rows, each with random numbers of its own. */
+  readonly rows: readonly number[];
+}
+
+/** What a caller may ask of {@linkcode generate}. */
+export interface GenerateOptions {
+  /** Absent: the likeliest token, always. */
+  readonly sampling?: Sampling;
+  /** Told of each row's ids whenever they are read back; returns whether the row needs no more. */
+  readonly watch?: (row: number, ids: readonly number[]) => boolean;
+  /** Read back as often as somebody can follow. */
+  readonly live?: boolean;
+}
+
 /** Positions between looks at whether all rows have ended. */
 const LOOK_EVERY = 16;
+/** The same when somebody follows: positions, or milliseconds if they pass first. */
+const LIVE_EVERY = 8, LIVE_MS = 50;
 
 /**
- * Greedy continuations: at most `maxNew` ids after each prompt, up to `end` (not included) or the length limit. All
- * rows advance together, one position a step; tokens stay on the device until all rows have ended.
+ * Continuations: at most `maxNew` ids after each prompt, up to `end` (not included) or the length limit. All rows
+ * advance together, one position a step; tokens stay on the device until all rows have ended.
  */
 export async function generate(
   context: GenerateContext,
   prompts: readonly (readonly number[])[],
   maxNew: number,
   end: number,
+  { sampling, watch = () => false, live = false }: GenerateOptions = {},
 ): Promise<number[][]> {
   const { device, subject, arrays, feed, maxLength } = context;
   const rows = prompts.length;
@@ -42,11 +77,18 @@ export async function generate(
     );
   }
   const state = decodeStateAvals(subject.config, rows, t);
-  const run = await context.runner(`decode ${rows} ${t}`, () =>
+  const choice = sampling && choiceInputs(sampling);
+  const run = await context.runner(`decode ${rows} ${t} ${Object.keys(choice ?? {})}`, () =>
     runnerOf(
       device,
       decodeStep(subject),
-      { weights: context.frozen, params: context.params, state, lengths: aval([rows]) },
+      {
+        weights: context.frozen,
+        params: context.params,
+        state,
+        lengths: aval([rows]),
+        ...(choice ? { choice: choiceAvals(choice) } : {}),
+      },
       ["state"],
     ));
   const tokens = new Float32Array(rows * t);
@@ -60,6 +102,9 @@ export async function generate(
     const known = arrays.get(`cache ${name} ${at.shape.join()}`);
     given.set(`state.cache.${name}`, known ?? feed(`cache ${name}`, at, new Float32Array(sizeOf(at.shape))));
   }
+  for (const [name, { at, data }] of Object.entries(choice ?? {})) {
+    given.set(`choice.${name}`, feed(`choice ${name}`, at, data));
+  }
   const stop = Math.min(t - 1, longest + maxNew - 1);
   /** What stands in the first `written` positions of each row after its prompt, and whether the row is done. */
   const read = async (written: number): Promise<{ ids: number[]; done: boolean }[]> => {
@@ -69,15 +114,46 @@ export async function generate(
         ...all.slice(i * t + p.length, i * t + Math.max(p.length, Math.min(written, p.length + maxNew))),
       ];
       const at = fresh.indexOf(end);
-      return at < 0 ? { ids: fresh, done: fresh.length === maxNew } : { ids: fresh.slice(0, at), done: true };
+      const ids = at < 0 ? fresh : fresh.slice(0, at);
+      return { ids, done: watch(i, ids) || at >= 0 || fresh.length === maxNew };
     });
   };
-  let written = 1;
+  let written = 1, looked = performance.now();
   for (let position = 0; position < stop; position++) {
     run.run(given);
     written = position + 2;
-    if (position < longest || position % LOOK_EVERY !== 0) continue;
+    const late = live && performance.now() - looked > LIVE_MS;
+    if (position < longest || (!late && position % (live ? LIVE_EVERY : LOOK_EVERY) !== 0)) continue;
     if ((await read(written)).every((row) => row.done)) break;
+    looked = performance.now();
   }
   return (await read(written)).map((row) => row.ids);
+}
+
+interface ChoiceInput {
+  readonly at: Aval;
+  readonly data: HostArray;
+}
+
+/** What a choice reads, as it goes to the device. */
+function choiceInputs({ temperature, topK, topP, seed, rows }: Sampling) {
+  const number = (x: number): ChoiceInput => ({ at: aval([]), data: Float32Array.of(x) });
+  const base = key(seed);
+  const words = rows.flatMap((row) => [...evaluate([foldIn(base, row).bits])[0]!]);
+  return {
+    keys: { at: aval([rows.length, 2], "u32"), data: Uint32Array.from(words) },
+    temperature: number(temperature),
+    ...(topK === null ? {} : { topK: number(topK) }),
+    ...(topP === 1 ? {} : { topP: number(topP) }),
+  };
+}
+
+/** The same keys with avals alone. */
+function choiceAvals({ keys, temperature, topK, topP }: ReturnType<typeof choiceInputs>) {
+  return {
+    keys: keys.at,
+    temperature: temperature.at,
+    ...(topK ? { topK: topK.at } : {}),
+    ...(topP ? { topP: topP.at } : {}),
+  };
 }

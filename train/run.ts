@@ -4,7 +4,7 @@ import { countTrainable, type ShapeClass } from "./arena.ts";
 import { exportPeft, loadAdapter, peftForms, saveAdapter, type SavedAdapter } from "./adapter_directory.ts";
 import { drawLambdas } from "./adapter_file.ts";
 import { batches, type TokenBatch } from "./batches.ts";
-import { loadCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, loadCheckpoint } from "./checkpoint.ts";
 import {
   digestRows,
   type Measured,
@@ -192,7 +192,7 @@ function startsFromFactors(classes: readonly ShapeClass[]): boolean {
 }
 
 /** Run a promise; errors that the user can mend fail, all others are defects. */
-function attempt<T>(run: () => Promise<T>): Effect.Effect<T, UserError> {
+export function attempt<T>(run: () => Promise<T>): Effect.Effect<T, UserError> {
   return Effect.catchDefect(Effect.promise(() => Promise.resolve().then(run)), (error: unknown) => {
     if (error instanceof UserError) return Effect.fail(error);
     if (error instanceof ShapeError || error instanceof PlanError) {
@@ -216,24 +216,34 @@ function isFileError(error: unknown): error is Error {
     (/\(os error \d+\)/.test(error.message) || error instanceof Deno.errors.NotCapable);
 }
 
-/** Rows, model and tokenizer, checked against each other. */
-async function load(options: TrainOptions, { say }: RunHooks) {
-  checkOutput(options);
-  const checkpoint = loadCheckpoint(options.model, { dtype: options.dtype, shapes: weightShapes });
-  const tokenizer = loadTokenizer(options.model);
+/** A model and its tokenizer, checked against each other. Throws CheckpointError, TokenizerError and DataError. */
+export function loadModel(
+  { model, dtype }: Pick<TrainOptions, "model" | "dtype">,
+  say: RunHooks["say"],
+): { readonly checkpoint: Checkpoint; readonly tokenizer: Tokenizer } {
+  const checkpoint = loadCheckpoint(model, { dtype, shapes: weightShapes });
+  const tokenizer = loadTokenizer(model);
   const { config, overflow } = checkpoint;
   if (tokenizer.vocabSize > config.vocabSize) {
     throw new DataError(
-      `${options.model}: tokenizer.json has ${tokenizer.vocabSize} tokens and the model's vocab_size is ${config.vocabSize}; use the tokenizer that belongs to the model.`,
-    );
-  }
-  if (options.seq > config.maxPositions) {
-    throw new UserError(
-      `--seq ${options.seq}: the model has ${config.maxPositions} positions; use at most that many.`,
+      `${model}: tokenizer.json has ${tokenizer.vocabSize} tokens and the model's vocab_size is ${config.vocabSize}; use the tokenizer that belongs to the model.`,
     );
   }
   for (const [name, count] of overflow) {
     say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
+  }
+  return { checkpoint, tokenizer };
+}
+
+/** Rows, model and tokenizer, checked against each other. */
+async function load(options: TrainOptions, { say }: RunHooks) {
+  checkOutput(options);
+  const { checkpoint, tokenizer } = loadModel(options, say);
+  const { config } = checkpoint;
+  if (options.seq > config.maxPositions) {
+    throw new UserError(
+      `--seq ${options.seq}: the model has ${config.maxPositions} positions; use at most that many.`,
+    );
   }
   const read = (file: string): Dataset => {
     const data = loadDataset(file, tokenizer, options.seq);

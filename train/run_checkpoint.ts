@@ -7,7 +7,8 @@ import type { Example } from "./data.ts";
 import { ResumeError, UserError } from "./errors.ts";
 import type { Sample } from "./exact_match.ts";
 import { readJson } from "./json_file.ts";
-import { flagName, type TrainOptions } from "./options.ts";
+import type { TrainOptions } from "./options.ts";
+import { flagName } from "./parse_flags.ts";
 import { openSafetensors, writeSafetensors } from "./safetensors.ts";
 import type { HostTensor } from "./session.ts";
 

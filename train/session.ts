@@ -15,7 +15,7 @@ import {
 import { foldIn, key } from "../ops/mod.ts";
 import { arenaAval, bind, packAll, type ShapeClass } from "./arena.ts";
 import type { HostFactors } from "./factorise.ts";
-import { generate } from "./generate.ts";
+import { generate, type GenerateOptions } from "./generate.ts";
 import { type GivenValues, giveValues } from "./given.ts";
 import { hidden, logits, rotaryTables } from "./llama.ts";
 import type { Optimiser } from "./optimiser.ts";
@@ -102,11 +102,12 @@ export interface Session {
     batches: Iterable<HostBatch>,
     stopped?: () => boolean,
   ) => Promise<{ readonly loss: number; readonly tokens: number }>;
-  /** Greedy continuations: at most `maxNew` ids after each prompt, ended by `end` (not included) or the length limit. */
+  /** Continuations, greedy unless `options` has a sampling: at most `maxNew` ids after each prompt, ended by `end` (not included) or the length limit. */
   readonly generate: (
     prompts: readonly (readonly number[])[],
     maxNew: number,
     end: number,
+    options?: GenerateOptions,
   ) => Promise<number[][]>;
   /** Logits f32[length, vocab] of one sequence. */
   readonly logits: (ids: readonly number[]) => Promise<Float32Array>;
@@ -316,8 +317,14 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       }
       return { loss: total / tokens, tokens };
     },
-    generate: (prompts, maxNew, end) =>
-      generate({ device, subject, frozen, params, arrays, runner, maxLength, feed }, prompts, maxNew, end),
+    generate: (prompts, maxNew, end, asked) =>
+      generate(
+        { device, subject, frozen, params, arrays, runner, maxLength, feed },
+        prompts,
+        maxNew,
+        end,
+        asked,
+      ),
     logits: async (ids) => {
       const at = aval([1, ids.length], "i32");
       const run = await runner(`logits ${ids.length}`, () =>
@@ -390,6 +397,7 @@ async function initialise(
   { own, weights, arrays, factors, seed }: StartInput,
 ): Promise<void> {
   const members = classes.flatMap((c) => c.members);
+  if (members.length === 0) return;
   const keys = new Uint32Array(members.length * KEY_STRIDE);
   members.forEach((_, i) => keys.set([...evaluate([foldIn(key(seed), i).bits])[0]!], i * KEY_STRIDE));
   const keysAval = aval([members.length, KEY_STRIDE], "u32");
