@@ -4,6 +4,7 @@ import { type AdapterSettings, DEFAULT_SETTINGS, SETTING_READERS } from "./adapt
 import { type DeviceChoice, DEVICES } from "./devices.ts";
 import { type MethodName, METHODS } from "./methods.ts";
 import { above0, from0, oneOf, type Read, text, whole } from "./readers.ts";
+import { FORMAT_NAMES, type FormatName } from "./rows.ts";
 import type { ScheduleName } from "./schedule.ts";
 
 export type { MethodName } from "./methods.ts";
@@ -15,6 +16,8 @@ export interface TrainOptions extends AdapterSettings {
   readonly data: string;
   /** Null: no evaluation. */
   readonly eval: string | null;
+  /** What rows look like; "auto": their fields say. */
+  readonly format: FormatName | "auto";
   readonly out: string;
   /** "compose" where an expression says what is trained. */
   readonly method: MethodName | "compose";
@@ -136,7 +139,9 @@ export const FLAGS: Table = {
   data: bundled(
     "FILE",
     DATA,
-    'rows to learn, JSON lines: {"question","answer"}, {"prompt","completion"}, {"text"} or {"messages"}',
+    'rows to learn, as JSON lines, a JSON array, CSV or TSV, also packed by gzip: {"question","answer"}, ' +
+      '{"prompt","completion"}, {"text"}, {"messages"}, {"conversations"}, {"instruction","input","output"} or ' +
+      '{"sentence","label"}',
   ),
   eval: {
     value: "FILE",
@@ -145,6 +150,14 @@ export const FLAGS: Table = {
     absent: (get, { root }) => get("data") === `${root}/${DATA}` ? `${root}/${EVAL}` : null,
     shown: `${EVAL} with the default data, else none`,
   },
+  format: flag(
+    "NAME",
+    oneOf("auto", ...FORMAT_NAMES),
+    "auto",
+    `what rows look like: ${
+      FORMAT_NAMES.join(", ")
+    }; auto: their fields say; otherwise fields too many are passed over`,
+  ),
   out: {
     value: "DIR",
     read: text,

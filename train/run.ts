@@ -236,7 +236,7 @@ async function load(options: TrainOptions, { say }: RunHooks) {
     say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
   }
   const read = (file: string): Dataset => {
-    const data = loadDataset(file, tokenizer, options.seq);
+    const data = loadDataset(file, tokenizer, options.seq, options.format);
     say(
       `${file}: ${data.examples.length} rows` +
         (data.truncated ? `, ${data.truncated} cut to ${options.seq} tokens` : "") +
