@@ -41,6 +41,7 @@ Deno.test("options: without flags the bundled example is trained with the hybrid
     resume: false,
     saveEvery: 100,
     keep: 2,
+    dryRun: false,
     json: false,
     help: false,
   });
@@ -101,6 +102,7 @@ Deno.test("options: every flag reaches its option", () => {
     resume: ["", true],
     saveEvery: ["50", 50],
     keep: ["3", 3],
+    dryRun: ["", true],
     json: ["", true],
     help: ["", true],
   };

@@ -59,6 +59,7 @@ export interface TrainOptions extends AdapterSettings {
   readonly saveEvery: number;
   /** Checkpoints kept, the newest ones. */
   readonly keep: number;
+  readonly dryRun: boolean;
   readonly json: boolean;
   readonly help: boolean;
 }
@@ -345,6 +346,9 @@ export const FLAGS: Table = {
     "steps between checkpoints; 0: one when training ends or is interrupted",
   ),
   keep: flag("N", whole(1), 2, "checkpoints to keep, the newest ones"),
+  dryRun: toggle(
+    "only show the first rows as the model sees them, their lengths, the steps and the memory; nothing is written",
+  ),
   json: toggle("print the result as JSON on standard output"),
   help: toggle("show this text"),
 };
