@@ -3,7 +3,16 @@
  * `--help` lists what it can do. Exit codes: 0 done, 2 something given to it is wrong, 130 interrupted. @module
  */
 import * as Effect from "effect/Effect";
-import { fineTune, helpText, parseCommandLine, standardError, UserError } from "./train/mod.ts";
+import {
+  type DryRun,
+  dryRun,
+  fineTune,
+  helpText,
+  parseCommandLine,
+  type RunResult,
+  standardError,
+  UserError,
+} from "./train/mod.ts";
 
 const say = (line: string): void => standardError.write(`${line}\n`);
 
@@ -28,7 +37,9 @@ async function main(args: readonly string[]): Promise<number> {
   };
   SIGNALS.forEach((signal) => Deno.addSignalListener(signal, stop));
   try {
-    const run = fineTune(options, { say, stopped: () => stopped });
+    const run: Effect.Effect<DryRun | RunResult, UserError> = options.dryRun
+      ? dryRun(options, { say, colour: Deno.stderr.isTerminal() && !Deno.noColor })
+      : fineTune(options, { say, stopped: () => stopped });
     const result = await Effect.runPromise(
       Effect.match(run, { onFailure: (error) => error, onSuccess: (value) => value }),
     );

@@ -41,8 +41,8 @@ const BROKEN: readonly (readonly [text: string, says: string])[] = [
   ["\n \n", "d.jsonl: has no rows"],
   ["[1]", "d.jsonl:1: expected a JSON object, one of"],
   [
-    '{"text":"a","label":1,"id":2}',
-    `d.jsonl:1: the row's keys are {"text", "label", "id"}; remove "label", "id".`,
+    '{"text":"a","weight":1,"note":2}',
+    `d.jsonl:1: the row's keys are {"text", "weight", "note"}; remove "weight", "note", or give --format text.`,
   ],
   ['{"question":"a"}', `the row's keys are {"question"}; expected one of {"question", "answer"}`],
   ['{"text":null}', "d.jsonl:1: text is null; expected a text"],

@@ -21,6 +21,7 @@ Deno.test("options: without flags the bundled example is trained with the hybrid
     model: "/gyre/examples/base",
     data: "/gyre/examples/data/train.jsonl",
     eval: "/gyre/examples/data/eval.jsonl",
+    format: "auto",
     out: "runs/2025-03-04-050607-hybrid",
     method: "hybrid",
     compose: null,
@@ -40,6 +41,7 @@ Deno.test("options: without flags the bundled example is trained with the hybrid
     resume: false,
     saveEvery: 100,
     keep: 2,
+    dryRun: false,
     json: false,
     help: false,
   });
@@ -61,6 +63,7 @@ Deno.test("options: every flag reaches its option", () => {
     model: ["m", "m"],
     data: ["d", "d"],
     eval: ["e", "e"],
+    format: ["alpaca", "alpaca"],
     out: ["o", "o"],
     method: ["oft", "oft"],
     target: ["q_proj,v_proj", "q_proj,v_proj"],
@@ -99,6 +102,7 @@ Deno.test("options: every flag reaches its option", () => {
     resume: ["", true],
     saveEvery: ["50", 50],
     keep: ["3", 3],
+    dryRun: ["", true],
     json: ["", true],
     help: ["", true],
   };

@@ -4,8 +4,9 @@
  * A question is asked as `question + "\n"`, and learnt is `answer` and the end token; a prompt and its completion stand
  * together as they are. Of a text everything is learnt, of a chat the assistant's messages. @module
  */
+import { readText } from "./data/text_file.ts";
 import { DataError, TokenizerError } from "./errors.ts";
-import { parseRows, type PlacedRow, type Row } from "./rows.ts";
+import { type FormatName, parseRows, type PlacedRow, type Row } from "./rows.ts";
 import type { Message, Tokenizer } from "./tokenizer.ts";
 
 /** One sequence. */
@@ -29,18 +30,15 @@ export interface Dataset {
   readonly dropped: number;
 }
 
-/** Read a JSON-lines file into examples of at most `seq` positions. Throws DataError. */
-export function loadDataset(file: string, tokenizer: Tokenizer, seq: number): Dataset {
-  let text: string;
-  try {
-    text = Deno.readTextFileSync(file);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) {
-      throw new DataError(`${file}: not found; give a JSON-lines file.`, { file });
-    }
-    throw error;
-  }
-  const dataset = fitExamples(parseRows(text, file).map((placed) => exampleOf(placed, tokenizer)), seq);
+/** Read a file of rows into examples of at most `seq` positions; see parseRows for `format`. Throws DataError. */
+export function loadDataset(
+  file: string,
+  tokenizer: Tokenizer,
+  seq: number,
+  format: FormatName | "auto" = "auto",
+): Dataset {
+  const rows = parseRows(readText(file), file, format);
+  const dataset = fitExamples(rows.map((placed) => exampleOf(placed, tokenizer)), seq);
   if (dataset.examples.length > 0) return dataset;
   throw new DataError(
     `${file}: none of ${dataset.dropped} rows has a token to learn within --seq ${seq}; give a larger --seq.`,

@@ -5,6 +5,7 @@ import { type DeviceChoice, DEVICES } from "./devices.ts";
 import { type MethodName, METHODS } from "./methods.ts";
 import { above0, from0, oneOf, text, whole } from "./readers.ts";
 import { bundled, flag, type TableOf, toggle } from "./parse_flags.ts";
+import { FORMAT_NAMES, type FormatName } from "./rows.ts";
 import type { ScheduleName } from "./schedule.ts";
 
 export type { MethodName } from "./methods.ts";
@@ -16,6 +17,8 @@ export interface TrainOptions extends AdapterSettings {
   readonly data: string;
   /** Null: no evaluation. */
   readonly eval: string | null;
+  /** What rows look like; "auto": their fields say. */
+  readonly format: FormatName | "auto";
   readonly out: string;
   /** "compose" where an expression says what is trained. */
   readonly method: MethodName | "compose";
@@ -57,6 +60,7 @@ export interface TrainOptions extends AdapterSettings {
   readonly saveEvery: number;
   /** Checkpoints kept, the newest ones. */
   readonly keep: number;
+  readonly dryRun: boolean;
   readonly json: boolean;
   readonly help: boolean;
 }
@@ -107,7 +111,9 @@ export const FLAGS: Table = {
   data: bundled(
     "FILE",
     DATA,
-    'rows to learn, JSON lines: {"question","answer"}, {"prompt","completion"}, {"text"} or {"messages"}',
+    'rows to learn, as JSON lines, a JSON array, CSV or TSV, also packed by gzip: {"question","answer"}, ' +
+      '{"prompt","completion"}, {"text"}, {"messages"}, {"conversations"}, {"instruction","input","output"} or ' +
+      '{"sentence","label"}',
   ),
   eval: {
     value: "FILE",
@@ -116,6 +122,14 @@ export const FLAGS: Table = {
     absent: (get, { root }) => get("data") === `${root}/${DATA}` ? `${root}/${EVAL}` : null,
     shown: `${EVAL} with the default data, else none`,
   },
+  format: flag(
+    "NAME",
+    oneOf("auto", ...FORMAT_NAMES),
+    "auto",
+    `what rows look like: ${
+      FORMAT_NAMES.join(", ")
+    }; auto: their fields say; otherwise fields too many are passed over`,
+  ),
   out: {
     value: "DIR",
     read: text,
@@ -303,6 +317,9 @@ export const FLAGS: Table = {
     "steps between checkpoints; 0: one when training ends or is interrupted",
   ),
   keep: flag("N", whole(1), 2, "checkpoints to keep, the newest ones"),
+  dryRun: toggle(
+    "only show the first rows as the model sees them, their lengths, the steps and the memory; nothing is written",
+  ),
   json: toggle("print the result as JSON on standard output"),
   help: toggle("show this text"),
 };

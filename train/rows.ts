@@ -1,6 +1,11 @@
-/** Rows of a data file: JSON lines of four kinds, checked. @module */
+/** Rows of a data file: JSON lines, JSON arrays, CSV or TSV, of several formats, checked. @module */
+import { type Format, FORMAT_NAMES, type FormatName, FORMATS, showKeys } from "./data/formats.ts";
+import { jsonItems, jsonLines, type PlacedValue } from "./data/json_records.ts";
+import { csvRecords, tsvRecords } from "./data/table_records.ts";
 import { DataError } from "./errors.ts";
 import type { Message } from "./tokenizer.ts";
+
+export { FORMAT_NAMES, type FormatName } from "./data/formats.ts";
 
 /** What a row asks to learn. */
 export type Row =
@@ -11,72 +16,87 @@ export type Row =
   /** Learn the assistant's messages. */
   | { readonly kind: "chat"; readonly messages: readonly Message[] };
 
-/** A row and where it stands, `file:line`. */
+/** A row and where it stands: `file:line`, in a JSON array with the number of the item. */
 export interface PlacedRow {
   readonly row: Row;
   readonly where: string;
 }
 
-/** The kinds of rows, by their keys. A question and its answer are a prompt and its completion, a line break between. */
-const KINDS: readonly { readonly keys: readonly string[]; readonly read: (fields: Fields) => Row }[] = [
-  {
-    keys: ["question", "answer"],
-    read: (f) => ({ kind: "prompt", prompt: `${f.text("question")}\n`, completion: f.text("answer") }),
-  },
-  {
-    keys: ["prompt", "completion"],
-    read: (f) => ({ kind: "prompt", prompt: f.text("prompt"), completion: f.text("completion") }),
-  },
-  { keys: ["text"], read: (f) => ({ kind: "text", text: f.text("text") }) },
-  { keys: ["messages"], read: (f) => ({ kind: "chat", messages: f.messages("messages") }) },
-];
+const EXPECTED = FORMAT_NAMES.map((name) => {
+  const all = FORMATS.filter((f) => f.name === name);
+  return showKeys(all[0]!.keys) + (all.length > 1 ? " and the like" : "");
+}).join(", ");
 
-const EXPECTED = KINDS.map(({ keys }) => `{${keys.map((k) => `"${k}"`).join(", ")}}`).join(", ");
-
-interface Fields {
-  readonly text: (key: string) => string;
-  readonly messages: (key: string) => readonly Message[];
-}
-
-/** Understand one row. Throws DataError naming `where` and what is wrong: unknown or missing keys, values of other types. */
-export function parseRow(json: unknown, where: string): Row {
+/**
+ * Understand one row. With "auto" its fields say of what format it is, and there may be no further ones; of a row of a
+ * given format, further fields are passed over. Throws DataError naming `where` and what is wrong: unknown or missing
+ * keys, values of other types.
+ */
+export function parseRow(json: unknown, where: string, format: FormatName | "auto" = "auto"): Row {
   if (typeof json !== "object" || json === null || Array.isArray(json)) {
     throw new DataError(`${where}: expected a JSON object, one of ${EXPECTED}.`, { where });
   }
   const record = json as Readonly<Record<string, unknown>>;
-  const found = Object.keys(record);
-  const kind = KINDS.find(({ keys }) =>
-    keys.length === found.length && keys.every((k) => Object.hasOwn(record, k))
-  );
-  if (!kind) {
-    const shown = `{${found.map((k) => JSON.stringify(k)).join(", ")}}`;
-    const near = KINDS.find(({ keys }) => keys.every((k) => Object.hasOwn(record, k)));
-    const extra = near
-      ? found.filter((k) => !near.keys.includes(k)).map((k) => JSON.stringify(k)).join(", ")
-      : "";
-    const advice = near ? `remove ${extra}` : `expected one of ${EXPECTED}`;
-    throw new DataError(`${where}: the row's keys are ${shown}; ${advice}.`, { where, keys: found });
-  }
+  const found = format === "auto" ? recognise(record, where) : forced(record, where, format);
   const bad = (key: string, expected: string) =>
     new DataError(`${where}: ${key} is ${shorten(record[key])}; expected ${expected}.`, { where, key });
-  return kind.read({
-    text: (key) => {
+  const text = (key: string): string => {
+    const value = record[key];
+    if (typeof value === "string") return value;
+    throw bad(key, "a text");
+  };
+  return found.read({
+    text,
+    optional: (key) => Object.hasOwn(record, key) ? text(key) : "",
+    label: (key) => {
       const value = record[key];
-      if (typeof value === "string") return value;
-      throw bad(key, "a text");
+      const label = ["string", "number", "boolean"].includes(typeof value) ? String(value) : "";
+      if (label.trim() !== "") return label;
+      throw bad(key, "a label: a text, a number or a truth value");
     },
-    messages: (key) => {
+    messages: (key, role, content) => {
       const value = record[key];
-      if (Array.isArray(value) && value.length > 0 && value.every(isMessage)) return value;
-      throw bad(key, `a list of {"role", "content"} of texts`);
+      const messages = Array.isArray(value) ? value.map((x) => messageOf(x, role, content)) : [];
+      if (messages.length > 0 && messages.every((m) => m !== null)) return messages;
+      throw bad(key, `a list of ${showKeys([role, content])} of texts`);
     },
   });
 }
 
-function isMessage(x: unknown): x is Message {
-  if (typeof x !== "object" || x === null) return false;
-  const { role, content } = x as Readonly<Record<string, unknown>>;
-  return typeof role === "string" && typeof content === "string";
+/** The format whose fields these are, no more and no less. */
+function recognise(record: Readonly<Record<string, unknown>>, where: string): Format {
+  const found = Object.keys(record);
+  const strangers = ({ keys, optional = [], ignored = [] }: Format): string[] =>
+    found.filter((k) => ![keys, optional, ignored].some((known) => known.includes(k)));
+  const near = fitting(record).sort((a, b) => strangers(a).length - strangers(b).length)[0];
+  const extra = near ? strangers(near) : [];
+  if (near && extra.length === 0) return near;
+  const advice = near
+    ? `remove ${extra.map((k) => JSON.stringify(k)).join(", ")}, or give --format ${near.name}`
+    : `expected one of ${EXPECTED}`;
+  throw new DataError(`${where}: the row's keys are ${showKeys(found)}; ${advice}.`, { where, keys: found });
+}
+
+function forced(record: Readonly<Record<string, unknown>>, where: string, format: FormatName): Format {
+  const found = fitting(record).find((f) => f.name === format);
+  if (found) return found;
+  const wanted = FORMATS.filter((f) => f.name === format).map((f) => showKeys(f.keys));
+  const keys = Object.keys(record);
+  throw new DataError(
+    `${where}: the row's keys are ${showKeys(keys)}; --format ${format} needs ${wanted.join(" or ")}.`,
+    { where, keys },
+  );
+}
+
+/** The formats all of whose fields a record has. */
+function fitting(record: Readonly<Record<string, unknown>>): Format[] {
+  return FORMATS.filter(({ keys }) => keys.every((k) => Object.hasOwn(record, k)));
+}
+
+function messageOf(x: unknown, role: string, content: string): Message | null {
+  if (typeof x !== "object" || x === null) return null;
+  const { [role]: who, [content]: what } = x as Readonly<Record<string, unknown>>;
+  return typeof who === "string" && typeof what === "string" ? { role: who, content: what } : null;
 }
 
 function shorten(value: unknown): string {
@@ -84,25 +104,31 @@ function shorten(value: unknown): string {
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
-/** Understand a JSON-lines text; empty lines are passed over. Throws DataError naming `file:line`, or an empty file. */
-export function parseRows(text: string, file: string): PlacedRow[] {
-  const rows: PlacedRow[] = [];
-  text.replace(/^\uFEFF/, "").split(/\r?\n/).forEach((line, i) => {
-    if (line.trim() === "") return;
-    const where = `${file}:${i + 1}`;
-    let json: unknown;
-    try {
-      json = JSON.parse(line);
-    } catch (error) {
-      throw new DataError(
-        `${where}: not JSON (${(error as Error).message}); each line must be one JSON object.`,
-        { where },
-      );
-    }
-    rows.push({ row: parseRow(json, where), where });
-  });
-  if (rows.length === 0) {
-    throw new DataError(`${file}: has no rows; expected one JSON object a line: ${EXPECTED}.`, { file });
+/**
+ * Understand the text of a data file. Its name says how rows stand in it: `.csv`, `.tsv`, `.jsonl`, each also with
+ * `.gz`; in other files an opening bracket begins a JSON array, anything else JSON lines. Throws DataError naming
+ * `file:line`, or an empty file.
+ */
+export function parseRows(text: string, file: string, format: FormatName | "auto" = "auto"): PlacedRow[] {
+  const rows = valuesOf(text.replace(/^\uFEFF/, ""), file).map(({ json, where }) => ({
+    row: parseRow(json, where, format),
+    where,
+  }));
+  if (rows.length > 0) return rows;
+  throw new DataError(`${file}: has no rows; expected rows of ${EXPECTED}.`, { file });
+}
+
+function valuesOf(text: string, file: string): PlacedValue[] {
+  const ending = /\.([^./]*)$/.exec(file.toLowerCase().replace(/\.gz$/, ""))?.[1];
+  switch (ending) {
+    case "csv":
+      return csvRecords(text, file);
+    case "tsv":
+      return tsvRecords(text, file);
+    case "jsonl":
+    case "ndjson":
+      return jsonLines(text, file);
+    default:
+      return /^\s*\[/.test(text) ? jsonItems(text, file) : jsonLines(text, file);
   }
-  return rows;
 }

@@ -28,7 +28,7 @@ import { writeModel } from "./model_directory.ts";
 import { openSession, type Session, type StepBytes, valuesOf } from "./session.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { PlanError, ShapeError, showBytes } from "../core/mod.ts";
-import { NOTHING_YET, TOO_MANY_SKIPPED, totalSteps, trainAll } from "./train_loop.ts";
+import { type Earlier, NOTHING_YET, TOO_MANY_SKIPPED, totalSteps, trainAll } from "./train_loop.ts";
 import { writeTextAtomically } from "./atomic_file.ts";
 
 /** What a run reports; the keys are those of `--json`. Null where something was not measured. */
@@ -235,9 +235,24 @@ export function loadModel(
   return { checkpoint, tokenizer };
 }
 
-/** Rows, model and tokenizer, checked against each other. */
-async function load(options: TrainOptions, { say }: RunHooks) {
-  checkOutput(options);
+/** What a run reads: the model, its tokenizer, rows to learn and rows to measure on. */
+export interface Loaded {
+  readonly tokenizer: Tokenizer;
+  readonly checkpoint: Checkpoint;
+  readonly data: Dataset;
+  /** The examples of `data`. */
+  readonly train: readonly Example[];
+  readonly held: readonly Example[] | null;
+  /** Digest of the examples. */
+  readonly rows: string;
+  /** The checkpoint that the run goes on from, and how far its metrics are, with their text. */
+  readonly resumed: RunCheckpoint | null;
+  readonly done: Earlier & { readonly text: string };
+}
+
+/** Rows, model and tokenizer, checked against each other; a dry run needs no place to write to. Throws UserError. */
+export async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">): Promise<Loaded> {
+  if (!options.dryRun) checkOutput(options);
   const { checkpoint, tokenizer } = loadModel(options, say);
   const { config } = checkpoint;
   if (options.seq > config.maxPositions) {
@@ -246,7 +261,7 @@ async function load(options: TrainOptions, { say }: RunHooks) {
     );
   }
   const read = (file: string): Dataset => {
-    const data = loadDataset(file, tokenizer, options.seq);
+    const data = loadDataset(file, tokenizer, options.seq, options.format);
     say(
       `${file}: ${data.examples.length} rows` +
         (data.truncated ? `, ${data.truncated} cut to ${options.seq} tokens` : "") +
@@ -255,11 +270,12 @@ async function load(options: TrainOptions, { say }: RunHooks) {
     return data;
   };
   say(`model: ${options.model}, ${config.layers} layers of ${config.hiddenSize}`);
-  const train = read(options.data).examples;
+  const data = read(options.data), train = data.examples;
   const rows = await digestRows(train);
   return {
     tokenizer,
     checkpoint,
+    data,
     train,
     held: options.eval ? read(options.eval).examples : null,
     rows,
@@ -304,7 +320,7 @@ function firstBatches(
 }
 
 /** Longest sequence that training or answering may reach. */
-function longestOf({ seq }: TrainOptions, held: readonly Example[] | null): number {
+export function longestOf({ seq }: TrainOptions, held: readonly Example[] | null): number {
   const asked = (held ?? []).filter((e) => e.answer !== undefined).map((e) => e.promptLength + seq);
   return Math.max(seq, Math.min(2 * seq, ...(asked.length > 0 ? [Math.max(...asked)] : [seq])));
 }

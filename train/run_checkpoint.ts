@@ -172,7 +172,19 @@ interface Written extends RunState {
 
 /** Options that may change between the parts of a run: where it runs, how long, and what is written. */
 const HARMLESS: ReadonlySet<keyof TrainOptions> = new Set<keyof TrainOptions>([
-  ...["out", "steps", "epochs", "device", "merge", "resume", "saveEvery", "keep", "json", "help"] as const,
+  ...[
+    "out",
+    "steps",
+    "epochs",
+    "device",
+    "merge",
+    "resume",
+    "saveEvery",
+    "keep",
+    "dryRun",
+    "json",
+    "help",
+  ] as const,
 ]);
 
 /**

@@ -1,6 +1,7 @@
 /** Compiled functions on a device: arguments and results by path instead of by number. @module */
 import {
   type Aval,
+  type Capabilities,
   checkLimits,
   type Compiled,
   compileTraced,
@@ -22,26 +23,36 @@ export interface Runner {
 }
 
 /**
- * Compile `f` for a device. Outputs whose path is also an input's path, and starts with one of `inPlace`, are updated
- * in place. Throws ShapeError and PlanError.
+ * Compile `f` to a plan for a device of these capabilities; whether it fits them is not checked. Outputs whose path is
+ * also an input's path, and starts with one of `inPlace`, are updated in place. Throws ShapeError.
  */
-export async function runnerOf<A>(
-  device: Device,
+export function compileFor<A>(
+  { maxSlots, gpu }: Capabilities,
   f: (x: MapTree<A, Aval, Tensor>) => object,
   avals: A,
   inPlace: readonly string[] = [],
-): Promise<Runner> {
+): Compiled {
   const traced = traceTree(f, avals);
   const isInput = new Set(traced.inputs.map((x) => x.path));
   const taken = traced.outputs.map((x) => x.path)
     .filter((path) =>
       isInput.has(path) && inPlace.some((prefix) => path === prefix || path.startsWith(`${prefix}.`))
     );
-  const compiled = compileTraced(traced, {
-    maxSlots: device.capabilities.maxSlots,
-    halfProducts: device.capabilities.gpu?.halfProducts ?? false,
+  return compileTraced(traced, {
+    maxSlots,
+    halfProducts: gpu?.halfProducts ?? false,
     inPlace: taken.map((path) => ({ output: path, input: path })),
   });
+}
+
+/** {@linkcode compileFor} a device, and make ready to run there. Throws ShapeError and PlanError. */
+export async function runnerOf<A>(
+  device: Device,
+  f: (x: MapTree<A, Aval, Tensor>) => object,
+  avals: A,
+  inPlace: readonly string[] = [],
+): Promise<Runner> {
+  const compiled = compileFor(device.capabilities, f, avals, inPlace);
   checkLimits(compiled.plan, device.capabilities);
   const executable = await device.compile(compiled.plan);
   return {

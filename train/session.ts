@@ -379,7 +379,8 @@ interface StartInput {
   readonly arrays: Map<string, DeviceArray>;
 }
 
-function stepBytes({ compiled: { plan, inputs } }: Runner): StepBytes {
+/** What a compiled training step needs. */
+export function stepBytes({ compiled: { plan, inputs } }: Pick<Runner, "compiled">): StepBytes {
   const of = (prefix: string): number =>
     plan.inputs.reduce(
       (n, { buffer }, i) => inputs[i]!.startsWith(prefix) ? n + plan.buffers[buffer]!.bytes : n,

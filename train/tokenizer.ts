@@ -15,8 +15,8 @@ export interface Message {
 export interface Tokenizer {
   /** Token ids. With `special` (the default) the tokenizer adds its own, usually the token that begins a text. */
   readonly encode: (text: string, options?: { readonly special?: boolean }) => number[];
-  /** Text of token ids, special tokens left out. */
-  readonly decode: (ids: readonly number[]) => string;
+  /** Text of token ids, special tokens left out unless `special` asks for them. */
+  readonly decode: (ids: readonly number[], options?: { readonly special?: boolean }) => string;
   readonly bosId: number | null;
   /** The token that ends an answer. */
   readonly eosId: number;
@@ -89,7 +89,8 @@ export function tokenizerOf({ tokenizer, config, template }: TokenizerFiles, sou
   const render = compile(chat ?? PLAIN_TEMPLATE, source);
   return {
     encode: (text, options) => inner.encode(text, { add_special_tokens: options?.special ?? true }).ids,
-    decode: (ids) => ids.length === 0 ? "" : inner.decode([...ids], { skip_special_tokens: true }),
+    decode: (ids, options) =>
+      ids.length === 0 ? "" : inner.decode([...ids], { skip_special_tokens: !(options?.special ?? false) }),
     bosId: idOf("bos_token"),
     eosId,
     vocabSize: inner.get_vocab(true).size,
