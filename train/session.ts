@@ -13,17 +13,17 @@ import {
   sizeOf,
 } from "../core/mod.ts";
 import { foldIn, key } from "../ops/mod.ts";
-import { arenaAval, bind, packAll, type ShapeClass } from "./arena.ts";
-import type { HostFactors } from "./factorise.ts";
+import { arenaAval, bind, type ShapeClass } from "./arena.ts";
 import { generate, type GenerateOptions } from "./generate.ts";
 import { type GivenValues, giveValues } from "./given.ts";
 import { hidden, logits, rotaryTables } from "./llama.ts";
 import type { Optimiser } from "./optimiser.ts";
+import { initialise } from "./initialise.ts";
 import { mergedWeights } from "./merge.ts";
 import { weightsLeaf } from "./mixing.ts";
 import { type Runner, RunnerCache, runnerOf } from "./runner.ts";
 import { startFactors } from "./start_factors.ts";
-import { bindModel, initialParams, KEY_STRIDE, lossOf, rotaryOf, type Subject, trainStep } from "./step.ts";
+import { bindModel, lossOf, rotaryOf, type Subject, trainStep } from "./step.ts";
 
 /** Numbers of a weight on the host. */
 export interface HostTensor {
@@ -367,18 +367,6 @@ export async function openSession(options: SessionOptions): Promise<Session> {
 /** Folded into the seed's key for the key of step t: above the numbers of members, which begin at 0. */
 const STEP_KEYS = 2 ** 31;
 
-/** What parameters start from. */
-interface StartInput {
-  /** Weights that are trained themselves, as `weights.<name>`. */
-  readonly own: ReadonlyMap<string, DeviceArray>;
-  /** All weights. */
-  readonly weights: Readonly<Record<string, Aval>>;
-  readonly factors: ReadonlyMap<string, readonly HostFactors[]>;
-  readonly seed: number;
-  /** Frozen weights as `weights.<name>`; gets the arenas as `params.<key>`. */
-  readonly arrays: Map<string, DeviceArray>;
-}
-
 /** What a compiled training step needs. */
 export function stepBytes({ compiled: { plan, inputs } }: Pick<Runner, "compiled">): StepBytes {
   const of = (prefix: string): number =>
@@ -389,54 +377,6 @@ export function stepBytes({ compiled: { plan, inputs } }: Pick<Runner, "compiled
   const { total } = planBytes(plan);
   const [weights, trained, optimiser] = [of("weights."), of("params."), of("optimiser.")];
   return { weights, trained, optimiser, temporaries: total - weights - trained - optimiser, total };
-}
-
-/** Compute the initial parameters on the device, each member's from its own key. */
-async function initialise(
-  device: Device,
-  { classes }: Subject,
-  { own, weights, arrays, factors, seed }: StartInput,
-): Promise<void> {
-  const members = classes.flatMap((c) => c.members);
-  if (members.length === 0) return;
-  const keys = new Uint32Array(members.length * KEY_STRIDE);
-  members.forEach((_, i) => keys.set([...evaluate([foldIn(key(seed), i).bits])[0]!], i * KEY_STRIDE));
-  const keysAval = aval([members.length, KEY_STRIDE], "u32");
-  const given = new Map([...arrays, ...own]);
-  const fresh: DeviceArray[] = [];
-  const give = (path: string, data: HostArray, at: Aval): Aval => {
-    const array = device.upload(data, at);
-    fresh.push(array);
-    given.set(path, array);
-    return at;
-  };
-  const found = Object.fromEntries([...factors].map(([member, list]) => [
-    member,
-    list.map((f, i) => {
-      const columns = f.s.length;
-      const put = (name: "u" | "s" | "v", shape: readonly number[]): Aval =>
-        give(`factors.${member}.${i}.${name}`, f[name], aval(shape));
-      return {
-        u: put("u", [f.u.length / columns, columns]),
-        s: put("s", [columns]),
-        v: put("v", [f.v.length / columns, columns]),
-      };
-    }),
-  ]));
-  give("keys", keys, keysAval);
-  const run = await runnerOf(
-    device,
-    ({ weights, keys, factors }) => ({
-      params: packAll(classes, initialParams(classes, weights, keys, new Map(Object.entries(factors)))),
-    }),
-    { weights, keys: keysAval, factors: found },
-  );
-  // The executable owns these arrays: it lives as long as the device.
-  for (const [path, array] of run.run(given)) arrays.set(path, array);
-  await Promise.all(
-    [...arrays].filter(([path]) => path.startsWith("params.")).slice(0, 1).map(([, a]) => device.download(a)),
-  );
-  for (const array of fresh) device.free(array);
 }
 
 /** Refuse a state of another session. */
