@@ -48,18 +48,26 @@ async function session(
   });
 }
 
-Deno.test("full gradients: layer by layer they are those of the whole model", async () => {
+/** The bundled model on the device, with rotary tables of `length` positions. */
+function uploaded(length: number) {
   const { config, weights } = checkpoint("f32");
-  const tables = rotaryTables(config, 64), at = aval([64, config.headDim]);
+  const tables = rotaryTables(config, length), at = aval([length, config.headDim]);
   const host = new Map<string, HostTensor>([
     ...weights,
     ["rotary.cos", { aval: at, data: tables.cos }],
     ["rotary.sin", { aval: at, data: tables.sin }],
   ]);
-  const frozen = Object.fromEntries([...host].map(([name, t]) => [name, t.aval]));
-  const arrays = new Map(
-    [...host].map(([name, t]) => [`weights.${name}`, device.upload(t.data, t.aval)] as const),
-  );
+  return {
+    config,
+    frozen: Object.fromEntries([...host].map(([name, t]) => [name, t.aval])),
+    arrays: new Map(
+      [...host].map(([name, t]) => [`weights.${name}`, device.upload(t.data, t.aval)] as const),
+    ),
+  };
+}
+
+Deno.test("full gradients: layer by layer they are those of the whole model", async () => {
+  const { config, frozen, arrays } = uploaded(64);
   const layers = [0, config.layers - 1];
   const paths = layers.flatMap((i) =>
     ["self_attn.k_proj", "mlp.down_proj"].map((name) => `model.layers.${i}.${name}`)
@@ -202,17 +210,7 @@ Deno.test("lora-ga: gradients that are not finite are an error that names the ma
 });
 
 Deno.test("full gradients: besides the model they need one layer's gradients, not all layers'", async () => {
-  const { config, weights } = checkpoint("f32");
-  const tables = rotaryTables(config, 16), at = aval([16, config.headDim]);
-  const host = new Map<string, HostTensor>([
-    ...weights,
-    ["rotary.cos", { aval: at, data: tables.cos }],
-    ["rotary.sin", { aval: at, data: tables.sin }],
-  ]);
-  const frozen = Object.fromEntries([...host].map(([name, t]) => [name, t.aval]));
-  const arrays = new Map(
-    [...host].map(([name, t]) => [`weights.${name}`, device.upload(t.data, t.aval)] as const),
-  );
+  const { config, frozen, arrays } = uploaded(16);
   const modules = modulesOf(config);
   const batch: HostBatch = {
     ids: Int32Array.from({ length: 16 }, (_, i) => i),
