@@ -9,8 +9,8 @@ import {
   generateHelp,
   generateTexts,
   parseGenerateFlags,
+  runProgram,
   standardError,
-  UserError,
 } from "./train/mod.ts";
 
 const say = (line: string): void => standardError.write(`${line}\n`);
@@ -48,12 +48,4 @@ async function main(args: readonly string[]): Promise<number> {
   return 2;
 }
 
-if (import.meta.main) {
-  try {
-    Deno.exit(await main(Deno.args));
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    say(error.message);
-    Deno.exit(2);
-  }
-}
+if (import.meta.main) await runProgram(main);

@@ -9,6 +9,7 @@ import {
   fineTune,
   helpText,
   parseCommandLine,
+  runProgram,
   type RunResult,
   standardError,
   UserError,
@@ -54,12 +55,4 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-if (import.meta.main) {
-  try {
-    Deno.exit(await main(Deno.args));
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    say(error.message);
-    Deno.exit(2);
-  }
-}
+if (import.meta.main) await runProgram(main);

@@ -7,10 +7,10 @@ import { sizeOf } from "../core/mod.ts";
 import {
   loadConfig,
   methodClasses,
+  runProgram,
   showTable,
   standardError,
   type TrainOptions,
-  UserError,
   weightShapes,
 } from "../train/mod.ts";
 import { writeTextAtomically } from "../train/atomic_file.ts";
@@ -196,12 +196,4 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-if (import.meta.main) {
-  try {
-    Deno.exit(await main(Deno.args));
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    say(error.message);
-    Deno.exit(2);
-  }
-}
+if (import.meta.main) await runProgram(main);

@@ -25,6 +25,7 @@ export { type PeftDirectory, readPeft, writePeft } from "./peft/files.ts";
 export * from "./peft/methods.ts";
 export * from "./peft/save.ts";
 export * from "./plots/mod.ts";
+export * from "./program.ts";
 export * from "./report.ts";
 export { fineTune, type RunHooks, type RunResult } from "./run.ts";
 export * from "./run_checkpoint.ts";
