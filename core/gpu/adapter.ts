@@ -1,6 +1,7 @@
 /** Finding a WebGPU adapter and what it can do. @module */
 import type { Capabilities } from "../plan/device.ts";
 import { matrixTiles, SIDE, SUBGROUP, type WgslLimits } from "../kernel/wgsl.ts";
+import { type Begin, paced, plainly } from "./pace.ts";
 import { dawnGpu, denoGpu, mayLoadDawn, type Provider } from "./provider.ts";
 
 /** A device with what the compiler and the WGSL printer need to know of it. */
@@ -67,12 +68,12 @@ export function isSoftware(info: GPUAdapterInfo): boolean {
  */
 export async function openAdapter(options: AdapterOptions): Promise<Opened | null> {
   const { software, provider, dawnFlags, halfProducts } = options;
-  const find = async (from: GPU | null): Promise<GPUAdapter | null> => {
-    const found = await from?.requestAdapter({ powerPreference: "high-performance" }) ?? null;
+  const find = async (from: GPU | null, begin: Begin = plainly): Promise<GPUAdapter | null> => {
+    const found = await begin(() => from?.requestAdapter({ powerPreference: "high-performance" })) ?? null;
     return found === null || (isSoftware(found.info) && !software) ? null : found;
   };
   if (provider === "dawn") {
-    const adapter = await find(await dawnGpu(dawnFlags));
+    const adapter = await find(await dawnGpu(dawnFlags), paced);
     return adapter && await open(adapter, "dawn", halfProducts, null);
   }
   const own = await find(denoGpu());
@@ -85,7 +86,7 @@ export async function openAdapter(options: AdapterOptions): Promise<Opened | nul
     return await open(own, "deno", halfProducts, "Dawn not tried: --allow-ffi is not given");
   }
   try {
-    const other = await find(await dawnGpu(dawnFlags));
+    const other = await find(await dawnGpu(dawnFlags), paced);
     if (other && hasMatrix(other)) return await open(other, "dawn", halfProducts, null);
     return await open(own, "deno", halfProducts, "Dawn has no matrix units here");
   } catch (error) {
@@ -109,13 +110,16 @@ async function open(
   note: string | null,
 ): Promise<Opened> {
   const has = (f: string): boolean => adapter.features.has(f as GPUFeatureName);
-  const gpu = await adapter.requestDevice({
-    requiredFeatures: WANTED.filter(has) as GPUFeatureName[],
-    requiredLimits: {
-      ...Object.fromEntries(RAISED.map((name) => [name, adapter.limits[name]])),
-      maxStorageBuffersPerShaderStage: Math.min(adapter.limits.maxStorageBuffersPerShaderStage, MAX_SLOTS),
-    },
-  });
+  const begin = provider === "dawn" ? paced : plainly;
+  const gpu = await begin(() =>
+    adapter.requestDevice({
+      requiredFeatures: WANTED.filter(has) as GPUFeatureName[],
+      requiredLimits: {
+        ...Object.fromEntries(RAISED.map((name) => [name, adapter.limits[name]])),
+        maxStorageBuffersPerShaderStage: Math.min(adapter.limits.maxStorageBuffersPerShaderStage, MAX_SLOTS),
+      },
+    })
+  );
   const { limits } = gpu, f16 = gpu.features.has("shader-f16"), slow = isSoftware(adapter.info);
   const matrix = provider === "dawn" && hasMatrix(adapter);
   return {

@@ -2,7 +2,7 @@
 import { type Aval, bytesOf, type DType, showAval, sizeOf } from "../ir/aval.ts";
 import type { DeviceArray, HostArray } from "../plan/device.ts";
 import { ALIGNMENT } from "../plan/plan.ts";
-import { plainly, type Settle } from "./settle.ts";
+import { type Begin, plainly } from "./pace.ts";
 
 /** Numbers in a buffer, from `offset` bytes on. */
 export class GpuArray implements DeviceArray {
@@ -52,7 +52,7 @@ export class Memory {
   readonly #live = new Set<GPUBuffer>();
   readonly #asked: Asked[] = [];
 
-  constructor(readonly gpu: GPUDevice, readonly settle: Settle = plainly) {}
+  constructor(readonly gpu: GPUDevice, readonly begin: Begin = plainly) {}
 
   /** A zeroed buffer for kernels, its size rounded up to the alignment. */
   allocate(bytes: number, label: string): GPUBuffer {
@@ -121,7 +121,7 @@ export class Memory {
       if (bytes > 0) encoder.copyBufferToBuffer(buffer, offset, staging, to, bytes);
     });
     this.gpu.queue.submit([encoder.finish()]);
-    await this.settle(staging.mapAsync(GPUMapMode.READ));
+    await this.begin(() => staging.mapAsync(GPUMapMode.READ));
     const copy = staging.getMappedRange().slice(0);
     staging.destroy();
     asked.forEach(({ array: { aval }, resolve }, i) =>

@@ -7,7 +7,7 @@ import { GpuExecutable, makeExecutable } from "./executable.ts";
 import { GpuArray, gpuArray, Memory, requireHost } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
 import type { Provider } from "./provider.ts";
-import { nudging, plainly, type Settle } from "./settle.ts";
+import { type Begin, paced, plainly } from "./pace.ts";
 
 export { isSoftware } from "./adapter.ts";
 
@@ -41,7 +41,7 @@ export class Gpu implements Device {
   /** Whether the driver computes on the processor. */
   readonly isSoftware: boolean;
   readonly #gpu: GPUDevice;
-  readonly #settle: Settle;
+  readonly #begin: Begin;
   readonly #memory: Memory;
   readonly #pipelines: Pipelines;
   #failure: Error | null = null;
@@ -50,9 +50,9 @@ export class Gpu implements Device {
     this.capabilities = capabilities;
     this.isSoftware = isSoftware;
     this.#gpu = gpu;
-    this.#settle = capabilities.gpu?.provider === "dawn" ? nudging(gpu) : plainly;
-    this.#memory = new Memory(gpu, this.#settle);
-    this.#pipelines = new Pipelines(gpu, limits, this.#settle);
+    this.#begin = capabilities.gpu?.provider === "dawn" ? paced : plainly;
+    this.#memory = new Memory(gpu, this.#begin);
+    this.#pipelines = new Pipelines(gpu, limits, this.#begin);
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       const message = "error" in event && event.error instanceof Object && "message" in event.error
@@ -110,8 +110,8 @@ export class Gpu implements Device {
 
   /** Give the device back, with everything on it. */
   async close(): Promise<void> {
-    this.#gpu.destroy();
-    await this.#settle(this.#gpu.lost);
+    this.#begin(() => this.#gpu.destroy());
+    await this.#gpu.lost;
   }
 
   #uploaded(array: DeviceArray, what: string): GpuArray {

@@ -1,7 +1,7 @@
 /** Compiled shaders of one device, shared by all plans on it. @module */
 import type { Kernel, Slot } from "../kernel/kernel.ts";
 import { wgsl, type WgslLimits } from "../kernel/wgsl.ts";
-import { plainly, type Settle } from "./settle.ts";
+import { type Begin, plainly } from "./pace.ts";
 
 /** A kernel ready to be dispatched. */
 export interface Ready {
@@ -24,7 +24,7 @@ export class Pipelines {
   constructor(
     readonly gpu: GPUDevice,
     readonly limits: WgslLimits,
-    readonly settle: Settle = plainly,
+    readonly begin: Begin = plainly,
   ) {}
 
   /** Print and compile a kernel; rejects with its name and the driver's message when it is not valid. */
@@ -57,13 +57,15 @@ export class Pipelines {
     gpu.pushErrorScope("validation");
     const layout = this.#layout(slots);
     const module = gpu.createShaderModule({ label: name, code });
-    const made = gpu.createComputePipelineAsync({
-      label: name,
-      layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
-      compute: { module, entryPoint: "main" },
-    }).catch((error: unknown) => new Error(String(error)));
-    // Popped before anything is awaited, so that kernels compiled side by side do not see each other's errors.
-    const [invalid, pipeline] = await this.settle(Promise.all([gpu.popErrorScope(), made]));
+    const [invalid, pipeline] = await this.begin(() => {
+      const made = gpu.createComputePipelineAsync({
+        label: name,
+        layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
+        compute: { module, entryPoint: "main" },
+      }).catch((error: unknown) => new Error(String(error)));
+      // Popped before anything is awaited, so that kernels compiled side by side do not see each other's errors.
+      return Promise.all([gpu.popErrorScope(), made]);
+    });
     if (!invalid && !(pipeline instanceof Error)) return { pipeline, layout };
     const reason = invalid?.message ?? (pipeline instanceof Error ? pipeline.message : "");
     throw new Error(`The GPU's driver does not accept kernel ${name}: ${reason}\n${code}`);

@@ -19,7 +19,7 @@ export async function profile(
   executable: GpuExecutable,
   inputs: readonly DeviceArray[],
 ): Promise<StepTime[]> {
-  const { steps, memory: { gpu, settle } } = executable;
+  const { steps, memory: { gpu, begin } } = executable;
   if (!gpu.features.has("timestamp-query")) throw new Error("The GPU's driver has no timestamps.");
   const size = steps.length * 16;
   const resolved = gpu.createBuffer({ size, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
@@ -45,7 +45,7 @@ export async function profile(
       }
       encoder.copyBufferToBuffer(resolved, 0, staging, 0, size);
     }));
-  await settle(staging.mapAsync(GPUMapMode.READ));
+  await begin(() => staging.mapAsync(GPUMapMode.READ));
   const times = new BigUint64Array(staging.getMappedRange().slice(0));
   [staging, resolved, ...sets].forEach((x) => x.destroy());
   return steps.map(({ name }, i) => ({
