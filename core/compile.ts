@@ -6,6 +6,7 @@ import { input, type Tensor } from "./ir/tensor.ts";
 import { leaves, type MapTree, mapTree, type Tree } from "./ir/tree.ts";
 import { makePlan } from "./plan/make_plan.ts";
 import type { Plan } from "./plan/plan.ts";
+import type { Recomputation } from "./plan/recompute.ts";
 
 /** Options of {@linkcode compile}. */
 export interface CompileOptions {
@@ -13,6 +14,8 @@ export interface CompileOptions {
   readonly maxSlots?: number;
   /** Products may round their operands to f16, and values may be stored so; default false. */
   readonly halfProducts?: boolean;
+  /** Values that may be computed again, for the backward pass, rather than kept; absent: all are kept. */
+  readonly recompute?: Recomputation;
   /** Paths of outputs that take over the memory of the input of the given path. */
   readonly inPlace?: readonly { readonly output: string; readonly input: string }[];
 }
@@ -94,7 +97,11 @@ export function compileTraced({ inputs, outputs }: Traced, options: CompileOptio
   const program = linearise(inputs.map((x) => x.leaf), outputs.map((x) => x.leaf));
   const plan = makePlan(
     program,
-    { maxSlots: options.maxSlots ?? 8, halfProducts: options.halfProducts ?? false },
+    {
+      maxSlots: options.maxSlots ?? 8,
+      halfProducts: options.halfProducts ?? false,
+      ...(options.recompute ? { recompute: options.recompute } : {}),
+    },
     donations,
   );
   return { program, plan, inputs: inputs.map((x) => x.path), outputs: outputs.map((x) => x.path) };

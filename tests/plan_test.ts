@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { checkpoint, gradients } from "../core/diff/mod.ts";
 import { evaluateProgram } from "../core/eval/mod.ts";
 import { aval, fill, input, linearise, sizeOf, type Tensor } from "../core/ir/mod.ts";
-import { type Donation, interpretPlan, makePlan, type Plan } from "../core/plan/mod.ts";
+import { type Donation, interpretPlan, makePlan, type Plan, type PlanLimits } from "../core/plan/mod.ts";
 import * as ops from "../ops/mod.ts";
 import { requireClose } from "./check_primitive.ts";
 import { noise } from "./op_rows.ts";
@@ -112,11 +112,12 @@ function check(
   outputs: readonly Tensor[],
   maxSlots: number,
   donations: readonly Donation[] = [],
+  limits: Partial<PlanLimits> = {},
 ): Plan {
   const program = linearise(inputs, outputs);
   const expected = evaluateProgram(program, numbers);
   fc.pre(expected.every((y) => y.every((v) => Math.abs(v) < 1e6)));
-  const plan = makePlan(program, { maxSlots }, donations);
+  const plan = makePlan(program, { maxSlots, ...limits }, donations);
   const found = interpretPlan(plan, numbers.map((v) => v.slice()));
   // Cancellation leaves rounding of the numbers before: an error counts against 1 at least.
   expected.forEach((y, i) =>
@@ -173,6 +174,43 @@ Deno.test("fusing changes no number of derivatives, of first and second order", 
       ]],
     },
   );
+});
+
+Deno.test("computing values again changes no number, and happens", () => {
+  let more = 0;
+  fc.assert(
+    fc.property(program, slots, fc.integer({ min: 1, max: 6 }), (list, maxSlots, apart) => {
+      const inputs = inputsOf(), y = run(list, inputs).at(-1)!;
+      const outputs = [y, ...gradients([y], [fill(1, shape)], [inputs[0]!, inputs[1]!])];
+      const again = check(inputs, outputs, maxSlots, [], { recompute: { from: 1, apart } });
+      if (again.steps.length > makePlan(linearise(inputs, outputs), { maxSlots }).steps.length) more++;
+    }),
+    { numRuns: 200 },
+  );
+  assert(more > 20, `${more} plans of 200`);
+});
+
+Deno.test("computing values again: of each layer's attention and gated product, only one at a time is kept", () => {
+  const layers = 6, t = 32, d = 8;
+  const x = input(aval([t, d]), "x"),
+    weights = Array.from({ length: layers }, (_, i) => ({
+      up: input(aval([4 * d, d]), `up ${i}`),
+      down: input(aval([d, 4 * d]), `down ${i}`),
+    }));
+  let y = x;
+  for (const { up, down } of weights) {
+    const seen = ops.matmul(ops.softmax(ops.linear(y, y)), y);
+    const wide = ops.linear(ops.add(y, seen), up);
+    y = ops.linear(ops.mul(ops.silu(wide), wide), down);
+  }
+  const inputs = [x, ...weights.flatMap(({ up, down }) => [up, down])];
+  const outputs = gradients([ops.mean(y, { axes: [0, 1] })], [fill(1)], inputs);
+  const program = linearise(inputs, outputs);
+  const large = (limits: Partial<PlanLimits>): number =>
+    makePlan(program, { maxSlots: 8, ...limits }).buffers
+      .filter((b) => b.role === "temporary" && b.bytes === 4 * t * t).length;
+  const before = large({}), after = large({ recompute: { from: 4 * t * t, apart: 12 } });
+  assert(after <= before - (layers - 1), `${before} to ${after} buffers of ${t} × ${t}`);
 });
 
 Deno.test("outputs that take over inputs' memory have the same numbers, whichever inputs and outputs they are", () => {

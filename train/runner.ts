@@ -23,6 +23,12 @@ export interface Runner {
 }
 
 /**
+ * On a GPU, values of that many bytes are computed again in the backward pass where that costs little: less memory for a
+ * few kernels more. On a processor the kernels would cost more than the memory is worth.
+ */
+const RECOMPUTE_FROM = 8 * 2 ** 20;
+
+/**
  * Compile `f` to a plan for a device of these capabilities; whether it fits them is not checked. Outputs whose path is
  * also an input's path, and starts with one of `inPlace`, are updated in place. Throws ShapeError.
  */
@@ -41,6 +47,7 @@ export function compileFor<A>(
   return compileTraced(traced, {
     maxSlots,
     halfProducts: gpu?.halfProducts ?? false,
+    ...(gpu ? { recompute: { from: RECOMPUTE_FROM } } : {}),
     inPlace: taken.map((path) => ({ output: path, input: path })),
   });
 }

@@ -70,7 +70,8 @@ export function canUpdate(draft: Draft, bindings: Bindings, from: number, to: nu
   );
 }
 
-function renumber(body: Form, number: ReadonlyMap<number, number>): Form {
+/** A form with other slot numbers. */
+export function renumber(body: Form, number: ReadonlyMap<number, number>): Form {
   const memo = new Map<Expr, Expr>();
   const none = new Map<string, Ix>();
   const inIx = (ix: Ix): Ix => ixSubstitute(ix, none, expr);

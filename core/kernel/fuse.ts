@@ -18,6 +18,8 @@ export interface Fused {
   readonly program: Program;
   readonly drafts: readonly Draft[];
   readonly bindings: Bindings;
+  /** Values that are not computed inside kernels; some may have no reader left. */
+  readonly stored: ReadonlySet<number>;
 }
 
 /** Limits that fusion must respect. */
@@ -64,7 +66,7 @@ export function fuse(program: Program, limits: FuseLimits): Fused {
       }
     }
   }
-  return { program, bindings, drafts: merge(program, [...drafts.values()], bindings, limits) };
+  return { program, bindings, stored, drafts: merge(program, [...drafts.values()], bindings, limits) };
 }
 
 /** Loads of whole tensors from which on a value is cheaper to store than to compute in several kernels. */

@@ -7,21 +7,27 @@ import { canUpdate, finish, type Use } from "../kernel/finish.ts";
 import { fuse, type FuseLimits } from "../kernel/fuse.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { kernelKey } from "../kernel/show_kernel.ts";
-import { ALIGNMENT, type BufferSpec, type Place, type Plan, type Step } from "./plan.ts";
+import { ALIGNMENT, type BufferSpec, bytesFor, type Place, type Plan, type Step } from "./plan.ts";
 import { narrow } from "./narrow.ts";
+import { type Recomputation, recompute } from "./recompute.ts";
 import { type Donation, prepare } from "./prepare.ts";
 
 /** What a plan must respect and may use. */
 export interface PlanLimits extends FuseLimits {
   /** Products may round their operands to f16, so values may be stored so; default false. */
   readonly halfProducts?: boolean;
+  /** Values that may be computed again rather than kept; absent: all are kept. */
+  readonly recompute?: Recomputation;
 }
 
 /** Compile a program down to a plan. */
 export function makePlan(source: Program, limits: PlanLimits, donations: readonly Donation[] = []): Plan {
   const prepared = prepare(source, donations);
-  const { drafts, bindings } = fuse(prepared, limits);
-  const program = limits.halfProducts ? narrow(prepared, drafts, bindings) : prepared;
+  const fused = fuse(prepared, limits), { bindings } = fused;
+  const stored = limits.halfProducts
+    ? { ...fused, program: narrow(prepared, fused.drafts, bindings) }
+    : fused;
+  const { program, drafts } = limits.recompute ? recompute(stored, limits, limits.recompute) : stored;
   const lastRead = new Map<number, number>();
   drafts.forEach((d, i) => bindings.reads(d.body).forEach((id) => lastRead.set(id, i)));
   const { inPlace, late } = takeOver(program, donations, (to, from) => {
@@ -149,11 +155,6 @@ function takeFree(
   free.splice(free.indexOf(chosen), 1);
   buffers[chosen]!.bytes = Math.max(buffers[chosen]!.bytes, need);
   return chosen;
-}
-
-/** Bytes of a value in memory. */
-export function bytesFor({ shape, dtype }: Aval): number {
-  return sizeOf(shape) * bytesOf(dtype);
 }
 
 function padded(bytes: number): number {

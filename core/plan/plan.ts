@@ -1,5 +1,5 @@
 /** Plans: what to allocate and which kernels to run in which order, as plain data. @module */
-import type { Aval } from "../ir/aval.ts";
+import { type Aval, bytesOf, sizeOf } from "../ir/aval.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 
 /** Where a kernel's slot or a program's input or output lives: a buffer from `offset` bytes on, a multiple of {@linkcode ALIGNMENT}. */
@@ -35,4 +35,9 @@ export interface Plan {
   /** Each distinct kernel once. */
   readonly kernels: readonly Kernel[];
   readonly steps: readonly Step[];
+}
+
+/** Bytes of a value in memory. */
+export function bytesFor({ shape, dtype }: Aval): number {
+  return sizeOf(shape) * bytesOf(dtype);
 }
