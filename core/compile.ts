@@ -16,6 +16,8 @@ export interface CompileOptions {
   readonly halfProducts?: boolean;
   /** Values that may be computed again, for the backward pass, rather than kept; absent: all are kept. */
   readonly recompute?: Recomputation;
+  /** Order the kernels so that neighbours can run at once, as on a GPU; default false. */
+  readonly overlap?: boolean;
   /** Paths of outputs that take over the memory of the input of the given path. */
   readonly inPlace?: readonly { readonly output: string; readonly input: string }[];
 }
@@ -100,6 +102,7 @@ export function compileTraced({ inputs, outputs }: Traced, options: CompileOptio
     {
       maxSlots: options.maxSlots ?? 8,
       halfProducts: options.halfProducts ?? false,
+      overlap: options.overlap ?? false,
       ...(options.recompute ? { recompute: options.recompute } : {}),
     },
     donations,

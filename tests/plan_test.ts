@@ -5,6 +5,7 @@ import { checkpoint, gradients } from "../core/diff/mod.ts";
 import { evaluateProgram } from "../core/eval/mod.ts";
 import { aval, fill, input, linearise, sizeOf, type Tensor } from "../core/ir/mod.ts";
 import { type Donation, interpretPlan, makePlan, type Plan, type PlanLimits } from "../core/plan/mod.ts";
+import { countWaits } from "../core/plan/overlap.ts";
 import * as ops from "../ops/mod.ts";
 import { requireClose } from "./check_primitive.ts";
 import { noise } from "./op_rows.ts";
@@ -211,6 +212,26 @@ Deno.test("computing values again: of each layer's attention and gated product, 
       .filter((b) => b.role === "temporary" && b.bytes === 4 * t * t).length;
   const before = large({}), after = large({ recompute: { from: 4 * t * t, apart: 12 } });
   assert(after <= before - (layers - 1), `${before} to ${after} buffers of ${t} × ${t}`);
+});
+
+Deno.test("kernels that overlap change no number, and wait no more often", () => {
+  let fewer = 0;
+  fc.assert(
+    fc.property(program, slots, fc.boolean(), (list, maxSlots, again) => {
+      const inputs = inputsOf(), y = run(list, inputs).at(-1)!;
+      const outputs = [y, ...gradients([y], [fill(1, shape)], inputs)];
+      const limits = again ? { recompute: { from: 1, apart: 3 } } : {};
+      const before = check(inputs, outputs, maxSlots, [], limits);
+      const after = check(inputs, outputs, maxSlots, [], { ...limits, overlap: true });
+      assert(
+        countWaits(after) <= countWaits(before),
+        `${countWaits(before)} waits, then ${countWaits(after)}`,
+      );
+      if (countWaits(after) < countWaits(before)) fewer++;
+    }),
+    { numRuns: 200 },
+  );
+  assert(fewer > 20, `${fewer} plans of 200`);
 });
 
 Deno.test("outputs that take over inputs' memory have the same numbers, whichever inputs and outputs they are", () => {

@@ -47,7 +47,7 @@ export function compileFor<A>(
   return compileTraced(traced, {
     maxSlots,
     halfProducts: gpu?.halfProducts ?? false,
-    ...(gpu ? { recompute: { from: RECOMPUTE_FROM } } : {}),
+    ...(gpu ? { recompute: { from: RECOMPUTE_FROM }, overlap: true } : {}),
     inPlace: taken.map((path) => ({ output: path, input: path })),
   });
 }

@@ -9,6 +9,7 @@ import type { Kernel } from "../kernel/kernel.ts";
 import { kernelKey } from "../kernel/show_kernel.ts";
 import { ALIGNMENT, type BufferSpec, bytesFor, type Place, type Plan, type Step } from "./plan.ts";
 import { narrow } from "./narrow.ts";
+import { overlap } from "./overlap.ts";
 import { type Recomputation, recompute } from "./recompute.ts";
 import { type Donation, prepare } from "./prepare.ts";
 
@@ -18,6 +19,8 @@ export interface PlanLimits extends FuseLimits {
   readonly halfProducts?: boolean;
   /** Values that may be computed again rather than kept; absent: all are kept. */
   readonly recompute?: Recomputation;
+  /** Order the kernels so that neighbours can run at once, as on a GPU; default false. */
+  readonly overlap?: boolean;
 }
 
 /** Compile a program down to a plan. */
@@ -35,7 +38,7 @@ export function makePlan(source: Program, limits: PlanLimits, donations: readonl
     return i >= 0 && (lastRead.get(from) ?? -1) <= i && canUpdate(drafts[i]!, bindings, from, to);
   });
   const uses = drafts.map((d) => finish(program, d, bindings, inPlace));
-  const { places, buffers } = allocate(program, uses, inPlace);
+  const { places, buffers } = allocate(program, uses, inPlace, limits.overlap ? LINGER : 0);
   const table = new KernelTable();
   const steps: Step[] = uses.map((use) => ({
     kernel: table.add(use.kernel),
@@ -55,7 +58,8 @@ export function makePlan(source: Program, limits: PlanLimits, donations: readonl
     aval: program.nodes[id]!.aval,
     buffer: places.get(id)!.buffer,
   }));
-  return { inputs, outputs, buffers, kernels: table.kernels, steps };
+  const plan = { inputs, outputs, buffers, kernels: table.kernels, steps };
+  return limits.overlap ? overlap(plan) : plan;
 }
 
 /** Which outputs are written straight into their input's memory, and which must be copied there at the end. */
@@ -91,11 +95,17 @@ class KernelTable {
   }
 }
 
+/** Kernels that memory is left alone after its last use where kernels overlap: what takes it over must wait for them. */
+const LINGER = 8;
+/** Bytes above which memory is taken over at once. */
+const LARGE = 2 ** 24;
+
 /** Give each stored value a place. */
 function allocate(
   program: Program,
   uses: readonly Use[],
   inPlace: ReadonlyMap<number, number>,
+  linger: number,
 ): { places: Map<number, Place>; buffers: BufferSpec[] } {
   const places = new Map<number, Place>();
   const buffers: { bytes: number; role: BufferSpec["role"] }[] = [];
@@ -124,7 +134,7 @@ function allocate(
       const need = bytes(id);
       const buffer = takeFree(free, buffers, need) ?? buffers.push({ bytes: need, role: "temporary" }) - 1;
       places.set(id, { buffer, offset: 0 });
-      const end = lastRead.get(id)!;
+      const end = lastRead.get(id)! + (need > LARGE ? 0 : linger);
       expiring.set(end, [...(expiring.get(end) ?? []), buffer]);
     }
     free.push(...(expiring.get(i) ?? []));

@@ -21,8 +21,8 @@ export interface Recomputation {
 }
 
 const APART = 24;
-/** Multiplications and additions that a byte saved may cost: 0.6 µs a MiB at 200 TFLOP/s. */
-const WORTH = 128;
+/** Multiplications and additions that a byte saved may cost: 1 µs a MiB at 200 TFLOP/s. */
+const WORTH = 192;
 /** Kernels that may be run again for one value. */
 const CHAIN = 2;
 
