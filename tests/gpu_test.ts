@@ -270,6 +270,7 @@ for (
     "row_softmax_3x128",
     "contract_low_rank",
     "stages_b4_m2_3x24",
+    "stages_radix_7_5_2x70",
     "solve_3x8x8",
   ]
 ) {

@@ -4,6 +4,7 @@ import { extentOf, type StagesForm, valuesOf } from "./kernel.ts";
 import type { Grid } from "./wgsl.ts";
 import { Scope } from "./wgsl_expr.ts";
 import { Flat } from "./wgsl_flat.ts";
+import { ownsGroups, stagesOwn } from "./wgsl_stages_own.ts";
 import {
   type Chunk,
   chunkOf,
@@ -22,6 +23,7 @@ const FEATURES = 256;
 /** Print a `stages` kernel into the scope of its entry point. */
 export function stages(scope: Scope, body: StagesForm): Grid {
   const { module } = scope;
+  if (ownsGroups(module, body)) return stagesOwn(scope, body);
   const d = body.feature.extent, rows = extentOf(body.outer);
   const chunk = spread(
     chunkOf(module.kernel.name, body.stages, d, rows, FEATURES, 1, module.limits),

@@ -10,6 +10,7 @@ import { extentOf, type StagesGradForm } from "./kernel.ts";
 import type { Grid } from "./wgsl.ts";
 import { Scope } from "./wgsl_expr.ts";
 import { Flat } from "./wgsl_flat.ts";
+import { gradOwnsGroups, stagesGradOwn } from "./wgsl_stages_grad_own.ts";
 import {
   type Chunk,
   chunkOf,
@@ -44,6 +45,7 @@ interface Job {
 /** Print a `stagesGrad` kernel into the scope of its entry point. */
 export function stagesGrad(scope: Scope, body: StagesGradForm): Grid {
   const { module } = scope;
+  if (gradOwnsGroups(module, body)) return stagesGradOwn(scope, body);
   const d = body.feature.extent, rows = extentOf(body.outer);
   const chunk = chunkOf(module.kernel.name, body.stages, d, rows, FEATURES, 2, {
     ...module.limits,

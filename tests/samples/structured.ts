@@ -225,6 +225,11 @@ export const structuredSamples: readonly Sample[] = [
   ]),
   staged("b4_m2", butterfly(4, 2), 70, 8, false),
   staged("b32_m2", butterfly(32, 2), 2, 128, false),
+  // Several workgroups of rows, and of groups of features.
+  staged("b8_m2", butterfly(8, 2), 300, 96, false),
+  staged("b8_m2", butterfly(8, 2), 130, 32, true),
+  staged("b4_m1", butterfly(4, 1), 1, 12, false),
+  gradient("b8_m2", butterfly(8, 2), 300, 48),
   staged("b8_m2_bf16", butterfly(8, 2), 4, 48, false, "bf16"),
   staged("b8_m2_f16", butterfly(8, 2), 4, 48, true, "f16"),
   gradient("b4_m1", butterfly(4, 1), 6, 12),
