@@ -8,7 +8,9 @@ import { type MethodName, METHODS } from "../train/methods.ts";
 import { type GemmCase, measureGemm } from "./gpu_gemm.ts";
 import { measureKernels } from "./gpu_kernels.ts";
 import { measureStep, type StepCase } from "./gpu_step.ts";
+import { writeTextAtomically } from "../train/atomic_file.ts";
 import { SHAPES } from "./shapes.ts";
+import { traceFile } from "./trace.ts";
 
 const HELP = `deno task bench:gpu [flags]
   --provider NAME    auto, deno or dawn (auto)
@@ -20,6 +22,7 @@ const HELP = `deno task bench:gpu [flags]
   --batch N          rows (4)
   --seq N            tokens of a row (512)
   --profile          time of each kernel of a step as well
+  --trace FILE       with one step: its kernels as a trace file for Perfetto or chrome://tracing
   --software         accept a driver that computes on the processor: to try the program, not to measure`;
 
 const list = (text: string | undefined, absent: string): string[] =>
@@ -63,7 +66,7 @@ function gemmCases(): GemmCase[] {
 
 async function main(): Promise<void> {
   const args = parseArgs(Deno.args, {
-    string: ["provider", "shape", "method", "dtype", "batch", "seq"],
+    string: ["provider", "shape", "method", "dtype", "batch", "seq", "trace"],
     boolean: ["gemm", "kernels", "profile", "software", "help"],
     unknown: (arg) => {
       throw new Error(`There is no flag ${arg}.\n${HELP}`);
@@ -82,6 +85,9 @@ async function main(): Promise<void> {
       }))
     )
   );
+  if (args.trace !== undefined && cases.length !== 1) {
+    throw new Error(`--trace takes one step, and ${cases.length} are asked for.`);
+  }
   const open = async (halfProducts: boolean): Promise<Gpu> => {
     const gpu = await openGpu({ software: args.software === true, provider, halfProducts });
     if (gpu) {
@@ -127,18 +133,26 @@ async function main(): Promise<void> {
   for (const of of cases) {
     // A device of its own, so that its peak is this case's.
     const gpu = await open(of.dtype === "f16");
-    const { kernels, ...result } = await measureStep(gpu, of, args.profile === true);
+    const { kernels, ...result } = await measureStep(gpu, of, {
+      profiled: args.profile === true || args.trace !== undefined,
+      ...(args.trace === undefined ? {} : {
+        trace: (plan, times) => {
+          const title = `${of.shape} ${of.method} ${of.dtype}, ${gpu.capabilities.adapterName}`;
+          writeTextAtomically(args.trace!, traceFile(plan, times, title));
+        },
+      }),
+    });
     console.log(JSON.stringify({ bench: "step", ...result, ...(kernels ? { kernels } : {}) }));
     console.error(
       `${of.shape} ${of.method} ${of.dtype} ${of.batch}×${of.seq}  ${result.ms} ms (host ${result.host_ms})  ${result.tok_s} tok/s  ` +
         `${result.peak_gib} GiB  first step after ${result.compile_s} s  ${result.tflops} TFLOP/s  ` +
         `(${result.adapter_name}, ${result.provider})`,
     );
-    for (const { kernel, count, ms, tflops } of kernels?.slice(0, 40) ?? []) {
+    for (const { kernel, count, ms, tflops, gb_s } of kernels?.slice(0, 40) ?? []) {
       console.error(
         `  ${String(ms).padStart(8)} ms  ${String(count).padStart(4)}×  ${
           String(tflops).padStart(7)
-        } TFLOP/s  ${kernel}`,
+        } TFLOP/s  ${String(gb_s).padStart(6)} GB/s  ${kernel}`,
       );
     }
     await gpu.close();

@@ -1,7 +1,9 @@
 /** Whole training steps on random weights, through the same session as `train.ts`. @module */
 import { extentOf, type Kernel } from "../core/kernel/kernel.ts";
-import { type Gpu, GpuExecutable, profile } from "../core/gpu/mod.ts";
+import { bytesTouched, operationsOf } from "../core/kernel/work.ts";
+import { type Gpu, GpuExecutable, profile, type StepTime } from "../core/gpu/mod.ts";
 import type { Device, DeviceArray, Executable } from "../core/plan/device.ts";
+import type { Plan } from "../core/plan/plan.ts";
 import { methodClasses, type MethodName } from "../train/methods.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { adamW } from "../train/optimiser.ts";
@@ -41,12 +43,26 @@ export interface KernelTime {
   readonly count: number;
   readonly ms: number;
   readonly tflops: number;
+  /** 10⁹ bytes a second of what the kernel must at least move. */
+  readonly gb_s: number;
 }
 
 const RANK = 16, WARM = 4, MEASURED = 12, IN_FLIGHT = 4;
 
-/** Measure one training step; with `profiled`, also the time of each kernel. */
-export async function measureStep(gpu: Gpu, of: StepCase, profiled: boolean): Promise<StepResult> {
+/** What to find out about kernels. */
+export interface Profiling {
+  /** The time of each. */
+  readonly profiled: boolean;
+  /** Called with the profile of one step. */
+  readonly trace?: (plan: Plan, times: readonly StepTime[]) => void;
+}
+
+/** Measure one training step. */
+export async function measureStep(
+  gpu: Gpu,
+  of: StepCase,
+  { profiled, trace }: Profiling,
+): Promise<StepResult> {
   const config = SHAPES[of.shape];
   if (!config) throw new Error(`There is no shape ${of.shape}; there are ${Object.keys(SHAPES).join(", ")}.`);
   const options = {
@@ -86,12 +102,12 @@ export async function measureStep(gpu: Gpu, of: StepCase, profiled: boolean): Pr
     compile_s: round(compile_s),
     tflops: round(
       last.executable.plan.steps.reduce(
-        (sum, s) => sum + operations(last.executable.plan.kernels[s.kernel]!),
+        (sum, s) => sum + products(last.executable.plan.kernels[s.kernel]!),
         0,
       ) / ms / 1e9,
     ),
     losses: losses.map(round),
-    ...(profiled ? { kernels: await times(last.executable, last.inputs) } : {}),
+    ...(profiled ? { kernels: await times(last.executable, last.inputs, trace) } : {}),
   };
 }
 
@@ -99,16 +115,19 @@ function round(x: number): number {
   return Number(x.toPrecision(4));
 }
 
-/** Multiplications and additions of a kernel's products. */
-export function operations({ body }: Kernel): number {
-  if (body.form !== "contract") return 0;
-  const results = extentOf(body.batch) * extentOf(body.row) * extentOf(body.col);
-  return body.terms.reduce((sum, t) => sum + 2 * results * extentOf(t.inner), 0);
+/** Multiplications and additions of a kernel's products; other kernels count as none. */
+function products({ body }: Kernel): number {
+  return body.form === "contract" ? operationsOf(body) : 0;
 }
 
-async function times(executable: GpuExecutable, inputs: readonly DeviceArray[]): Promise<KernelTime[]> {
+async function times(
+  executable: GpuExecutable,
+  inputs: readonly DeviceArray[],
+  trace: Profiling["trace"],
+): Promise<KernelTime[]> {
   await profile(executable, inputs);
   const all = await profile(executable, inputs);
+  trace?.(executable.plan, all);
   const groups = Map.groupBy(
     all.map((t, i) => ({ ...t, step: executable.plan.steps[i]! })),
     ({ step }) => step.kernel,
@@ -120,7 +139,8 @@ async function times(executable: GpuExecutable, inputs: readonly DeviceArray[]):
       kernel: `${kernel.name} ${sizes(kernel)}`,
       count: of.length,
       ms: round(seconds * 1000),
-      tflops: round(operations(kernel) * of.length / seconds / 1e12),
+      tflops: round(products(kernel) * of.length / seconds / 1e12),
+      gb_s: round(bytesTouched(kernel) * of.length / seconds / 1e9),
     };
   }).sort((a, b) => b.ms - a.ms);
 }

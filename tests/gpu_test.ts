@@ -357,6 +357,7 @@ Deno.test({
     const times = await profile(executable, [x!, y!]);
     assertEquals(times.map((t) => t.kernel), ["line"]);
     assert(times[0]!.seconds >= 0 && times[0]!.seconds < 10);
+    assertEquals(times[0]!.start, 0);
     assertEquals((await gpu!.download(y!))[0], 3);
     executable.dispose();
     [x!, y!].forEach((a) => gpu!.free(a));

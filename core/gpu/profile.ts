@@ -5,6 +5,8 @@ import { dispatch, type GpuExecutable } from "./executable.ts";
 /** Time of one step of a plan. */
 export interface StepTime {
   readonly kernel: string;
+  /** Seconds from the first step's start to this one's. */
+  readonly start: number;
   readonly seconds: number;
 }
 
@@ -50,6 +52,7 @@ export async function profile(
   [staging, resolved, ...sets].forEach((x) => x.destroy());
   return steps.map(({ name }, i) => ({
     kernel: name,
+    start: Number(times[2 * i]! - times[0]!) / 1e9,
     seconds: Number(times[2 * i + 1]! - times[2 * i]!) / 1e9,
   }));
 }

@@ -8,8 +8,9 @@ import { build } from "../kernel/build.ts";
 import { type Draft, readSlots, writeSlots } from "../kernel/draft.ts";
 import { renumber } from "../kernel/finish.ts";
 import type { Fused, FuseLimits } from "../kernel/fuse.ts";
-import { extentOf, type Form } from "../kernel/kernel.ts";
+import type { Form } from "../kernel/kernel.ts";
 import { Materialise } from "../kernel/pull.ts";
+import { operationsOf } from "../kernel/work.ts";
 import { bytesFor } from "./plan.ts";
 
 /** Which values may be computed again. */
@@ -99,7 +100,7 @@ export function recompute(
     if (!(gaps[widest]! >= apart)) continue;
     const at = read[widest]!;
     const chain = chainOf(id, at, uses, CHAIN);
-    if (!chain || chain.reduce((sum, d) => sum + operations(d.body), 0) > WORTH * bytesFor(nodes[id]!.aval)) {
+    if (!chain || chain.reduce((sum, d) => sum + costOf(d.body), 0) > WORTH * bytesFor(nodes[id]!.aval)) {
       continue;
     }
     const ids = new Map(
@@ -136,22 +137,8 @@ function usesOf(line: readonly Draft[], reads: (d: Draft) => ReadonlySet<number>
   return uses;
 }
 
-/** Multiplications and additions of a kernel, or the elements it writes where it does neither. */
-function operations(body: Form): number {
-  switch (body.form) {
-    case "contract": {
-      const results = extentOf(body.batch) * extentOf(body.row) * extentOf(body.col);
-      return body.terms.reduce((sum, t) => sum + 2 * results * extentOf(t.inner), 0);
-    }
-    case "row":
-      return extentOf([...body.outer, ...body.inner]);
-    case "stages":
-      return body.stages.reduce(
-        (sum, s) => sum + 2 * s.radix * extentOf([...body.outer, body.feature]),
-        0,
-      );
-    // Solves, sums over rows and scattering are not run again.
-    default:
-      return Infinity;
-  }
+/** What running a kernel again costs; solves, sums over rows and scattering are not run again. */
+function costOf(body: Form): number {
+  const isCheap = body.form === "contract" || body.form === "row" || body.form === "stages";
+  return isCheap ? operationsOf(body) : Infinity;
 }
