@@ -49,7 +49,7 @@ export async function askAll(
 /** Says how many prompts left no room; nothing where all did. */
 export function roomNotes(answers: readonly TaskAnswer[], seq: number): string[] {
   const without = answers.filter((a) => a.finish === "no room").length;
-  return without === 0
-    ? []
-    : [`${without} of ${answers.length} prompts leave no room within --seq ${seq}; they count as not answered`];
+  return without === 0 ? [] : [
+    `${without} of ${answers.length} prompts leave no room within --seq ${seq}; they count as not answered`,
+  ];
 }

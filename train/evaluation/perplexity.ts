@@ -55,7 +55,9 @@ export function preparePerplexity(options: PerplexityOptions): PreparedTask {
     const { tokenizer, seq } = examinee;
     const stride = options.stride ?? seq;
     if (stride > seq) {
-      throw new DataError(`--stride ${stride}: windows of ${seq} tokens overlap or touch; give at most ${seq}.`);
+      throw new DataError(
+        `--stride ${stride}: windows of ${seq} tokens overlap or touch; give at most ${seq}.`,
+      );
     }
     const examples = placed.map((row) => exampleOf(row, tokenizer));
     const windows = examples.map((example) => windowsOf(example, { seq, stride }));
@@ -83,7 +85,9 @@ export function preparePerplexity(options: PerplexityOptions): PreparedTask {
       items,
       notes: [
         "the first token of a row is given, its end token counts; of rows with a prompt the answer counts alone",
-        `rows of more than ${seq} tokens are read in windows of ${seq}, one every ${stride}`,
+        ...(windows.flat().length > placed.length
+          ? [`rows of more than ${seq} tokens are read in windows of ${seq}, one every ${stride}`]
+          : []),
       ],
     };
   });

@@ -57,7 +57,9 @@ export function continuationOf(
   const asked = ids.length - whole.promptLength, excess = ids.length - (seq + 1);
   if (asked === 0 || asked > seq - keepsFirst || whole.promptLength === 0) {
     throw new DataError(
-      `${where}: ${JSON.stringify(completion)} after its prompt takes ${asked} of ${ids.length} tokens; expected 1 to ${
+      `${where}: ${
+        JSON.stringify(completion)
+      } after its prompt takes ${asked} of ${ids.length} tokens; expected 1 to ${
         seq - keepsFirst
       }, after at least one of the prompt.`,
       { where, asked },

@@ -1,0 +1,188 @@
+/** The flags of `evaluate.ts` as one table, and what goes with which task. @module */
+import * as Either from "fp-ts/Either.js";
+import { OptionError } from "../errors.ts";
+import { ASKING_FLAGS, type GenerateFlags, requireSampling } from "../generate_options.ts";
+import { flag, flagName, helpOf, parseFlags, type PlainFlag, type TableOf, toggle } from "../parse_flags.ts";
+import { oneOf, type Read, text, whole } from "../readers.ts";
+import { FORMAT_NAMES, type FormatName } from "../rows.ts";
+
+/** The tasks, in the order of the help. */
+export const TASKS = ["perplexity", "gsm8k"] as const;
+/** Name of a task, as `--task` takes it. */
+export type TaskName = typeof TASKS[number];
+
+type Shared = Pick<
+  GenerateFlags,
+  "model" | "adapter" | "temperature" | "topK" | "topP" | "seed" | "device" | "dtype" | "help"
+>;
+
+/** What is evaluated, and how. */
+export interface EvaluateFlags extends Shared {
+  /** Null only beside `help`. */
+  readonly task: TaskName | null;
+  readonly data: readonly string[];
+  /** Null: all rows. */
+  readonly limit: number | null;
+  /** Null: standard output alone. */
+  readonly out: string | null;
+  readonly json: boolean;
+  /** Null: the model's positions, at most {@linkcode LONGEST}. */
+  readonly seq: number | null;
+  readonly batch: number;
+  /** Null: the sequence's length. */
+  readonly stride: number | null;
+  readonly format: FormatName | "auto" | null;
+  readonly chat: boolean;
+  /** Null: {@linkcode MAX_NEW} of the task. */
+  readonly maxNew: number | null;
+}
+
+/** What defaults depend on. */
+export interface EvaluateSite {
+  /** Directory of the repository, where the bundled model is. */
+  readonly root: string;
+}
+
+/** Longest sequence that is not asked for. */
+export const LONGEST = 2048;
+/** Most tokens of an answer, by task; the other tasks let nothing be written. */
+export const MAX_NEW: Readonly<Partial<Record<TaskName, number>>> = { gsm8k: 256 };
+
+const WRITING = Object.keys(MAX_NEW) as readonly TaskName[];
+
+/** A flag that some tasks alone understand; null or false when it is not given. */
+function only<T>(
+  tasks: readonly TaskName[],
+  value: string,
+  read: Read<T>,
+  shown: string,
+  help: string,
+): PlainFlag<T | null> {
+  return { value, read, help: `${tasks.join(", ")}: ${help}`, absent: () => null, shown };
+}
+
+/** Which tasks understand a flag; all others are for every task. */
+const USED_BY: Readonly<Partial<Record<keyof EvaluateFlags, readonly TaskName[]>>> = {
+  stride: ["perplexity"],
+  format: ["perplexity"],
+  chat: ["gsm8k"],
+  maxNew: WRITING,
+  topK: WRITING,
+};
+
+/** All flags, in the order of the help. */
+export const EVALUATE_FLAGS: TableOf<EvaluateFlags, EvaluateSite> = {
+  task: {
+    value: "NAME",
+    read: oneOf(...TASKS),
+    help: TASKS.join(", "),
+    absent: () => null,
+    shown: "must be given",
+    section: "What is evaluated",
+  },
+  model: ASKING_FLAGS.model,
+  adapter: ASKING_FLAGS.adapter,
+  data: {
+    value: "FILE",
+    read: (t) => Either.right([t]),
+    join: (earlier, later) => [...earlier, ...later],
+    help: "the task's file as it is published, also packed by gzip; may be given several times",
+    absent: () => [],
+    shown: "must be given",
+  },
+  limit: {
+    value: "N",
+    read: whole(1),
+    help: "take the first N rows alone",
+    absent: () => null,
+    shown: "all",
+  },
+  stride: {
+    ...only(
+      ["perplexity"],
+      "N",
+      whole(1),
+      "as --seq",
+      "tokens from one window to the next where a row is longer than --seq",
+    ),
+    section: "Tasks",
+  },
+  format: only(
+    ["perplexity"],
+    "NAME",
+    oneOf("auto", ...FORMAT_NAMES),
+    "auto",
+    "what rows look like, as for train.ts; a file that ends in .txt is one text",
+  ),
+  chat: toggle("gsm8k: ask through the model's chat template"),
+  maxNew: {
+    ...only(
+      WRITING,
+      "N",
+      whole(1),
+      WRITING.map((t) => `${t} ${MAX_NEW[t]}`).join(", "),
+      "most tokens of an answer",
+    ),
+    section: "Answers",
+  },
+  temperature: ASKING_FLAGS.temperature,
+  topK: ASKING_FLAGS.topK,
+  topP: ASKING_FLAGS.topP,
+  seed: ASKING_FLAGS.seed,
+  out: {
+    value: "FILE",
+    read: text,
+    help: "write a JSON line for each row: what was asked, what came, how it was judged",
+    absent: () => null,
+    shown: "none",
+    section: "Running",
+  },
+  seq: {
+    value: "N",
+    read: whole(2),
+    help: "longest sequence in tokens, prompt and answer together",
+    absent: () => null,
+    shown: `what the model has, at most ${LONGEST}`,
+  },
+  batch: flag("N", whole(1), 8, "rows computed at once"),
+  device: ASKING_FLAGS.device,
+  dtype: ASKING_FLAGS.dtype,
+  json: toggle("print the result as one JSON line on standard output"),
+  help: ASKING_FLAGS.help,
+};
+
+/** Understand the command line. Throws OptionError: the flag, its value, what was expected. */
+export function parseEvaluateFlags(argv: readonly string[], site: EvaluateSite): EvaluateFlags {
+  const options = parseFlags<EvaluateFlags, EvaluateSite>(EVALUATE_FLAGS, argv, site);
+  const { help, task, data, temperature } = options;
+  if (help) return options;
+  if (task === null) throw new OptionError(`There is nothing to evaluate: give --task, ${TASKS.join(", ")}.`);
+  if (data.length === 0) {
+    throw new OptionError(`--task ${task} needs its data: give --data FILE.`, { task });
+  }
+  for (const [key, tasks] of Object.entries(USED_BY)) {
+    const value = options[key as keyof EvaluateFlags];
+    if (value === null || value === false || (Array.isArray(value) && value.length === 0)) continue;
+    if (tasks.includes(task)) continue;
+    throw new OptionError(
+      `--${flagName(key)} says nothing to --task ${task}: leave it out; it is for ${tasks.join(", ")}.`,
+      { key, task },
+    );
+  }
+  requireSampling({ ...options, samples: 1 });
+  if (temperature > 0 && !WRITING.includes(task)) {
+    throw new OptionError(
+      `--temperature ${temperature} says nothing to --task ${task}, in which nothing is written: leave it out.`,
+      { temperature, task },
+    );
+  }
+  return options;
+}
+
+/** The text of `--help`. */
+export function evaluateHelp(): string {
+  return helpOf<EvaluateFlags, EvaluateSite>(
+    "Measure a language model: deno run -A evaluate.ts --task NAME --data FILE [flags]",
+    EVALUATE_FLAGS,
+  );
+}
