@@ -18,7 +18,7 @@ export interface Gsm8kOptions {
 
 /** Read questions and answers. Throws DataError naming the row for an answer without `####`. */
 export function prepareGsm8k({ files, limit, chat, settings }: Gsm8kOptions): PreparedTask {
-  const rows = files.flatMap((file) => parseRows(readText(file), file)).slice(0, limit).map((placed) => {
+  const rows = files.flatMap((file) => parseRows(readText(file), file).slice(0, limit)).map((placed) => {
     const { row, where } = placed;
     const expected = row.kind === "prompt" ? finalAnswer(row.completion) : null;
     if (row.kind === "prompt" && expected !== null) return { ...placed, prompt: row.prompt, expected };

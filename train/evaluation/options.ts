@@ -5,9 +5,11 @@ import { ASKING_FLAGS, type GenerateFlags, requireSampling } from "../generate_o
 import { flag, flagName, helpOf, parseFlags, type PlainFlag, type TableOf, toggle } from "../parse_flags.ts";
 import { oneOf, type Read, text, whole } from "../readers.ts";
 import { FORMAT_NAMES, type FormatName } from "../rows.ts";
+import { GLUE_TASK_NAMES, type GlueTaskName } from "./glue_tasks.ts";
+import { PROMPT_STYLES, type PromptStyle } from "./label_prompts.ts";
 
 /** The tasks, in the order of the help. */
-export const TASKS = ["perplexity", "gsm8k"] as const;
+export const TASKS = ["perplexity", "gsm8k", "glue", "xnli", "flores"] as const;
 /** Name of a task, as `--task` takes it. */
 export type TaskName = typeof TASKS[number];
 
@@ -32,6 +34,12 @@ export interface EvaluateFlags extends Shared {
   /** Null: the sequence's length. */
   readonly stride: number | null;
   readonly format: FormatName | "auto" | null;
+  readonly subset: GlueTaskName | null;
+  /** Null: as rows. */
+  readonly prompts: PromptStyle | null;
+  readonly pairs: string | null;
+  readonly template: string | null;
+  readonly spm: string | null;
   readonly chat: boolean;
   /** Null: {@linkcode MAX_NEW} of the task. */
   readonly maxNew: number | null;
@@ -46,7 +54,7 @@ export interface EvaluateSite {
 /** Longest sequence that is not asked for. */
 export const LONGEST = 2048;
 /** Most tokens of an answer, by task; the other tasks let nothing be written. */
-export const MAX_NEW: Readonly<Partial<Record<TaskName, number>>> = { gsm8k: 256 };
+export const MAX_NEW: Readonly<Partial<Record<TaskName, number>>> = { gsm8k: 256, flores: 128 };
 
 const WRITING = Object.keys(MAX_NEW) as readonly TaskName[];
 
@@ -65,7 +73,12 @@ function only<T>(
 const USED_BY: Readonly<Partial<Record<keyof EvaluateFlags, readonly TaskName[]>>> = {
   stride: ["perplexity"],
   format: ["perplexity"],
-  chat: ["gsm8k"],
+  subset: ["glue"],
+  prompts: ["glue", "xnli"],
+  pairs: ["flores"],
+  template: ["flores"],
+  spm: ["flores"],
+  chat: ["gsm8k", "flores"],
   maxNew: WRITING,
   topK: WRITING,
 };
@@ -93,7 +106,7 @@ export const EVALUATE_FLAGS: TableOf<EvaluateFlags, EvaluateSite> = {
   limit: {
     value: "N",
     read: whole(1),
-    help: "take the first N rows alone",
+    help: "take the first N rows of each file alone",
     absent: () => null,
     shown: "all",
   },
@@ -114,7 +127,42 @@ export const EVALUATE_FLAGS: TableOf<EvaluateFlags, EvaluateSite> = {
     "auto",
     "what rows look like, as for train.ts; a file that ends in .txt is one text",
   ),
-  chat: toggle("gsm8k: ask through the model's chat template"),
+  subset: only(
+    ["glue"],
+    "NAME",
+    oneOf(...GLUE_TASK_NAMES),
+    "must be given for glue",
+    GLUE_TASK_NAMES.join(", "),
+  ),
+  prompts: only(
+    ["glue", "xnli"],
+    "STYLE",
+    oneOf(...PROMPT_STYLES),
+    "rows",
+    "what labels are weighed after: rows, as train.ts shows the file, or words, a question in English",
+  ),
+  pairs: only(
+    ["flores"],
+    "LIST",
+    text,
+    "from the first file's language into each other",
+    "languages by the files' names, as eng-deu,deu-eng",
+  ),
+  template: only(
+    ["flores"],
+    "TEXT",
+    (t) => Either.right(t.replaceAll("\\n", "\n")),
+    "one for texts, one for chats",
+    "prompt with {source}, {source_language} and {target_language}; \\n is a line break",
+  ),
+  spm: only(
+    ["flores"],
+    "FILE",
+    text,
+    "no spBLEU",
+    "tokenizer.json of a SentencePiece model, over whose pieces spBLEU is counted",
+  ),
+  chat: toggle("gsm8k, flores: ask through the model's chat template"),
   maxNew: {
     ...only(
       WRITING,
@@ -159,6 +207,11 @@ export function parseEvaluateFlags(argv: readonly string[], site: EvaluateSite):
   if (task === null) throw new OptionError(`There is nothing to evaluate: give --task, ${TASKS.join(", ")}.`);
   if (data.length === 0) {
     throw new OptionError(`--task ${task} needs its data: give --data FILE.`, { task });
+  }
+  if (task === "glue" && options.subset === null) {
+    throw new OptionError(`--task glue needs its part: give --subset, ${GLUE_TASK_NAMES.join(", ")}.`, {
+      task,
+    });
   }
   for (const [key, tasks] of Object.entries(USED_BY)) {
     const value = options[key as keyof EvaluateFlags];

@@ -49,8 +49,8 @@ export function preparePerplexity(options: PerplexityOptions): PreparedTask {
     const text = readText(file);
     return /\.txt(\.gz)?$/i.test(file)
       ? [{ row: { kind: "text", text }, where: file }]
-      : parseRows(text, file, format);
-  }).slice(0, limit);
+      : parseRows(text, file, format).slice(0, limit);
+  });
   return asking(async (examinee, follow) => {
     const { tokenizer, seq } = examinee;
     const stride = options.stride ?? seq;

@@ -7,6 +7,8 @@ import { deviceFor, samplingOf } from "../generate_texts.ts";
 import { openModel } from "../open_model.ts";
 import { attempt, loadModel } from "../run.ts";
 import type { AskSettings } from "./ask.ts";
+import { prepareGlue, prepareXnli } from "./classify.ts";
+import { prepareFlores } from "./flores.ts";
 import { prepareGsm8k } from "./gsm8k.ts";
 import { type EvaluateFlags, LONGEST, MAX_NEW, type TaskName } from "./options.ts";
 import { preparePerplexity } from "./perplexity.ts";
@@ -90,6 +92,15 @@ function prepareTask(options: EvaluateFlags): PreparedTask {
       });
     case "gsm8k":
       return prepareGsm8k({ files, limit, chat, settings });
+    case "glue":
+    case "xnli": {
+      const asked = { files, limit, batch, style: options.prompts ?? "rows" };
+      return options.subset === null ? prepareXnli(asked) : prepareGlue(options.subset, asked);
+    }
+    case "flores": {
+      const { pairs, template, spm } = options;
+      return prepareFlores({ files, limit, pairs, template, spm, chat, settings });
+    }
   }
 }
 
