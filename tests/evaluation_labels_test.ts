@@ -12,6 +12,7 @@ import { GLUE_TASK_NAMES, GLUE_TASKS } from "../train/evaluation/glue_tasks.ts";
 import { labelQuestion } from "../train/evaluation/label_prompts.ts";
 import { labelledRows } from "../train/evaluation/labelled_rows.ts";
 import { loadPieces } from "../train/evaluation/pieces.ts";
+import { tokenize13a } from "../train/evaluation/tokenize_13a.ts";
 import { continuationOf, logLikelihoods } from "../train/evaluation/score.ts";
 import type { Evaluation } from "../train/evaluation/run.ts";
 import { openExamined, root, runProgramFile, sharedData } from "./evaluation_examinee.ts";
@@ -220,6 +221,7 @@ Deno.test("evaluation: FLORES takes line n of each file for the same sentence, a
       const [found, expected] = [own.map((r) => r.translation), own.map((r) => r.reference)];
       assertEquals(metrics, {
         "chrf++": chrf(found, expected),
+        bleu: bleu(found.map(tokenize13a), expected.map(tokenize13a)),
         spbleu: bleu(found.map(cut), expected.map(cut)),
         rows: 2,
       });

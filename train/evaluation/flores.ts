@@ -5,6 +5,7 @@ import { askAll, askedPrompt, type AskSettings, roomNotes } from "./ask.ts";
 import { bleu } from "./bleu.ts";
 import { chrf } from "./chrf.ts";
 import { loadPieces } from "./pieces.ts";
+import { tokenize13a } from "./tokenize_13a.ts";
 import { asking, mean, type Numbers, type PreparedTask } from "./task.ts";
 
 /** What {@linkcode prepareFlores} reads. */
@@ -140,6 +141,7 @@ export function prepareFlores(options: FloresOptions): PreparedTask {
         name: `${pair.source}-${pair.target}`,
         metrics: {
           "chrf++": chrf(found, expected),
+          bleu: bleu(found.map(tokenize13a), expected.map(tokenize13a)),
           ...(cut ? { spbleu: bleu(found.map(cut), expected.map(cut)) } : {}),
           rows: own.length,
         },
@@ -147,7 +149,12 @@ export function prepareFlores(options: FloresOptions): PreparedTask {
     });
     const over = (name: string): number | null => mean(parts.map((p) => (p.metrics as Numbers)[name]!));
     return {
-      metrics: { "chrf++": over("chrf++"), ...(cut ? { spbleu: over("spbleu") } : {}), pairs: pairs.length },
+      metrics: {
+        "chrf++": over("chrf++"),
+        bleu: over("bleu"),
+        ...(cut ? { spbleu: over("spbleu") } : {}),
+        pairs: pairs.length,
+      },
       parts,
       items: translated.map(({ pair, prompt, ...rest }) => ({
         pair: `${pair.source}-${pair.target}`,

@@ -3,13 +3,13 @@ import * as Either from "fp-ts/Either.js";
 import { OptionError } from "../errors.ts";
 import { ASKING_FLAGS, type GenerateFlags, requireSampling } from "../generate_options.ts";
 import { flag, flagName, helpOf, parseFlags, type PlainFlag, type TableOf, toggle } from "../parse_flags.ts";
-import { oneOf, type Read, text, whole } from "../readers.ts";
+import { above0, oneOf, type Read, text, whole } from "../readers.ts";
 import { FORMAT_NAMES, type FormatName } from "../rows.ts";
 import { GLUE_TASK_NAMES, type GlueTaskName } from "./glue_tasks.ts";
 import { PROMPT_STYLES, type PromptStyle } from "./label_prompts.ts";
 
 /** The tasks, in the order of the help. */
-export const TASKS = ["perplexity", "gsm8k", "glue", "xnli", "flores"] as const;
+export const TASKS = ["perplexity", "gsm8k", "glue", "xnli", "flores", "humaneval"] as const;
 /** Name of a task, as `--task` takes it. */
 export type TaskName = typeof TASKS[number];
 
@@ -40,6 +40,17 @@ export interface EvaluateFlags extends Shared {
   readonly pairs: string | null;
   readonly template: string | null;
   readonly spm: string | null;
+  /** Answers of an earlier run, in place of a model's. */
+  readonly answers: string | null;
+  /** Null: 1. */
+  readonly samples: number | null;
+  /** Null: 10. */
+  readonly timeout: number | null;
+  /** MiB; null: 512. */
+  readonly memory: number | null;
+  /** Null: python3. */
+  readonly python: string | null;
+  readonly unsafeRun: boolean;
   readonly chat: boolean;
   /** Null: {@linkcode MAX_NEW} of the task. */
   readonly maxNew: number | null;
@@ -54,7 +65,11 @@ export interface EvaluateSite {
 /** Longest sequence that is not asked for. */
 export const LONGEST = 2048;
 /** Most tokens of an answer, by task; the other tasks let nothing be written. */
-export const MAX_NEW: Readonly<Partial<Record<TaskName, number>>> = { gsm8k: 256, flores: 128 };
+export const MAX_NEW: Readonly<Partial<Record<TaskName, number>>> = {
+  gsm8k: 256,
+  flores: 128,
+  humaneval: 512,
+};
 
 const WRITING = Object.keys(MAX_NEW) as readonly TaskName[];
 
@@ -78,6 +93,12 @@ const USED_BY: Readonly<Partial<Record<keyof EvaluateFlags, readonly TaskName[]>
   pairs: ["flores"],
   template: ["flores"],
   spm: ["flores"],
+  answers: ["humaneval"],
+  samples: ["humaneval"],
+  timeout: ["humaneval"],
+  memory: ["humaneval"],
+  python: ["humaneval"],
+  unsafeRun: ["humaneval"],
   chat: ["gsm8k", "flores"],
   maxNew: WRITING,
   topK: WRITING,
@@ -162,6 +183,24 @@ export const EVALUATE_FLAGS: TableOf<EvaluateFlags, EvaluateSite> = {
     "no spBLEU",
     "tokenizer.json of a SentencePiece model, over whose pieces spBLEU is counted",
   ),
+  answers: only(
+    ["humaneval"],
+    "FILE",
+    text,
+    "none",
+    'answers of an earlier run, as --out wrote them, in place of a model\'s: {"task_id", "completion"}',
+  ),
+  samples: only(
+    ["humaneval"],
+    "N",
+    whole(1),
+    "1",
+    "programs for each problem; pass@10 needs 10, pass@100 needs 100",
+  ),
+  timeout: only(["humaneval"], "S", above0, "10", "seconds that a program may run"),
+  memory: only(["humaneval"], "N", whole(64), "512", "MiB that a program may take"),
+  python: only(["humaneval"], "NAME", text, "python3", "what runs the programs"),
+  unsafeRun: toggle("humaneval: run programs without a sandbox, with all rights that you have"),
   chat: toggle("gsm8k, flores: ask through the model's chat template"),
   maxNew: {
     ...only(
@@ -213,6 +252,12 @@ export function parseEvaluateFlags(argv: readonly string[], site: EvaluateSite):
       task,
     });
   }
+  if (options.answers !== null && options.samples !== null) {
+    throw new OptionError(
+      `--samples ${options.samples} says nothing beside --answers ${options.answers}, from which nothing is written: leave it out.`,
+      { samples: options.samples },
+    );
+  }
   for (const [key, tasks] of Object.entries(USED_BY)) {
     const value = options[key as keyof EvaluateFlags];
     if (value === null || value === false || (Array.isArray(value) && value.length === 0)) continue;
@@ -222,7 +267,7 @@ export function parseEvaluateFlags(argv: readonly string[], site: EvaluateSite):
       { key, task },
     );
   }
-  requireSampling({ ...options, samples: 1 });
+  requireSampling({ ...options, samples: options.samples ?? 1 });
   if (temperature > 0 && !WRITING.includes(task)) {
     throw new OptionError(
       `--temperature ${temperature} says nothing to --task ${task}, in which nothing is written: leave it out.`,

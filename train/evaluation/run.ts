@@ -10,6 +10,7 @@ import type { AskSettings } from "./ask.ts";
 import { prepareGlue, prepareXnli } from "./classify.ts";
 import { prepareFlores } from "./flores.ts";
 import { prepareGsm8k } from "./gsm8k.ts";
+import { prepareHumanEval } from "./humaneval.ts";
 import { type EvaluateFlags, LONGEST, MAX_NEW, type TaskName } from "./options.ts";
 import { preparePerplexity } from "./perplexity.ts";
 import type { Follow, Numbers, Outcome, PreparedTask } from "./task.ts";
@@ -43,7 +44,7 @@ export function evaluateModel(
 ): Effect.Effect<Evaluation, UserError> {
   return Effect.scoped(Effect.gen(function* () {
     const task = requireTask(options);
-    const prepared = yield* attempt(() => Promise.resolve(prepareTask(options)));
+    const prepared = yield* attempt(() => prepareTask(options));
     const begun = performance.now();
     const examinee = prepared.asks ? yield* openExaminee(options, say) : null;
     return yield* attempt(async (): Promise<Evaluation> => {
@@ -71,8 +72,8 @@ function requireTask({ task }: EvaluateFlags): TaskName {
   return task;
 }
 
-/** Read what a task needs. Throws DataError. */
-function prepareTask(options: EvaluateFlags): PreparedTask {
+/** Read what a task needs. Throws DataError and OptionError. */
+async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
   const { data: files, chat, batch } = options, task = requireTask(options);
   const limit = options.limit ?? Infinity;
   const settings: AskSettings = {
@@ -97,6 +98,18 @@ function prepareTask(options: EvaluateFlags): PreparedTask {
       const asked = { files, limit, batch, style: options.prompts ?? "rows" };
       return options.subset === null ? prepareXnli(asked) : prepareGlue(options.subset, asked);
     }
+    case "humaneval":
+      return await prepareHumanEval({
+        files,
+        limit,
+        answers: options.answers,
+        samples: options.samples ?? 1,
+        limits: { seconds: options.timeout ?? 10, memoryBytes: (options.memory ?? 512) * 2 ** 20 },
+        python: options.python ?? "python3",
+        unsafe: options.unsafeRun,
+        workers: Math.max(1, Math.floor(navigator.hardwareConcurrency / 2)),
+        settings,
+      });
     case "flores": {
       const { pairs, template, spm } = options;
       return prepareFlores({ files, limit, pairs, template, spm, chat, settings });
