@@ -9,7 +9,7 @@ import { GLUE_TASK_NAMES, type GlueTaskName } from "./glue_tasks.ts";
 import { PROMPT_STYLES, type PromptStyle } from "./label_prompts.ts";
 
 /** The tasks, in the order of the help. */
-export const TASKS = ["perplexity", "gsm8k", "glue", "xnli", "flores", "humaneval"] as const;
+export const TASKS = ["perplexity", "gsm8k", "glue", "xnli", "flores", "humaneval", "mtbench"] as const;
 /** Name of a task, as `--task` takes it. */
 export type TaskName = typeof TASKS[number];
 
@@ -51,6 +51,12 @@ export interface EvaluateFlags extends Shared {
   /** Null: python3. */
   readonly python: string | null;
   readonly unsafeRun: boolean;
+  readonly judgeUrl: string | null;
+  readonly judgeModel: string | null;
+  /** Name of a variable; null: {@linkcode JUDGE_KEY}. */
+  readonly judgeKeyEnv: string | null;
+  readonly references: string | null;
+  readonly against: string | null;
   readonly chat: boolean;
   /** Null: {@linkcode MAX_NEW} of the task. */
   readonly maxNew: number | null;
@@ -64,11 +70,14 @@ export interface EvaluateSite {
 
 /** Longest sequence that is not asked for. */
 export const LONGEST = 2048;
+/** Variable of the environment with the judge's key. */
+export const JUDGE_KEY = "OPENAI_API_KEY";
 /** Most tokens of an answer, by task; the other tasks let nothing be written. */
 export const MAX_NEW: Readonly<Partial<Record<TaskName, number>>> = {
   gsm8k: 256,
   flores: 128,
   humaneval: 512,
+  mtbench: 1024,
 };
 
 const WRITING = Object.keys(MAX_NEW) as readonly TaskName[];
@@ -93,7 +102,12 @@ const USED_BY: Readonly<Partial<Record<keyof EvaluateFlags, readonly TaskName[]>
   pairs: ["flores"],
   template: ["flores"],
   spm: ["flores"],
-  answers: ["humaneval"],
+  answers: ["humaneval", "mtbench"],
+  judgeUrl: ["mtbench"],
+  judgeModel: ["mtbench"],
+  judgeKeyEnv: ["mtbench"],
+  references: ["mtbench"],
+  against: ["mtbench"],
   samples: ["humaneval"],
   timeout: ["humaneval"],
   memory: ["humaneval"],
@@ -184,11 +198,11 @@ export const EVALUATE_FLAGS: TableOf<EvaluateFlags, EvaluateSite> = {
     "tokenizer.json of a SentencePiece model, over whose pieces spBLEU is counted",
   ),
   answers: only(
-    ["humaneval"],
+    ["humaneval", "mtbench"],
     "FILE",
     text,
     "none",
-    'answers of an earlier run, as --out wrote them, in place of a model\'s: {"task_id", "completion"}',
+    'answers of an earlier run, as --out wrote them, in place of a model\'s: {"task_id", "completion"} or MT-Bench\'s answers',
   ),
   samples: only(
     ["humaneval"],
@@ -200,6 +214,29 @@ export const EVALUATE_FLAGS: TableOf<EvaluateFlags, EvaluateSite> = {
   timeout: only(["humaneval"], "S", above0, "10", "seconds that a program may run"),
   memory: only(["humaneval"], "N", whole(64), "512", "MiB that a program may take"),
   python: only(["humaneval"], "NAME", text, "python3", "what runs the programs"),
+  judgeUrl: only(
+    ["mtbench"],
+    "URL",
+    text,
+    "answers are not judged",
+    "OpenAI-compatible endpoint of the judge, as http://127.0.0.1:8080/v1",
+  ),
+  judgeModel: only(["mtbench"], "NAME", text, "must be given with --judge-url", "model that judges"),
+  judgeKeyEnv: only(
+    ["mtbench"],
+    "NAME",
+    text,
+    JUDGE_KEY,
+    "variable of the environment with the endpoint's key; where it is not set none is sent",
+  ),
+  references: only(["mtbench"], "FILE", text, "none", "answers known to be right, shown to the judge"),
+  against: only(
+    ["mtbench"],
+    "FILE",
+    text,
+    "answers are scored from 1 to 10",
+    "answers of another model, to be compared with in place of scores",
+  ),
   unsafeRun: toggle("humaneval: run programs without a sandbox, with all rights that you have"),
   chat: toggle("gsm8k, flores: ask through the model's chat template"),
   maxNew: {
@@ -251,6 +288,16 @@ export function parseEvaluateFlags(argv: readonly string[], site: EvaluateSite):
     throw new OptionError(`--task glue needs its part: give --subset, ${GLUE_TASK_NAMES.join(", ")}.`, {
       task,
     });
+  }
+  if ((options.judgeUrl === null) !== (options.judgeModel === null)) {
+    const missing = options.judgeUrl === null ? "--judge-url" : "--judge-model";
+    throw new OptionError(`A judge needs --judge-url and --judge-model: give ${missing} too.`, { missing });
+  }
+  if (options.judgeUrl === null && task === "mtbench" && (options.out === null || options.answers !== null)) {
+    throw new OptionError(
+      "--task mtbench without a judge only writes answers: give --judge-url and --judge-model, or --out FILE for the answers.",
+      { task },
+    );
   }
   if (options.answers !== null && options.samples !== null) {
     throw new OptionError(

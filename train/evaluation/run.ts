@@ -11,7 +11,9 @@ import { prepareGlue, prepareXnli } from "./classify.ts";
 import { prepareFlores } from "./flores.ts";
 import { prepareGsm8k } from "./gsm8k.ts";
 import { prepareHumanEval } from "./humaneval.ts";
-import { type EvaluateFlags, LONGEST, MAX_NEW, type TaskName } from "./options.ts";
+import { type Judge, openJudge } from "./judge.ts";
+import { prepareMtBench } from "./mtbench.ts";
+import { type EvaluateFlags, JUDGE_KEY, LONGEST, MAX_NEW, type TaskName } from "./options.ts";
 import { preparePerplexity } from "./perplexity.ts";
 import type { Follow, Numbers, Outcome, PreparedTask } from "./task.ts";
 
@@ -48,11 +50,12 @@ export function evaluateModel(
     const begun = performance.now();
     const examinee = prepared.asks ? yield* openExaminee(options, say) : null;
     return yield* attempt(async (): Promise<Evaluation> => {
-      const { items, ...outcome } = await prepared.run(examinee, follow);
+      const { items, failure, ...outcome } = await prepared.run(examinee, follow);
       if (options.out !== null) {
         writeTextAtomically(options.out, items.map((item) => `${JSON.stringify(item)}\n`).join(""));
         say(`rows: ${options.out}`);
       }
+      if (failure !== undefined) throw new UserError(failure);
       return {
         task,
         model: examinee ? options.model : null,
@@ -110,11 +113,28 @@ async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
         workers: Math.max(1, Math.floor(navigator.hardwareConcurrency / 2)),
         settings,
       });
+    case "mtbench":
+      return prepareMtBench({
+        files,
+        limit,
+        answers: options.answers,
+        references: options.references,
+        against: options.against,
+        judge: judgeOf(options),
+        settings,
+      });
     case "flores": {
       const { pairs, template, spm } = options;
       return prepareFlores({ files, limit, pairs, template, spm, chat, settings });
     }
   }
+}
+
+/** The judge that is asked for; null: none. */
+function judgeOf({ judgeUrl, judgeModel, judgeKeyEnv }: EvaluateFlags): Judge | null {
+  if (judgeUrl === null || judgeModel === null) return null;
+  const key = Deno.env.get(judgeKeyEnv ?? JUDGE_KEY);
+  return openJudge({ url: judgeUrl, model: judgeModel, key: key === undefined || key === "" ? null : key });
 }
 
 /** Load the model that is examined, and put it on its device. */

@@ -23,6 +23,8 @@ export interface Outcome {
   readonly items: readonly object[];
   /** What a reader of the numbers should know. */
   readonly notes: readonly string[];
+  /** Set where nothing could be measured, though there are items to keep: why. */
+  readonly failure?: string;
 }
 
 /** Told how many of how many rows are done. */
