@@ -13,7 +13,7 @@ import { prepareGsm8k } from "./gsm8k.ts";
 import { prepareHumanEval } from "./humaneval.ts";
 import { type Judge, openJudge } from "./judge.ts";
 import { prepareMtBench } from "./mtbench.ts";
-import { type EvaluateFlags, JUDGE_KEY, LONGEST, MAX_NEW, type TaskName } from "./options.ts";
+import { type EvaluateFlags, JUDGE_KEY, LONGEST, MAX_NEW, type TaskName } from "./flags.ts";
 import { preparePerplexity } from "./perplexity.ts";
 import type { Follow, Numbers, Outcome, PreparedTask } from "./task.ts";
 
