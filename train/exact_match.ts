@@ -24,6 +24,13 @@ function normalise(answer: string): string {
   return answer.replace(/[,\s$]/g, "").replace(/\.0*$/, "");
 }
 
+/** A question with a generated answer, judged; `expected` is null where the data has no answer. */
+export function sampleOf(prompt: string, generated: string, expected: string | null): Sample {
+  const found = finalAnswer(generated);
+  const correct = expected !== null && found !== null && found === normalise(expected);
+  return { prompt, generated, expected, correct };
+}
+
 /** Options of {@linkcode answerAll}. */
 export interface AnswerOptions {
   /** Longest sequence, prompt and answer together. */
@@ -51,15 +58,7 @@ export async function answerAll(
     const longest = Math.max(...filled.map((p) => p.length));
     const generated = await session.generate(filled, maxLength - longest, tokenizer.eosId);
     group.forEach((example, i) => {
-      const text = tokenizer.decode(generated[i]!);
-      const expected = example.answer ?? null;
-      const found = finalAnswer(text);
-      samples.push({
-        prompt: example.prompt,
-        generated: text,
-        expected,
-        correct: expected !== null && found !== null && found === normalise(expected),
-      });
+      samples.push(sampleOf(example.prompt, tokenizer.decode(generated[i]!), example.answer ?? null));
     });
   }
   return samples;

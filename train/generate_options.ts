@@ -43,21 +43,10 @@ function optional<T>(value: string, read: Read<T>, shown: string, help: string):
 
 const anyText: Read<string> = (t) => Either.right(t);
 
-/** All flags, in the order of the help. */
-export const GENERATE_FLAGS: TableOf<GenerateFlags, GenerateSite> = {
-  model: {
-    ...bundled("DIR", "examples/base", "model directory in the Hugging Face layout"),
-    section: "Model and prompts",
-  },
+/** Flags of every program that asks a model. */
+export const ASKING_FLAGS = {
+  model: bundled("DIR", "examples/base", "model directory in the Hugging Face layout"),
   adapter: optional("DIR", anyText, "none", "adapter that a run left, or a directory of Hugging Face PEFT"),
-  prompt: optional("TEXT", anyText, "none", "go on from this text, written as it comes"),
-  prompts: optional(
-    "FILE",
-    anyText,
-    "none",
-    'JSON lines in place of --prompt: {"prompt"}, {"question"}, {"text"} or {"messages"}, by the chat template',
-  ),
-  maxNew: { ...flag("N", whole(1), 128, "most tokens of an answer"), section: "Choosing tokens" },
   temperature: flag("T", from0, 0, "0 takes the likeliest token; above, logits are divided by it"),
   topK: optional(
     "K",
@@ -72,6 +61,32 @@ export const GENERATE_FLAGS: TableOf<GenerateFlags, GenerateSite> = {
     "choose among the likeliest tokens that have this probability together",
   ),
   seed: flag("N", whole(0, 2 ** 32 - 1), 0, "decides what is chosen"),
+  device: flag("NAME", oneOf(...DEVICES), "auto", `${DEVICES.slice(0, -1).join(", ")} or ${DEVICES.at(-1)}`),
+  dtype: flag(
+    "NAME",
+    oneOf("f32", "f16"),
+    "f32",
+    "storage of weights, f32 or f16; with f16, matrix units may multiply in f16, adding up in f32",
+  ),
+  help: toggle("show this text"),
+};
+
+/** All flags, in the order of the help. */
+export const GENERATE_FLAGS: TableOf<GenerateFlags, GenerateSite> = {
+  model: { ...ASKING_FLAGS.model, section: "Model and prompts" },
+  adapter: ASKING_FLAGS.adapter,
+  prompt: optional("TEXT", anyText, "none", "go on from this text, written as it comes"),
+  prompts: optional(
+    "FILE",
+    anyText,
+    "none",
+    'JSON lines in place of --prompt: {"prompt"}, {"question"}, {"text"} or {"messages"}, by the chat template',
+  ),
+  maxNew: { ...flag("N", whole(1), 128, "most tokens of an answer"), section: "Choosing tokens" },
+  temperature: ASKING_FLAGS.temperature,
+  topK: ASKING_FLAGS.topK,
+  topP: ASKING_FLAGS.topP,
+  seed: ASKING_FLAGS.seed,
   stop: {
     value: "TEXT",
     read: (t) => Either.right([t]),
@@ -82,21 +97,16 @@ export const GENERATE_FLAGS: TableOf<GenerateFlags, GenerateSite> = {
   },
   samples: flag("N", whole(1), 1, "answers to each prompt"),
   batch: { ...flag("N", whole(1), 8, "answers computed at once"), section: "Running" },
-  device: flag("NAME", oneOf(...DEVICES), "auto", `${DEVICES.slice(0, -1).join(", ")} or ${DEVICES.at(-1)}`),
-  dtype: flag(
-    "NAME",
-    oneOf("f32", "f16"),
-    "f32",
-    "storage of weights, f32 or f16; with f16, matrix units may multiply in f16, adding up in f32",
-  ),
+  device: ASKING_FLAGS.device,
+  dtype: ASKING_FLAGS.dtype,
   json: toggle("print a JSON line for each answer on standard output"),
-  help: toggle("show this text"),
+  help: ASKING_FLAGS.help,
 };
 
 /** Understand the command line. Throws OptionError: the flag, its value, what was expected. */
 export function parseGenerateFlags(argv: readonly string[], site: GenerateSite): GenerateFlags {
   const options = parseFlags<GenerateFlags, GenerateSite>(GENERATE_FLAGS, argv, site);
-  const { help, prompt, prompts, temperature, samples, topK, topP } = options;
+  const { help, prompt, prompts } = options;
   if (help) return options;
   if ((prompt === null) === (prompts === null)) {
     throw new OptionError(
@@ -106,18 +116,24 @@ export function parseGenerateFlags(argv: readonly string[], site: GenerateSite):
       { prompt, prompts },
     );
   }
+  requireSampling(options);
+  return options;
+}
+
+/** Refuse flags of sampling beside a temperature of 0. Throws OptionError. */
+export function requireSampling(
+  { temperature, samples, topK, topP }: Pick<GenerateFlags, "temperature" | "samples" | "topK" | "topP">,
+): void {
   const idle = [
     samples > 1 ? `--samples ${samples}` : null,
     topK === null ? null : `--top-k ${topK}`,
     topP === 1 ? null : `--top-p ${topP}`,
   ].find((given) => given !== null);
-  if (temperature === 0 && idle !== undefined) {
-    throw new OptionError(
-      `${idle} changes nothing at --temperature 0, which always takes the likeliest token: give a --temperature above 0.`,
-      { samples, topK, topP },
-    );
-  }
-  return options;
+  if (temperature > 0 || idle === undefined) return;
+  throw new OptionError(
+    `${idle} changes nothing at --temperature 0, which always takes the likeliest token: give a --temperature above 0.`,
+    { samples, topK, topP },
+  );
 }
 
 /** The text of `--help`. */

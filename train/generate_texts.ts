@@ -1,22 +1,21 @@
 /** From prompts to texts: load, generate in groups, cut at stops, report. @module */
 import * as Effect from "effect/Effect";
-import { loadAdapter } from "./adapter_directory.ts";
+import { type Answer, answerPrompts, type AnswerSettings } from "./answer.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import { DataError, UserError } from "./errors.ts";
-import type { GenerateOptions } from "./generate.ts";
 import type { GenerateFlags } from "./generate_options.ts";
-import { adamW } from "./optimiser.ts";
+import { openModel } from "./open_model.ts";
 import { parsePrompts, type Prompt, promptOf } from "./prompts.ts";
 import { attempt, loadModel } from "./run.ts";
-import { openSession } from "./session.ts";
-import { cutAtStop, settledLength } from "./stop_texts.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /**
  * Sampling has run on the CPU only: on a software GPU its kernels did not compile within a minute. Throws UserError where a
  * GPU is asked for by name.
  */
-function deviceFor({ device, temperature }: GenerateFlags): GenerateFlags["device"] {
+export function deviceFor(
+  { device, temperature }: Pick<GenerateFlags, "device" | "temperature">,
+): GenerateFlags["device"] {
   if (temperature === 0 || device === "cpu") return device;
   if (device === "auto") return "cpu";
   throw new UserError(
@@ -25,16 +24,11 @@ function deviceFor({ device, temperature }: GenerateFlags): GenerateFlags["devic
 }
 
 /** An answer; the keys are those of `--json`. */
-export interface Generated {
+export interface Generated extends Answer {
   /** Number of the prompt, and of the answer among those to it. */
   readonly index: number;
   readonly sample: number;
   readonly prompt: string;
-  readonly text: string;
-  /** Tokens generated, the end token left out; with a stop, up to where it was seen. */
-  readonly tokens: number;
-  /** Why it ended: the model's end token, a stop, or the limit. */
-  readonly finish: "end" | "stop" | "length";
 }
 
 /** Where answers go. */
@@ -74,72 +68,37 @@ export function generateTexts(options: GenerateFlags, hooks: GenerateHooks): Eff
           }.`,
         );
       }
-      const adapter = options.adapter === null
-        ? null
-        : loadAdapter(options.adapter, config, checkpoint.weights);
-      const session = await openSession({
-        device,
-        subject: { config, classes: adapter?.classes ?? [] },
-        weights: adapter?.weights ?? checkpoint.weights,
-        optimiser: adamW({ clip: 0 }),
-        accumulate: 1,
+      const session = await openModel(device, checkpoint, {
+        adapter: options.adapter,
         seed: options.seed,
         maxLength: Math.min(config.maxPositions, Math.ceil((longest + options.maxNew) / 32) * 32),
-        ...(adapter ? { values: adapter.values } : {}),
       });
       const jobs = prompts.flatMap((prompt, index) =>
         Array.from({ length: options.samples }, (_, sample): Job => ({ index, sample, prompt }))
       );
-      const rows = Math.min(options.batch, jobs.length);
       const follow = jobs.length === 1 ? hooks.stream : undefined;
-      for (let at = 0; at < jobs.length; at += rows) {
-        const group = jobs.slice(at, at + rows);
-        // Groups of one size share a plan: the last one is filled up with its own first prompt.
-        const filled = Array.from({ length: rows }, (_, i) => group[i] ?? group[0]!);
-        let shown = 0;
-        const show = (text: string, upTo: number): void => {
-          if (upTo <= shown) return;
-          follow?.(text.slice(shown, upTo));
-          shown = upTo;
-        };
-        const watch = (row: number, ids: readonly number[]): boolean => {
-          const job = group[row];
-          if (!job) return true;
-          if (options.stop.length === 0 && !follow) return false;
-          const { text, stopped } = cutAtStop(continuation(tokenizer, job.prompt, ids), options.stop);
-          show(text, stopped ? text.length : settledLength(text, options.stop));
-          return stopped;
-        };
-        const found = await session.generate(
-          filled.map((job) => job.prompt.ids),
-          options.maxNew,
-          tokenizer.eosId,
-          { watch, live: follow !== undefined, ...samplingOf(options, filled.map((_, i) => at + i)) },
-        );
-        group.forEach(({ index, sample, prompt }, i) => {
-          const ids = found[i]!;
-          const { text, stopped } = cutAtStop(continuation(tokenizer, prompt, ids), options.stop);
-          show(text, text.length);
-          const most = Math.min(options.maxNew, config.maxPositions - prompt.ids.length);
-          const finish = stopped ? "stop" : ids.length < most ? "end" : "length";
-          hooks.result({ index, sample, prompt: prompt.text, text, tokens: ids.length, finish });
-        });
+      const answers = answerPrompts(session, tokenizer, jobs.map((job) => job.prompt), {
+        maxNew: options.maxNew,
+        maxPositions: config.maxPositions,
+        stop: options.stop,
+        batch: options.batch,
+        sampling: samplingOf(options),
+        ...(follow ? { follow } : {}),
+      });
+      let at = 0;
+      for await (const answer of answers) {
+        const { index, sample, prompt } = jobs[at++]!;
+        hooks.result({ index, sample, prompt: prompt.text, ...answer });
       }
     });
   }));
 }
 
-function samplingOf(
-  { temperature, topK, topP, seed }: GenerateFlags,
-  rows: readonly number[],
-): Pick<GenerateOptions, "sampling"> {
-  return temperature === 0 ? {} : { sampling: { temperature, topK, topP, seed, rows } };
-}
-
-/** Text that ids add to a prompt. Tokenizers drop a space where a text begins, so both are decoded together. */
-function continuation({ decode }: Tokenizer, { ids: before }: Prompt, ids: readonly number[]): string {
-  const start = decode(before), whole = decode([...before, ...ids]);
-  return whole.startsWith(start) ? whole.slice(start.length) : decode(ids);
+/** How the flags choose tokens; null: the likeliest, always. */
+export function samplingOf(
+  { temperature, topK, topP, seed }: Pick<GenerateFlags, "temperature" | "topK" | "topP" | "seed">,
+): AnswerSettings["sampling"] {
+  return temperature === 0 ? null : { temperature, topK, topP, seed };
 }
 
 function readPrompts({ prompt, prompts: file }: GenerateFlags, tokenizer: Tokenizer): Prompt[] {

@@ -118,7 +118,8 @@ export function parseRows(text: string, file: string, format: FormatName | "auto
   throw new DataError(`${file}: has no rows; expected rows of ${EXPECTED}.`, { file });
 }
 
-function valuesOf(text: string, file: string): PlacedValue[] {
+/** The objects of a data file, not yet understood; see {@linkcode parseRows}. */
+export function valuesOf(text: string, file: string): PlacedValue[] {
   const ending = /\.([^./]*)$/.exec(file.toLowerCase().replace(/\.gz$/, ""))?.[1];
   switch (ending) {
     case "csv":

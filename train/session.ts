@@ -23,7 +23,7 @@ import { mergedWeights } from "./merge.ts";
 import { weightsLeaf } from "./mixing.ts";
 import { type Runner, RunnerCache, runnerOf } from "./runner.ts";
 import { startFactors } from "./start_factors.ts";
-import { bindModel, lossOf, rotaryOf, type Subject, trainStep } from "./step.ts";
+import { bindModel, lossOf, rotaryOf, rowLosses, type Subject, trainStep } from "./step.ts";
 
 /** Numbers of a weight on the host. */
 export interface HostTensor {
@@ -102,6 +102,8 @@ export interface Session {
     batches: Iterable<HostBatch>,
     stopped?: () => boolean,
   ) => Promise<{ readonly loss: number; readonly tokens: number }>;
+  /** −log probability of the labels of each row of a batch, f32[rows]; 0 for a row without labels. */
+  readonly rowLosses: (batch: HostBatch) => Promise<Float32Array>;
   /** Continuations, greedy unless `options` has a sampling: at most `maxNew` ids after each prompt, ended by `end` (not included) or the length limit. */
   readonly generate: (
     prompts: readonly (readonly number[])[],
@@ -316,6 +318,19 @@ export async function openSession(options: SessionOptions): Promise<Session> {
         tokens += count![0]!;
       }
       return { loss: total / tokens, tokens };
+    },
+    rowLosses: async (batch) => {
+      const run = await runner(
+        `rows ${batch.rows} ${batch.length}`,
+        () =>
+          runnerOf(device, ({ weights, params, batch }) => {
+            const rotary = rotaryOf(weights, batch.ids.shape[1]!);
+            return {
+              losses: rowLosses(bindModel(subject, weights, bind(classes, params).members, rotary), batch),
+            };
+          }, { weights: frozen, params, batch: batchAvals(batch) }),
+      );
+      return await device.download(run.run(withBatch(batch)).get("losses")!) as Float32Array;
     },
     generate: (prompts, maxNew, end, asked) =>
       generate(

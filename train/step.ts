@@ -5,6 +5,7 @@ import {
   add,
   cast,
   countTrained,
+  crossEntropies,
   crossEntropySum,
   div,
   foldIn,
@@ -13,6 +14,7 @@ import {
   pack,
   reshape,
   slice,
+  sum,
 } from "../ops/mod.ts";
 import { type Arenas, bind, type ShapeClass, SLOT_UNIT } from "./arena.ts";
 import type { LlamaConfig } from "./llama_config.ts";
@@ -84,6 +86,13 @@ export function headLoss(
   const [rows, t] = labels.shape as [number, number];
   const flat = reshape(logits(model, states), [rows * t, model.config.vocabSize]);
   return crossEntropySum(flat, reshape(labels, [rows * t]));
+}
+
+/** The losses of each row added up, f32[rows]: −log probability of the row's labels together. */
+export function rowLosses(model: Llama, { ids, labels }: Batch): Tensor {
+  const [rows, t] = labels.shape as [number, number];
+  const flat = reshape(logits(model, hidden(model, ids)), [rows * t, model.config.vocabSize]);
+  return sum(reshape(crossEntropies(flat, reshape(labels, [rows * t])), [rows, t]), { axes: [1] });
 }
 
 /** Everything that a step reads. */

@@ -95,12 +95,20 @@ export const FORMATS: readonly Format[] = [
       ignored: BOOKKEEPING,
       read: (f) => ({
         kind: "prompt",
-        prompt: `${inputs.map((key) => `${key}: ${f.text(key).trim()}\n`).join("")}${label}:`,
+        prompt: labelPrompt(inputs.map((key) => [key, f.text(key)]), label),
         completion: ` ${f.label(label).trim()}`,
       }),
     }))
   ),
 ];
+
+/** Named texts and what is asked of them, a line each: the prompt before a label. */
+export function labelPrompt(
+  inputs: readonly (readonly [name: string, text: string])[],
+  label: string,
+): string {
+  return `${inputs.map(([name, text]) => `${name}: ${text.trim()}\n`).join("")}${label}:`;
+}
 
 /** Who speaks in ShareGPT, in the words of chat templates; others stay as they are, for the template to judge. */
 const SPEAKERS: ReadonlyMap<string, string> = new Map([["human", "user"], ["gpt", "assistant"]]);

@@ -1,0 +1,164 @@
+/** An evaluation from flags to numbers: read the data, open the model, run the task. @module */
+import * as Effect from "effect/Effect";
+import { writeTextAtomically } from "../atomic_file.ts";
+import { describeDevice, openDevice } from "../devices.ts";
+import { UserError } from "../errors.ts";
+import { deviceFor, samplingOf } from "../generate_texts.ts";
+import { openModel } from "../open_model.ts";
+import { attempt, loadModel } from "../run.ts";
+import type { AskSettings } from "./ask.ts";
+import { prepareGlue, prepareXnli } from "./classify.ts";
+import { prepareFlores } from "./flores.ts";
+import { prepareGsm8k } from "./gsm8k.ts";
+import { prepareHumanEval } from "./humaneval.ts";
+import { type Judge, openJudge } from "./judge.ts";
+import { prepareMtBench } from "./mtbench.ts";
+import { type EvaluateFlags, JUDGE_KEY, LONGEST, MAX_NEW, type TaskName } from "./flags.ts";
+import { preparePerplexity } from "./perplexity.ts";
+import type { Follow, Numbers, Outcome, PreparedTask } from "./task.ts";
+
+/** What an evaluation reports; the keys are those of `--json`. */
+export interface Evaluation {
+  readonly task: TaskName;
+  /** Null where no model was asked. */
+  readonly model: string | null;
+  readonly adapter: string | null;
+  readonly data: readonly string[];
+  readonly limit: number | null;
+  readonly device: string | null;
+  readonly metrics: Numbers;
+  readonly parts: Outcome["parts"];
+  readonly notes: readonly string[];
+  readonly seconds: number;
+}
+
+/** How the caller watches. */
+export interface EvaluateHooks {
+  /** A line for people. */
+  readonly say: (line: string) => void;
+  readonly follow: Follow;
+}
+
+/** Evaluate as asked. Fails with UserError for what the user can mend. */
+export function evaluateModel(
+  options: EvaluateFlags,
+  { say, follow }: EvaluateHooks,
+): Effect.Effect<Evaluation, UserError> {
+  return Effect.scoped(Effect.gen(function* () {
+    const task = requireTask(options);
+    const prepared = yield* attempt(() => prepareTask(options));
+    const begun = performance.now();
+    const examinee = prepared.asks ? yield* openExaminee(options, say) : null;
+    return yield* attempt(async (): Promise<Evaluation> => {
+      const { items, failure, ...outcome } = await prepared.run(examinee, follow);
+      if (options.out !== null) {
+        writeTextAtomically(options.out, items.map((item) => `${JSON.stringify(item)}\n`).join(""));
+        say(`rows: ${options.out}`);
+      }
+      if (failure !== undefined) throw new UserError(failure);
+      return {
+        task,
+        model: examinee ? options.model : null,
+        adapter: examinee ? options.adapter : null,
+        data: options.data,
+        limit: options.limit,
+        device: examinee?.device ?? null,
+        ...outcome,
+        seconds: (performance.now() - begun) / 1000,
+      };
+    });
+  }));
+}
+
+function requireTask({ task }: EvaluateFlags): TaskName {
+  if (task === null) throw new Error("An evaluation needs a task.");
+  return task;
+}
+
+/** Read what a task needs. Throws DataError and OptionError. */
+async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
+  const { data: files, chat, batch } = options, task = requireTask(options);
+  const limit = options.limit ?? Infinity;
+  const settings: AskSettings = {
+    maxNew: options.maxNew ?? MAX_NEW[task] ?? 1,
+    stop: [],
+    batch,
+    sampling: samplingOf(options),
+  };
+  switch (task) {
+    case "perplexity":
+      return preparePerplexity({
+        files,
+        limit,
+        format: options.format ?? "auto",
+        stride: options.stride,
+        batch,
+      });
+    case "gsm8k":
+      return prepareGsm8k({ files, limit, chat, settings });
+    case "glue":
+    case "xnli": {
+      const asked = { files, limit, batch, style: options.prompts ?? "rows" };
+      return options.subset === null ? prepareXnli(asked) : prepareGlue(options.subset, asked);
+    }
+    case "humaneval":
+      return await prepareHumanEval({
+        files,
+        limit,
+        answers: options.answers,
+        samples: options.samples ?? 1,
+        limits: { seconds: options.timeout ?? 10, memoryBytes: (options.memory ?? 512) * 2 ** 20 },
+        python: options.python ?? "python3",
+        unsafe: options.unsafeRun,
+        workers: Math.max(1, Math.floor(navigator.hardwareConcurrency / 2)),
+        settings,
+      });
+    case "mtbench":
+      return prepareMtBench({
+        files,
+        limit,
+        answers: options.answers,
+        references: options.references,
+        against: options.against,
+        judge: judgeOf(options),
+        settings,
+      });
+    case "flores": {
+      const { pairs, template, spm } = options;
+      return prepareFlores({ files, limit, pairs, template, spm, chat, settings });
+    }
+  }
+}
+
+/** The judge that is asked for; null: none. */
+function judgeOf({ judgeUrl, judgeModel, judgeKeyEnv }: EvaluateFlags): Judge | null {
+  if (judgeUrl === null || judgeModel === null) return null;
+  const key = Deno.env.get(judgeKeyEnv ?? JUDGE_KEY);
+  return openJudge({ url: judgeUrl, model: judgeModel, key: key === undefined || key === "" ? null : key });
+}
+
+/** Load the model that is examined, and put it on its device. */
+function openExaminee(options: EvaluateFlags, say: EvaluateHooks["say"]) {
+  return Effect.gen(function* () {
+    const { checkpoint, tokenizer } = yield* attempt(() => {
+      deviceFor(options);
+      return Promise.resolve(loadModel(options, say));
+    });
+    const { maxPositions } = checkpoint.config, seq = options.seq ?? Math.min(maxPositions, LONGEST);
+    if (seq > maxPositions) {
+      return yield* Effect.fail(
+        new UserError(`--seq ${seq}: the model has ${maxPositions} positions; use at most that many.`),
+      );
+    }
+    const device = yield* openDevice(deviceFor(options), options.dtype === "f16");
+    say(`device: ${describeDevice(device.capabilities)}`);
+    const { adapter, seed } = options;
+    const session = yield* attempt(() => openModel(device, checkpoint, { adapter, seed, maxLength: seq }));
+    return {
+      session,
+      tokenizer,
+      seq,
+      device: `${device.capabilities.kind} (${device.capabilities.adapterName})`,
+    };
+  });
+}
