@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect";
 import { writeTextAtomically } from "../atomic_file.ts";
 import { describeDevice, openDevice } from "../devices.ts";
 import { UserError } from "../errors.ts";
-import { deviceFor, samplingOf } from "../generate_texts.ts";
+import { samplingOf } from "../generate_texts.ts";
 import { openModel } from "../open_model.ts";
 import { attempt, loadModel } from "../run.ts";
 import type { AskSettings } from "./ask.ts";
@@ -141,7 +141,6 @@ function judgeOf({ judgeUrl, judgeModel, judgeKeyEnv }: EvaluateFlags): Judge | 
 function openExaminee(options: EvaluateFlags, say: EvaluateHooks["say"]) {
   return Effect.gen(function* () {
     const { checkpoint, tokenizer } = yield* attempt(() => {
-      deviceFor(options);
       return Promise.resolve(loadModel(options, say));
     });
     const { maxPositions } = checkpoint.config, seq = options.seq ?? Math.min(maxPositions, LONGEST);
@@ -150,7 +149,7 @@ function openExaminee(options: EvaluateFlags, say: EvaluateHooks["say"]) {
         new UserError(`--seq ${seq}: the model has ${maxPositions} positions; use at most that many.`),
       );
     }
-    const device = yield* openDevice(deviceFor(options), options.dtype === "f16");
+    const device = yield* openDevice(options.device, options.dtype === "f16");
     say(`device: ${describeDevice(device.capabilities)}`);
     const { adapter, seed } = options;
     const session = yield* attempt(() => openModel(device, checkpoint, { adapter, seed, maxLength: seq }));
