@@ -1,9 +1,16 @@
 /** Likelihoods, perplexity and GSM8K, and `evaluate.ts` from the outside. @module */
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import * as fc from "fast-check";
+import { openCpu } from "../core/cpu/mod.ts";
+import { aval, planBytes } from "../core/mod.ts";
+import { loadCheckpoint } from "../train/checkpoint.ts";
 import type { Example } from "../train/data.ts";
 import { DataError, OptionError } from "../train/errors.ts";
 import { sampleOf } from "../train/exact_match.ts";
+import { GLUE_TASKS } from "../train/evaluation/glue_tasks.ts";
+import { parseCompletions, parseProblems } from "../train/evaluation/humaneval.ts";
+import { labelledRows } from "../train/evaluation/labelled_rows.ts";
+import { parseAnswers, parseQuestions } from "../train/evaluation/mtbench_files.ts";
 import { EVALUATE_FLAGS } from "../train/evaluation/flags.ts";
 import { evaluateHelp, parseEvaluateFlags } from "../train/evaluation/options.ts";
 import { preparePerplexity, windowsOf } from "../train/evaluation/perplexity.ts";
@@ -11,6 +18,10 @@ import type { Evaluation } from "../train/evaluation/run.ts";
 import { continuationOf, logLikelihoods } from "../train/evaluation/score.ts";
 import type { Examinee } from "../train/evaluation/task.ts";
 import { flagName } from "../train/parse_flags.ts";
+import { rotaryTables, weightShapes } from "../train/llama.ts";
+import { runnerOf } from "../train/runner.ts";
+import type { HostTensor } from "../train/session.ts";
+import { bindModel, rotaryOf, rowLosses } from "../train/step.ts";
 import { openExamined, root, runProgramFile, sharedData } from "./evaluation_examinee.ts";
 
 const BASE = `${root}examples/base`;
@@ -51,6 +62,43 @@ Deno.test("evaluation: log-likelihoods are those of the logits, whatever is comp
     }
   } finally {
     await examinee.close();
+  }
+});
+
+Deno.test("evaluation: rows lose the same however many logits there may be at a time, and need less memory", async () => {
+  const { config, weights } = loadCheckpoint(BASE, { dtype: "f32", shapes: weightShapes });
+  const rows = 3, t = 64, tables = rotaryTables(config, t), rotary = aval([t, config.headDim]);
+  const host = new Map<string, HostTensor>(weights);
+  host.set("rotary.cos", { aval: rotary, data: tables.cos }).set("rotary.sin", {
+    aval: rotary,
+    data: tables.sin,
+  });
+  const at = aval([rows, t], "i32");
+  const ids = Int32Array.from({ length: rows * t }, (_, i) => i * 37 % 500);
+  const labels = ids.map((id, i) => i % 5 === 0 || i < t ? -100 : id * 3 % 500);
+  const device = await openCpu({ threads: 1 });
+  try {
+    const arrays = new Map([...host].map(([name, w]) => [`weights.${name}`, device.upload(w.data, w.aval)]));
+    arrays.set("batch.ids", device.upload(ids, at)).set("batch.labels", device.upload(labels, at));
+    const avals = {
+      weights: Object.fromEntries([...host].map(([name, w]) => [name, w.aval])),
+      batch: { ids: at, labels: at },
+    };
+    const found = await Promise.all([2 ** 27, 2 ** 14, 2 ** 12].map(async (most) => {
+      const run = await runnerOf(device, ({ weights, batch }) => {
+        const model = bindModel({ config, classes: [] }, weights, new Map(), rotaryOf(weights, t));
+        return { losses: rowLosses(model, batch, most) };
+      }, avals);
+      const losses = await device.download(run.run(arrays).get("losses")!);
+      return { losses: [...losses], bytes: planBytes(run.compiled.plan).temporaries };
+    }));
+    const [whole, parts, small] = found as [typeof found[0], typeof found[0], typeof found[0]];
+    assertEquals(whole!.losses[0], 0);
+    assert(whole!.losses[1]! > 100);
+    assertEquals([parts!.losses, small!.losses], [whole!.losses, whole!.losses]);
+    assert(parts!.bytes < whole!.bytes && small!.bytes < whole!.bytes);
+  } finally {
+    await device.close();
   }
 });
 
@@ -215,6 +263,45 @@ Deno.test("evaluation: what is wrong ends with one line and code 2", async () =>
     assertStringIncludes(err.trim().split("\n").at(-1)!, message);
     assert(!err.includes("    at "), err);
   }));
+});
+
+Deno.test("evaluation: whatever a file holds, the outcome is rows or an error of one line that names the file", () => {
+  const keys = [
+    "task_id",
+    "prompt",
+    "test",
+    "entry_point",
+    "completion",
+    "question_id",
+    "category",
+    "turns",
+    "choices",
+  ];
+  const value = fc.oneof(fc.string(), fc.integer(), fc.array(fc.string(), { maxLength: 3 }), fc.jsonValue());
+  const row = fc.dictionary(fc.constantFrom(...keys, "sentence1", "sentence2", "label"), value).map((r) =>
+    JSON.stringify(r)
+  );
+  const text = fc.array(fc.oneof({ weight: 4, arbitrary: row }, fc.string(), fc.json()), { maxLength: 4 })
+    .map((lines) => lines.join("\n"));
+  const readers: readonly ((text: string) => unknown)[] = [
+    (t) => parseProblems(t, "f.jsonl"),
+    (t) => parseCompletions(t, "f.jsonl", [{ id: "a", prompt: "", test: "", entry: "f" }]),
+    (t) => parseQuestions(t, "f.jsonl"),
+    (t) => parseAnswers(t, "f.jsonl"),
+    (t) => labelledRows(t, "f.jsonl", GLUE_TASKS.rte),
+    (t) => labelledRows(t, "f.tsv", GLUE_TASKS.cola),
+  ];
+  fc.assert(
+    fc.property(text, fc.constantFrom(...readers), (text, read) => {
+      try {
+        read(text);
+      } catch (error) {
+        assert(error instanceof DataError, String(error));
+        assert(error.message.startsWith("f.") && !error.message.includes("\n"), error.message);
+      }
+    }),
+    { numRuns: 2000 },
+  );
 });
 
 Deno.test("evaluation: flags that do not go together are refused, and the help names all", () => {
