@@ -8,7 +8,7 @@ import type { Example } from "../train/data.ts";
 import { DataError, OptionError } from "../train/errors.ts";
 import { sampleOf } from "../train/exact_match.ts";
 import { GLUE_TASKS } from "../train/evaluation/glue_tasks.ts";
-import { parseCompletions, parseProblems } from "../train/evaluation/humaneval.ts";
+import { parseCompletions, parseProblems } from "../train/evaluation/humaneval_files.ts";
 import { labelledRows } from "../train/evaluation/labelled_rows.ts";
 import { parseAnswers, parseQuestions } from "../train/evaluation/mtbench_files.ts";
 import { EVALUATE_FLAGS } from "../train/evaluation/flags.ts";

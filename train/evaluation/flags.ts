@@ -102,7 +102,7 @@ export const USED_BY = {
   memory: ["humaneval"],
   python: ["humaneval"],
   unsafeRun: ["humaneval"],
-  chat: ["gsm8k", "flores"],
+  chat: ["gsm8k", "flores", "humaneval"],
   maxNew: WRITING,
   topK: WRITING,
 } as const satisfies Partial<Record<keyof EvaluateFlags, readonly TaskName[]>>;
@@ -238,7 +238,7 @@ export const EVALUATE_FLAGS: TableOf<EvaluateFlags, EvaluateSite> = {
     "answers of another model, to be compared with in place of scores",
   ),
   unsafeRun: toggle("humaneval: run programs without a sandbox, with all rights that you have"),
-  chat: toggle("gsm8k, flores: ask through the model's chat template"),
+  chat: toggle("gsm8k, flores, humaneval: ask through the model's chat template"),
   maxNew: {
     ...only(
       "maxNew",

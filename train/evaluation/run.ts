@@ -107,6 +107,7 @@ async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
         limit,
         answers: options.answers,
         samples: options.samples ?? 1,
+        chat,
         limits: { seconds: options.timeout ?? 10, memoryBytes: (options.memory ?? 512) * 2 ** 20 },
         python: options.python ?? "python3",
         unsafe: options.unsafeRun,
