@@ -7,6 +7,7 @@ import { loadCheckpoint } from "../train/checkpoint.ts";
 import type { Example } from "../train/data.ts";
 import { DataError, OptionError } from "../train/errors.ts";
 import { sampleOf } from "../train/exact_match.ts";
+import { prepareGsm8k, solvedRows } from "../train/evaluation/gsm8k.ts";
 import { GLUE_TASKS } from "../train/evaluation/glue_tasks.ts";
 import { parseCompletions, parseProblems } from "../train/evaluation/humaneval_files.ts";
 import { labelledRows } from "../train/evaluation/labelled_rows.ts";
@@ -248,6 +249,26 @@ Deno.test("evaluation: GSM8K asks what generate.ts answers, and writes each row"
   }
 });
 
+Deno.test("evaluation: solved questions stand before each one, and an answer ends at an empty line", async () => {
+  const examinee = await openExamined(BASE, 256);
+  const data = `${root}examples/data/eval.jsonl`;
+  try {
+    const shots = solvedRows(data, 2), settings = { maxNew: 24, stop: [], batch: 2, sampling: null };
+    const asked = { files: [data], limit: 3, shots, settings };
+    const { items } = await prepareGsm8k({ ...asked, chat: false }).run(examinee, () => {});
+    const rows = items as readonly { readonly prompt: string; readonly generated: string }[];
+    const [one, two] = shots.map((s) => `${s.question}${s.answer}\n\n`);
+    assertEquals(rows[2]!.prompt, `${one}${two}${solvedRows(data, 3)[2]!.question}`);
+    assert(rows.every((r) => !r.generated.includes("\n\n")));
+    const chat = await prepareGsm8k({ ...asked, chat: true }).run(examinee, () => {});
+    const prompt = (chat.items[2] as { readonly prompt: string }).prompt;
+    assertEquals(prompt.split("assistant:").length, 4);
+    assert(prompt.trimEnd().endsWith("assistant:"), prompt);
+  } finally {
+    await examinee.close();
+  }
+});
+
 Deno.test("evaluation: what is wrong ends with one line and code 2", async () => {
   const data = `${root}examples/data/eval.jsonl`;
   const cases: [string[], string][] = [
@@ -255,6 +276,10 @@ Deno.test("evaluation: what is wrong ends with one line and code 2", async () =>
     [["--task", "gsm8k", "--data", data, "--model", `${root}docs`], "config.json: not found"],
     [["--task", "perplexity", "--data", data, "--seq", "300"], "--seq 300: the model has 256 positions"],
     [["--task", "perplexity", "--data", data, "--adapter", `${root}docs`], "adapter_config.json"],
+    [
+      ["--task", "gsm8k", "--data", data, "--shots", "300", "--shots-from", data],
+      "has 200 rows and --shots 300",
+    ],
     [["--task", "perplexity", "--data", data, "--stride", "65", "--seq", "64"], "--stride 65"],
   ];
   await Promise.all(cases.map(async ([args, message]) => {
@@ -310,6 +335,7 @@ Deno.test("evaluation: flags that do not go together are refused, and the help n
   const wrong: [string[], string][] = [
     [["--data", "x"], "There is nothing to evaluate: give --task, "],
     [["--task", "gsm8k"], "--task gsm8k needs its data: give --data FILE."],
+    [["--task", "gsm8k", "--data", "x", "--shots", "3"], "give --shots-from too."],
     [["--task", "gsm8k", "--data", "x", "--stride", "3"], "--stride says nothing to --task gsm8k"],
     [["--task", "perplexity", "--data", "x", "--chat"], "--chat says nothing to --task perplexity"],
     [["--task", "perplexity", "--data", "x", "--temperature", "1"], "--temperature 1 says nothing"],
