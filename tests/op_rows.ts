@@ -196,6 +196,9 @@ const reductions: readonly OpRow[] = [
     order: 0,
     fill: (_u, i) => (i % 2 ? -100 : i),
   }),
+  row("crossEntropies", [[3, 7], aval([3], "i32")], on2(ops.crossEntropies), {
+    fill: (u, i, k) => (k === 0 ? 4 * u : 3 * i - 1),
+  }),
   row("crossEntropySum", [[3, 7], aval([3], "i32")], on2((x, l) => ops.crossEntropySum(x, l).sum), {
     fill: (u, i, k) => (k === 0 ? 4 * u : 3 * i - 1),
   }),

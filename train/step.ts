@@ -88,11 +88,27 @@ export function headLoss(
   return crossEntropySum(flat, reshape(labels, [rows * t]));
 }
 
-/** The losses of each row added up, f32[rows]: −log probability of the row's labels together. */
-export function rowLosses(model: Llama, { ids, labels }: Batch): Tensor {
+/**
+ * The losses of each row added up, f32[rows]: −log probability of the row's labels together. Where there would be more than
+ * `most` logits, they are made for some positions at a time.
+ */
+export function rowLosses(model: Llama, { ids, labels }: Batch, most = MOST_LOGITS): Tensor {
   const [rows, t] = labels.shape as [number, number];
-  const flat = reshape(logits(model, hidden(model, ids)), [rows * t, model.config.vocabSize]);
-  return sum(reshape(crossEntropies(flat, reshape(labels, [rows * t])), [rows, t]), { axes: [1] });
+  const { hiddenSize, vocabSize } = model.config;
+  const states = reshape(hidden(model, ids), [rows * t, hiddenSize]), flat = reshape(labels, [rows * t]);
+  let parts = Math.min(rows * t, Math.ceil(rows * t * vocabSize / most));
+  while (rows * t % parts !== 0) parts++;
+  const size = rows * t / parts;
+  const each = Array.from({ length: parts }, (_, i) => {
+    const from = i * size, to = from + size;
+    const x = slice(states, { start: [from, 0], stop: [to, hiddenSize] });
+    return crossEntropies(logits(model, x), slice(flat, { start: [from], stop: [to] }));
+  });
+  const together = slice(pack(each, Math.ceil(size / SLOT_UNIT) * SLOT_UNIT), {
+    start: [0, 0],
+    stop: [parts, size],
+  });
+  return sum(reshape(together, [rows, t]), { axes: [1] });
 }
 
 /** Everything that a step reads. */

@@ -2,14 +2,14 @@
 import * as Effect from "effect/Effect";
 import { writeTextAtomically } from "../atomic_file.ts";
 import { describeDevice, openDevice } from "../devices.ts";
-import { UserError } from "../errors.ts";
+import { DataError, UserError } from "../errors.ts";
 import { samplingOf } from "../generate_texts.ts";
 import { openModel } from "../open_model.ts";
 import { attempt, loadModel } from "../run.ts";
 import type { AskSettings } from "./ask.ts";
 import { prepareGlue, prepareXnli } from "./classify.ts";
 import { prepareFlores } from "./flores.ts";
-import { prepareGsm8k } from "./gsm8k.ts";
+import { prepareGsm8k, type SolvedRow, solvedRows } from "./gsm8k.ts";
 import { prepareHumanEval } from "./humaneval.ts";
 import { type Judge, openJudge } from "./judge.ts";
 import { prepareMtBench } from "./mtbench.ts";
@@ -95,7 +95,7 @@ async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
         batch,
       });
     case "gsm8k":
-      return prepareGsm8k({ files, limit, chat, settings });
+      return prepareGsm8k({ files, limit, chat, shots: shotsOf(options), settings });
     case "glue":
     case "xnli": {
       const asked = { files, limit, batch, style: options.prompts ?? "rows" };
@@ -107,6 +107,7 @@ async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
         limit,
         answers: options.answers,
         samples: options.samples ?? 1,
+        chat,
         limits: { seconds: options.timeout ?? 10, memoryBytes: (options.memory ?? 512) * 2 ** 20 },
         python: options.python ?? "python3",
         unsafe: options.unsafeRun,
@@ -128,6 +129,16 @@ async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
       return prepareFlores({ files, limit, pairs, template, spm, chat, settings });
     }
   }
+}
+
+/** The solved questions that are asked for. Throws DataError where there are fewer. */
+function shotsOf({ shots, shotsFrom }: EvaluateFlags): SolvedRow[] {
+  if (shots === null || shotsFrom === null) return [];
+  const found = solvedRows(shotsFrom, shots);
+  if (found.length === shots) return found;
+  throw new DataError(`${shotsFrom}: has ${found.length} rows and --shots ${shots} asks for more.`, {
+    shots,
+  });
 }
 
 /** The judge that is asked for; null: none. */
