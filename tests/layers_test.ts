@@ -18,11 +18,11 @@ const layers: readonly (readonly string[])[] = [
   ["adapters/"],
   ["train/"],
   ["mod.ts"],
-  ["train.ts", "generate.ts", "examples/", "bench/"],
+  ["train.ts", "generate.ts", "report.ts", "examples/", "bench/"],
 ];
 
 /** Where the import graph begins. */
-const entries = ["mod.ts", "train.ts", "generate.ts", "core/cpu/mod.ts", "core/gpu/mod.ts"];
+const entries = ["mod.ts", "train.ts", "generate.ts", "report.ts", "core/cpu/mod.ts", "core/gpu/mod.ts"];
 
 interface Import {
   readonly from: string;

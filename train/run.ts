@@ -30,6 +30,7 @@ import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { PlanError, ShapeError, showBytes } from "../core/mod.ts";
 import { type Earlier, NOTHING_YET, TOO_MANY_SKIPPED, totalSteps, trainAll } from "./train_loop.ts";
 import { writeTextAtomically } from "./atomic_file.ts";
+import { leaveReport } from "./run_report/leave.ts";
 
 /** What a run reports; the keys are those of `--json`. Null where something was not measured. */
 export interface RunResult {
@@ -165,7 +166,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         hooks.say(`the model with the adapter merged in: ${options.out}/merged`);
       }
       await conclude(session, classes, options, hooks, before, after);
-      return {
+      const result: RunResult = {
         method,
         device: kind,
         adapter_name: adapterName,
@@ -182,6 +183,12 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         trainable,
         out: options.out,
       };
+      await leaveReport(options.out, { ...result, branches: branchNames(classes) }, {
+        session,
+        classes,
+        base: earlier?.weights ?? checkpoint.weights,
+      }, hooks);
+      return result;
     });
   }));
 }
