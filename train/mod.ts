@@ -14,6 +14,8 @@ export * from "./generate_options.ts";
 export * from "./generate_texts.ts";
 export * from "./given.ts";
 export * from "./llama.ts";
+export { mergeAdapter, type Merged } from "./merge_adapter.ts";
+export * from "./merge_options.ts";
 export { methodClasses, type MethodOptions, METHODS } from "./methods.ts";
 export * from "./optimiser.ts";
 export * from "./options.ts";
