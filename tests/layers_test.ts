@@ -18,7 +18,7 @@ const layers: readonly (readonly string[])[] = [
   ["adapters/"],
   ["train/"],
   ["mod.ts"],
-  ["train.ts", "generate.ts", "report.ts", "merge.ts", "examples/", "bench/"],
+  ["train.ts", "generate.ts", "report.ts", "merge.ts", "inspect.ts", "examples/", "bench/"],
 ];
 
 /** Where the import graph begins. */

@@ -13,6 +13,8 @@ export type { GenerateOptions, Sampling } from "./generate.ts";
 export * from "./generate_options.ts";
 export * from "./generate_texts.ts";
 export * from "./given.ts";
+export { inspect, type Inspection, showInspection } from "./inspect/inspect.ts";
+export * from "./inspect/options.ts";
 export * from "./llama.ts";
 export { mergeAdapter, type Merged } from "./merge_adapter.ts";
 export * from "./merge_options.ts";
