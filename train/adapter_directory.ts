@@ -9,6 +9,7 @@ import { readJson } from "./json_file.ts";
 import { modulesOf } from "./llama.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 import { methodClasses, type MethodOptions, METHODS, settingsUsed } from "./methods.ts";
+import { GYRE_FILE, parseGyreFile } from "./peft/combine.ts";
 import { loadedClasses, loadPeft, withSaved } from "./peft/load.ts";
 import { peftLayouts } from "./peft/methods.ts";
 import { savePeft, type SaveRequest } from "./peft/save.ts";
@@ -125,6 +126,32 @@ export function loadAdapter(
     layouts: peftForms(options, config),
   };
 }
+
+/** The model that an adapter's directory, Gyre's or PEFT's, says it belongs to; null where it does not say. Throws AdapterError. */
+export function namedBase(dir: string): string | null {
+  const field = (file: string, name: string): unknown =>
+    (readJson(file, AdapterError, "it belongs to the adapter") as Readonly<Record<string, unknown>> | null)
+      ?.[name];
+  if (exists(`${dir}/${DESCRIPTION}`)) return textOrNull(field(`${dir}/${DESCRIPTION}`, "base_model"));
+  if (exists(`${dir}/${PEFT_CONFIG}`)) {
+    return textOrNull(field(`${dir}/${PEFT_CONFIG}`, "base_model_name_or_path"));
+  }
+  if (!exists(`${dir}/${GYRE_FILE}`)) {
+    throw new AdapterError(
+      `${dir}: is no adapter; expected ${DESCRIPTION}, ${PEFT_CONFIG} or ${GYRE_FILE} in it.`,
+      { dir },
+    );
+  }
+  const file = `${dir}/${GYRE_FILE}`,
+    [first] = parseGyreFile(readJson(file, AdapterError, ""), file).branches;
+  return first?.directories[0] === undefined ? null : namedBase(`${dir}/${first.directories[0]}`);
+}
+
+/** What PEFT's directories have. */
+const PEFT_CONFIG = "adapter_config.json";
+
+const textOrNull = (value: unknown): string | null =>
+  typeof value === "string" && value !== "" ? value : null;
 
 function exists(path: string): boolean {
   try {

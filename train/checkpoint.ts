@@ -138,7 +138,7 @@ function openShards(dir: string): Shards {
 }
 
 /** `model.safetensors`, or the shards that the index names. */
-function shardNames(dir: string): string[] {
+export function shardNames(dir: string): string[] {
   if (exists(`${dir}/model.safetensors`)) return ["model.safetensors"];
   const index = `${dir}/model.safetensors.index.json`;
   const json = readJson(index, CheckpointError, `${dir} has no model.safetensors either`);

@@ -30,6 +30,8 @@ import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { PlanError, ShapeError, showBytes } from "../core/mod.ts";
 import { type Earlier, NOTHING_YET, TOO_MANY_SKIPPED, totalSteps, trainAll } from "./train_loop.ts";
 import { writeTextAtomically } from "./atomic_file.ts";
+import { leaveReport } from "./run_report/leave.ts";
+import { addScalars, heldOutScalars, withEvents } from "./tensorboard/event_file.ts";
 
 /** What a run reports; the keys are those of `--json`. Null where something was not measured. */
 export interface RunResult {
@@ -119,7 +121,11 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       const open = (): MetricsFile => {
         sweepOutput(options.out);
         writeSettings(options.out, { ...options, resume: false, device: kind, adapter_name: adapterName });
-        return openMetrics(options.out, earlierSteps.text);
+        return withEvents(openMetrics(options.out, earlierSteps.text), options.out, {
+          steps: earlierSteps.steps,
+          rateRatio: options.orthogonalLr / options.lr,
+          ...(resumed ? {} : { before: heldOutScalars(before) }),
+        });
       };
       const save = async (at: { readonly step: number; readonly skipped: number }): Promise<void> => {
         const { tensors } = await session.state();
@@ -159,13 +165,14 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         );
       }
       const after = done.interrupted ? null : await measure(session, tokenizer, held, options, hooks);
+      addScalars(options.out, done.steps, heldOutScalars(after));
       if (options.merge) {
         const merged = await session.merged();
         writeResults(options.out, (to) => writeModel(`${to}/merged`, options.model, merged));
         hooks.say(`the model with the adapter merged in: ${options.out}/merged`);
       }
       await conclude(session, classes, options, hooks, before, after);
-      return {
+      const result: RunResult = {
         method,
         device: kind,
         adapter_name: adapterName,
@@ -182,6 +189,12 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         trainable,
         out: options.out,
       };
+      await leaveReport(options.out, { ...result, branches: branchNames(classes) }, {
+        session,
+        classes,
+        base: earlier?.weights ?? checkpoint.weights,
+      }, hooks);
+      return result;
     });
   }));
 }

@@ -122,6 +122,8 @@ export interface Session {
   readonly restore: (state: SessionState) => void;
   /** All weights of the model with what was trained merged in: f32 where something was, the others as they came. */
   readonly merged: () => Promise<ReadonlyMap<string, HostTensor>>;
+  /** Merged weights f32 of these maps, or weights that are trained themselves, alone. */
+  readonly mergedOnly: (members: ReadonlySet<string>) => Promise<ReadonlyMap<string, HostTensor>>;
   /**
    * Seconds spent compiling so far, bytes that the largest plan needs besides weights and state, and what the training
    * step needs (of several shapes the largest; null before the first step).
@@ -375,6 +377,8 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       }
       return all;
     },
+    mergedOnly: async (only) =>
+      new Map(await Array.fromAsync(mergedWeights({ device, classes, frozen, arrays, only }))),
     stats: () => stats,
   };
 }
