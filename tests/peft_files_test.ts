@@ -4,7 +4,7 @@ import type { StoredTensor } from "../train/safetensors.ts";
 import { openSafetensors, writeSafetensors } from "../train/safetensors.ts";
 import { PeftError } from "../train/errors.ts";
 import { loadConfig } from "../train/checkpoint.ts";
-import { modulesOf } from "../train/llama.ts";
+import { modulesOf } from "../train/decoder.ts";
 import { loadPeft } from "../train/peft/load.ts";
 import { CONFIG_FILE, readPeft, TENSOR_FILE, writePeft } from "../train/peft/files.ts";
 

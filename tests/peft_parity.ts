@@ -6,7 +6,7 @@ import { assertEquals } from "@std/assert";
 import { lowRank, on, type Placement } from "../adapters/mod.ts";
 import type { Device } from "../core/mod.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
-import { modulesOf, weightShapes } from "../train/llama.ts";
+import { modulesOf, weightShapes } from "../train/decoder.ts";
 import { adamW, chain, clipByGlobalNorm, type Optimiser, scaleByRate } from "../train/optimiser.ts";
 import { loadedClasses, loadPeft, withSaved } from "../train/peft/load.ts";
 import { blocksFromEntries, type LeafValues, upperFromEntries } from "../train/peft/convert.ts";

@@ -8,7 +8,7 @@ import {
   DEFAULT_SETTINGS,
 } from "../train/adapter_specs.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
-import { modulesOf, weightShapes } from "../train/llama.ts";
+import { modulesOf, weightShapes } from "../train/decoder.ts";
 import { adamW } from "../train/optimiser.ts";
 import { type LoadedAdapters, loadedClasses, withSaved } from "../train/peft/load.ts";
 import { peftLayout } from "../train/peft/methods.ts";

@@ -3,85 +3,35 @@
  * windows: arXiv:2310.06825; biases: arXiv:2407.10671; norms of heads: arXiv:2505.09388. @module
  */
 import { type Aval, aval, type Tensor, within } from "../core/ir/mod.ts";
-import type { LinearMap, Module } from "../adapters/mod.ts";
-import {
-  add,
-  attention,
-  gather,
-  iota,
-  le,
-  linear,
-  logicalAnd,
-  lt,
-  mul,
-  permute,
-  reshape,
-  rmsNorm,
-  rope,
-  silu,
-} from "../ops/mod.ts";
+import type { Attend } from "./attend.ts";
+import type { Blocks, BoundWeights, LinearModule } from "./decoder.ts";
+import { add, gather, linear, mul, permute, reshape, rmsNorm, rope, silu } from "../ops/mod.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 import { ropeFrequencies } from "./rope_scaling.ts";
 
-/** What a model needs to be called: weights by name, linear maps by path (adapted or not), rotary tables. */
-export interface Llama {
+/** A model with its weights in place. */
+interface Llama extends BoundWeights {
   readonly config: LlamaConfig;
-  readonly weight: (name: string) => Tensor;
-  readonly map: (path: string) => LinearMap;
-  /** cos and sin f32[t, headDim] of the positions at hand. */
-  readonly rotary: Rotary;
 }
 
-/** Rotary tables of some positions, f32[t, headDim]; both halves of the axis hold the same angles. */
-export interface Rotary {
-  readonly cos: Tensor;
-  readonly sin: Tensor;
-}
-
-/** Keys and values of one layer, f32[batch, kvHeads, t, headDim]. */
-export interface KeysValues {
-  readonly keys: Tensor;
-  readonly values: Tensor;
-}
-
-/** How a layer turns queries f32[batch, heads, t, headDim] and its new keys and values into mixed values of the queries' shape. */
-export type Attend = (layer: number, queries: Tensor, fresh: KeysValues) => Tensor;
-
-/** Causal attention over the sequence itself, each layer within its window. */
-export function causal({ windows }: LlamaConfig): Attend {
-  return (layer, queries, { keys, values }) => {
-    const t = queries.shape[2]!, window = windows?.[layer] ?? null;
-    // Without a mask of its own attention is causal.
-    if (window === null || window >= t) return attention(queries, keys, values);
-    return attention(queries, keys, values, visible(window, iota([t, t], 0), iota([t, t], 1)));
+/** The parts of a model with these weights. */
+export function llamaBlocks(config: LlamaConfig, bound: BoundWeights): Blocks {
+  const model: Llama = { config, ...bound };
+  return {
+    embed: (ids) => embed(model, ids),
+    layer: (i, x, attend) => decoderLayer(model, i, x, attend),
+    finalNorm: (x) => finalNorm(model, x),
+    logits: (states) => logits(model, states),
   };
 }
 
-/** Whether a query at position `at` sees the key at `key`, bool of their shape: not those after it, nor those `window` or more before it. */
-export function visible(window: number | null, at: Tensor, key: Tensor): Tensor {
-  const before = le(key, at);
-  return window === null ? before : logicalAnd(before, lt(at, add(key, window)));
-}
-
-/** Hidden states f32[batch, t, hidden] before the head, for ids i32[batch, t]. */
-export function hidden(model: Llama, ids: Tensor, attend: Attend = causal(model.config)): Tensor {
-  let x = embed(model, ids);
-  for (let i = 0; i < model.config.layers; i++) x = decoderLayer(model, i, x, attend);
-  return finalNorm(model, x);
-}
-
 /** Embeddings f32[batch, t, hidden] of ids i32[batch, t]. */
-export function embed({ weight }: Llama, ids: Tensor): Tensor {
+function embed({ weight }: Llama, ids: Tensor): Tensor {
   return gather(weight("model.embed_tokens.weight"), ids);
 }
 
 /** Layer `i`: x f32[batch, t, hidden] → the same shape. */
-export function decoderLayer(
-  model: Llama,
-  i: number,
-  x: Tensor,
-  attend: Attend = causal(model.config),
-): Tensor {
+function decoderLayer(model: Llama, i: number, x: Tensor, attend: Attend): Tensor {
   const { config: { rmsNormEps }, weight } = model;
   const at = `model.layers.${i}`;
   return within(at, () => {
@@ -95,17 +45,22 @@ export function decoderLayer(
 }
 
 /** The norm before the head: x f32[batch, t, hidden] → the same shape. */
-export function finalNorm({ config, weight }: Llama, x: Tensor): Tensor {
+function finalNorm({ config, weight }: Llama, x: Tensor): Tensor {
   return rmsNorm(x, weight("model.norm.weight"), config.rmsNormEps);
 }
 
 /** Logits f32[..., vocab] of hidden states f32[..., hidden]; the embedding is the head where they are tied. */
-export function logits({ config, weight }: Llama, states: Tensor): Tensor {
-  return linear(states, weight(config.tiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight"));
+function logits({ config, weight }: Llama, states: Tensor): Tensor {
+  return linear(states, weight(llamaHead(config)));
+}
+
+/** The weight that makes the logits. */
+export function llamaHead({ tiedEmbeddings }: LlamaConfig): string {
+  return tiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
 }
 
 function attentionBlock(model: Llama, layer: number, x: Tensor, attend: Attend): Tensor {
-  const { config, rotary, weight } = model;
+  const { config, rows, weight } = model;
   const { heads, kvHeads, headDim, rmsNormEps } = config;
   const [batch, t] = x.shape as [number, number, number];
   const at = `model.layers.${layer}.self_attn`;
@@ -114,7 +69,7 @@ function attentionBlock(model: Llama, layer: number, x: Tensor, attend: Attend):
   const turned = (name: "q" | "k", count: number): Tensor => {
     const each = split(`${name}_proj`, count);
     const normed = config.headNorms ? rmsNorm(each, weight(`${at}.${name}_norm.weight`), rmsNormEps) : each;
-    return rope(permute(normed, [0, 2, 1, 3]), rotary.cos, rotary.sin);
+    return rope(permute(normed, [0, 2, 1, 3]), rows("rotary.cos"), rows("rotary.sin"));
   };
   const queries = turned("q", heads), keys = turned("k", kvHeads);
   const values = permute(split("v_proj", kvHeads), [0, 2, 1, 3]);
@@ -138,7 +93,7 @@ function hasBias({ biases = [] }: LlamaConfig, path: string): boolean {
 }
 
 /** The adaptable linear maps of a model, in order. */
-export function modulesOf(config: LlamaConfig): Module[] {
+export function llamaModules(config: LlamaConfig): LinearModule[] {
   const { hiddenSize: h, intermediateSize: f, heads, kvHeads, headDim, layers } = config;
   const sizes: readonly [string, number, number][] = [
     ["self_attn.q_proj", h, heads * headDim],
@@ -156,10 +111,10 @@ export function modulesOf(config: LlamaConfig): Module[] {
 }
 
 /** Names and shapes of all weights of a model, as Hugging Face names them. */
-export function weightShapes(config: LlamaConfig): Map<string, Aval> {
+export function llamaShapes(config: LlamaConfig): Map<string, Aval> {
   const { hiddenSize: h, vocabSize, layers } = config;
   const shapes = new Map<string, Aval>([["model.embed_tokens.weight", aval([vocabSize, h])]]);
-  for (const { path, inDim, outDim } of modulesOf(config)) {
+  for (const { path, inDim, outDim } of llamaModules(config)) {
     shapes.set(`${path}.weight`, aval([outDim, inDim]));
     if (hasBias(config, path)) shapes.set(`${path}.bias`, aval([outDim]));
   }
@@ -174,6 +129,14 @@ export function weightShapes(config: LlamaConfig): Map<string, Aval> {
   shapes.set("model.norm.weight", aval([h]));
   if (!config.tiedEmbeddings) shapes.set("lm_head.weight", aval([vocabSize, h]));
   return shapes;
+}
+
+/** Names of the rotary tables. */
+const TABLES = ["rotary.cos", "rotary.sin"] as const;
+
+/** Shapes of the rotary tables of so many positions. */
+export function rotaryShapes({ headDim }: LlamaConfig, positions: number): Map<string, Aval> {
+  return new Map(TABLES.map((name) => [name, aval([positions, headDim])]));
 }
 
 /** cos and sin of position · frequency, each [positions, headDim] with both halves alike, computed in float64. */

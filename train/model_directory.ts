@@ -1,10 +1,13 @@
 /** Writing a model in Hugging Face's directory layout. @module */
 import { writeTextAtomically } from "./atomic_file.ts";
 import { CheckpointError } from "./errors.ts";
+import { loadConfig } from "./checkpoint.ts";
+import { modulesOf } from "./decoder.ts";
 import { f16ToF32 } from "./floats.ts";
 import { readJson } from "./json_file.ts";
-import { writeSafetensors } from "./safetensors.ts";
+import { onDemand, writeSafetensors } from "./safetensors.ts";
 import type { HostTensor } from "./session.ts";
+import { transposed } from "./weight_file.ts";
 
 /** Files of the base that belong to the model as they are, where it has them. */
 const KEPT = [
@@ -35,12 +38,18 @@ export function writeModel(dir: string, base: string, weights: ReadonlyMap<strin
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
   }
-  const wide = new Map([...weights].map(([name, t]) => [name, widened(t)]));
+  const turned = new Set(
+    modulesOf(loadConfig(base)).flatMap((m) => m.inputFirst ? [`${m.path}.weight`] : []),
+  );
+  const wide = new Map([...weights].map(([name, t]) => {
+    const own = widened(t);
+    return [name, turned.has(name) ? transposed(own) : own] as const;
+  }));
   writeSafetensors(`${dir}/model.safetensors`, wide, { format: "pt" });
 }
 
 function widened(tensor: HostTensor): HostTensor {
   if (tensor.aval.dtype === "f32") return tensor;
   if (tensor.aval.dtype !== "f16") throw new Error(`A weight cannot be ${tensor.aval.dtype}.`);
-  return { aval: { ...tensor.aval, dtype: "f32" }, data: f16ToF32(tensor.data as Uint16Array) };
+  return onDemand({ ...tensor.aval, dtype: "f32" }, () => f16ToF32(tensor.data as Uint16Array));
 }

@@ -16,14 +16,14 @@ import { foldIn, key } from "../ops/mod.ts";
 import { arenaAval, bind, type ShapeClass } from "./arena.ts";
 import { generate, type GenerateOptions } from "./generate.ts";
 import { type GivenValues, giveValues } from "./given.ts";
-import { hidden, logits, rotaryTables } from "./llama.ts";
+import { tablesOf } from "./decoder.ts";
 import type { Optimiser } from "./optimiser.ts";
 import { initialise } from "./initialise.ts";
 import { mergedWeights } from "./merge.ts";
 import { weightsLeaf } from "./mixing.ts";
 import { type Runner, RunnerCache, runnerOf } from "./runner.ts";
 import { startFactors } from "./start_factors.ts";
-import { bindModel, lossOf, rotaryOf, rowLosses, type Subject, trainStep } from "./step.ts";
+import { bindModel, firstPositions, lossOf, rowLosses, type Subject, trainStep } from "./step.ts";
 
 /** Numbers of a weight on the host. */
 export interface HostTensor {
@@ -138,11 +138,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const { device, subject, optimiser, accumulate, maxLength, betas: [beta1, beta2] = [0.9, 0.999] } = options;
   const { config, classes } = subject;
   const host = new Map(options.weights);
-  const tables = rotaryTables(config, maxLength), tableAval = aval([maxLength, config.headDim]);
-  host.set("rotary.cos", { aval: tableAval, data: tables.cos }).set("rotary.sin", {
-    aval: tableAval,
-    data: tables.sin,
-  });
+  tablesOf(config, maxLength).forEach((table, name) => host.set(name, table));
   const trainedNames = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
   const arrays = new Map<string, DeviceArray>();
   const stats: { compileSeconds: number; temporaryBytes: number; step: StepBytes | null } = {
@@ -305,7 +301,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
                 subject,
                 weights,
                 bind(classes, params).members,
-                rotaryOf(weights, batch.ids.shape[1]!),
+                firstPositions(batch.ids.shape[1]!),
               );
               return { ...lossOf(model, batch) };
             }, { weights: frozen, params, batch: batchAvals(batch) }),
@@ -324,9 +320,9 @@ export async function openSession(options: SessionOptions): Promise<Session> {
         `rows ${batch.rows} ${batch.length}`,
         () =>
           runnerOf(device, ({ weights, params, batch }) => {
-            const rotary = rotaryOf(weights, batch.ids.shape[1]!);
+            const positions = firstPositions(batch.ids.shape[1]!);
             return {
-              losses: rowLosses(bindModel(subject, weights, bind(classes, params).members, rotary), batch),
+              losses: rowLosses(bindModel(subject, weights, bind(classes, params).members, positions), batch),
             };
           }, { weights: frozen, params, batch: batchAvals(batch) }),
       );
@@ -348,9 +344,9 @@ export async function openSession(options: SessionOptions): Promise<Session> {
             subject,
             weights,
             bind(classes, params).members,
-            rotaryOf(weights, ids.shape[1]!),
+            firstPositions(ids.shape[1]!),
           );
-          return { logits: logits(model, hidden(model, ids)) };
+          return { logits: model.logits(model.hidden(ids)) };
         }, { weights: frozen, params, ids: at }));
       const out = run.run(new Map([...arrays, ["ids", feed("sequence", at, Int32Array.from(ids))]]));
       return await device.download(out.get("logits")!) as Float32Array;
