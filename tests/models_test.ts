@@ -147,7 +147,7 @@ Deno.test("windows, biases and norms of heads on a GPU: logits, greedy tokens, l
     return console.log("skipped: there is no WebGPU adapter");
   }
   try {
-    for (const name of ["mistral", "qwen3_biased"]) {
+    for (const name of ["mistral", "qwen3_biased", "gpt2"]) {
       const expected = expectedOf(name);
       const session = await open(`${root}/${name}`, { method: "full" }, { on: gpu });
       const gap = apart(await logitsOf(session, expected), expected.logits);
