@@ -80,10 +80,10 @@ export function loadCheckpoint(dir: string, { dtype, shapes, overflow }: LoadOpt
     const as = at.shape.length > 1 ? dtype : "f32", { path } = file;
     weights.set(
       name,
-      onDemand({ shape: at.shape, dtype: as }, () => {
+      onDemand({ shape: at.shape, dtype: as }, (memory) => {
         using again = openSafetensors(path);
         requireSame(again, stored, entry);
-        const { data, lost } = readWeight(again, stored, as, transposed);
+        const { data, lost } = readWeight(again, stored, as, transposed, memory);
         if (lost > 0) overflow?.(name, lost);
         return data;
       }),

@@ -17,15 +17,21 @@ import {
 export interface StoredTensor {
   readonly aval: Aval;
   readonly data: HostArray;
+  /**
+   * The same numbers at the beginning of `memory`, for those who need them only until they read the next: where `data`
+   * is made anew each time. Throws RangeError where there is too little memory.
+   */
+  readonly readInto?: (memory: ArrayBuffer) => HostArray;
 }
 
-/** A tensor whose numbers are made anew whenever `data` is asked for, and not kept. */
-export function onDemand(aval: Aval, read: () => HostArray): StoredTensor {
+/** A tensor whose numbers are made anew whenever they are asked for, and not kept: in `memory` if there is any. */
+export function onDemand(aval: Aval, read: (memory?: ArrayBuffer) => HostArray): StoredTensor {
   return {
     aval,
     get data() {
       return read();
     },
+    readInto: read,
   };
 }
 
@@ -35,8 +41,8 @@ export interface SafetensorsFile extends Disposable {
   readonly header: SafetensorsHeader;
   /** The bytes of a tensor, freshly read into memory of their own. Throws SafetensorsError for an unknown name. */
   readonly bytes: (name: string) => Uint8Array<ArrayBuffer>;
-  /** The bytes `from ≤ byte < to` of a tensor, likewise. */
-  readonly part: (name: string, from: number, to: number) => Uint8Array<ArrayBuffer>;
+  /** The bytes `from ≤ byte < to` of a tensor, at the beginning of `memory` if it is given. */
+  readonly part: (name: string, from: number, to: number, memory?: ArrayBuffer) => Uint8Array<ArrayBuffer>;
   /** A tensor as it is stored: F32, F16, BF16, I32, U32 and BOOL. Throws SafetensorsError for other element types. */
   readonly read: (name: string) => StoredTensor;
   /** A tensor of floats as f32: F32, F16, BF16 and F64. Throws SafetensorsError for other element types. */
@@ -49,8 +55,13 @@ const PREFIX = 8;
 /** The format's own limit. */
 const LONGEST_HEADER = 100_000_000;
 
-function readAt(file: Deno.FsFile, at: number, length: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
+function readAt(
+  file: Deno.FsFile,
+  at: number,
+  length: number,
+  memory: ArrayBuffer = new ArrayBuffer(length),
+): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(memory, 0, length);
   file.seekSync(at, Deno.SeekMode.Start);
   let got = 0;
   while (got < length) {
@@ -95,8 +106,8 @@ function reader(path: string, file: Deno.FsFile): SafetensorsFile {
     if (!found) throw bad(`has no tensor "${name}".`, { tensor: name });
     return found;
   };
-  const part = (name: string, from: number, to: number): Uint8Array<ArrayBuffer> => {
-    const read = readAt(file, dataStart + entry(name).begin + from, to - from);
+  const part: SafetensorsFile["part"] = (name, from, to, memory) => {
+    const read = readAt(file, dataStart + entry(name).begin + from, to - from, memory);
     if (read.length !== to - from) {
       throw bad(
         `tensor "${name}" needs ${to - from} bytes and ${read.length} could be read: did the file change?`,

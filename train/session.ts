@@ -22,14 +22,13 @@ import { initialise } from "./initialise.ts";
 import { mergedWeights } from "./merge.ts";
 import { weightsLeaf } from "./mixing.ts";
 import { type Runner, RunnerCache, runnerOf } from "./runner.ts";
+import type { StoredTensor } from "./safetensors.ts";
 import { startFactors } from "./start_factors.ts";
 import { bindModel, firstPositions, lossOf, rowLosses, type Subject, trainStep } from "./step.ts";
+import { uploadWeights } from "./upload.ts";
 
 /** Numbers of a weight on the host. */
-export interface HostTensor {
-  readonly aval: Aval;
-  readonly data: HostArray;
-}
+export type HostTensor = StoredTensor;
 
 /** A batch on the host: ids and labels i32[rows · length], labels −100 where nothing is trained. */
 export interface HostBatch {
@@ -157,17 +156,11 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const frozen = Object.fromEntries(
     [...host].filter(([name]) => !trainedNames.has(name)).map(([name, t]) => [name, t.aval]),
   );
-  for (const name of Object.keys(frozen)) {
-    arrays.set(`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval));
-  }
+  uploadWeights(device, host, Object.keys(frozen)).forEach((array, name) => arrays.set(name, array));
 
   const params = Object.fromEntries(classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)])));
   // Until the start is computed, trained weights are needed as they were.
-  const own = new Map(
-    [...trainedNames].map((
-      name,
-    ) => [`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval)]),
-  );
+  const own = uploadWeights(device, host, trainedNames);
   const whole = {
     ...frozen,
     ...Object.fromEntries([...trainedNames].map((name) => [name, host.get(name)!.aval])),

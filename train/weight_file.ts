@@ -1,5 +1,5 @@
 /** Weights out of files: converted, and turned where they are stored [in, out], in parts of bounded size. @module */
-import { type HostArray, sizeOf } from "../core/mod.ts";
+import { bytesOf, type HostArray, sizeOf } from "../core/mod.ts";
 import { countF16Overflow, f32ToF16 } from "./floats.ts";
 import { floatReader, onDemand, type SafetensorsFile, type StoredTensor } from "./safetensors.ts";
 import { fileBytesOf } from "./safetensors_header.ts";
@@ -9,22 +9,25 @@ const PART = 2 ** 20;
 
 /**
  * A tensor of floats as f32 or f16, the last two axes swapped if `turn` says so, and how many finite values became
- * infinite. Needs the result's memory and that of {@linkcode PART} elements. Throws SafetensorsError for other types.
+ * infinite. The result is in `memory` if it is given; besides it a part's memory is needed. Throws SafetensorsError for
+ * other types, RangeError for too little memory.
  */
 export function readWeight(
   file: SafetensorsFile,
   name: string,
   dtype: "f32" | "f16",
   turn: boolean,
+  memory?: ArrayBuffer,
 ): { readonly data: Float32Array | Uint16Array; readonly lost: number } {
   const entry = file.header.tensors.get(name)!;
+  const count = sizeOf(entry.shape), [rows = 1, columns = 1] = entry.shape;
+  const own = memory ?? new ArrayBuffer(count * bytesOf(dtype));
+  const data = dtype === "f32" ? new Float32Array(own, 0, count) : new Uint16Array(own, 0, count);
   if (!turn && entry.dtype === dtype.toUpperCase()) {
-    const { buffer } = file.bytes(name);
-    return { data: dtype === "f32" ? new Float32Array(buffer) : new Uint16Array(buffer), lost: 0 };
+    file.part(name, 0, data.byteLength, own);
+    return { data, lost: 0 };
   }
   const convert = floatReader(file.path, name, entry.dtype), width = fileBytesOf(entry.dtype);
-  const count = sizeOf(entry.shape), [rows = 1, columns = 1] = entry.shape;
-  const data = dtype === "f32" ? new Float32Array(count) : new Uint16Array(count);
   let lost = 0;
   for (let at = 0; at < count; at += PART) {
     const wide = convert(file.part(name, at * width, Math.min(at + PART, count) * width).buffer);
