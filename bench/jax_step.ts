@@ -85,7 +85,9 @@ export async function jaxStep(
   { rows, length }: Pick<HostBatch, "rows" | "length">,
   { scale, rate, clip }: JaxOptions,
 ): Promise<(batch: HostBatch) => Promise<number>> {
-  if (config.family === "gpt2") throw new Error("The other library's step is written for Llama's layout.");
+  if (config.family === "gpt2" || config.family === "gemma") {
+    throw new Error("The other library's step is written for Llama's layout.");
+  }
   await jax.init("wasm");
   jax.defaultDevice("wasm");
   const frozen: Record<string, Arr> = Object.fromEntries(

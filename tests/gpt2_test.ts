@@ -136,7 +136,7 @@ const REFUSED: readonly (readonly [Record<string, unknown>, string])[] = [
   [{ attn_pdrop: 1 }, "attn_pdrop is 1"],
   [{ n_layer: 0 }, "n_layer is 0; expected a whole number from 1 on"],
   [{ architectures: ["GPT2DoubleHeadsModel"] }, "Gyre trains GPT2LMHeadModel"],
-  [{ model_type: "gpt_neo" }, '"qwen3", "gpt2"'],
+  [{ model_type: "gpt_neo" }, '"qwen3", "gpt2", "gemma2", "gemma3_text"'],
 ];
 for (const [change, says] of REFUSED) {
   Deno.test(`GPT-2: ${JSON.stringify(change)} is refused`, () => {

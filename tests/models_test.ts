@@ -43,6 +43,8 @@ const MODELS: Readonly<Record<string, ((config: DecoderConfig) => DecoderConfig)
   qwen3_biased: without("windows"),
   gpt2: (config) => ({ ...config, normEps: 0.5 }),
   gpt2_untied: null,
+  gemma2: without("scoreCap"),
+  gemma3: without("localTheta"),
 };
 
 function without(field: string): (config: DecoderConfig) => DecoderConfig {
@@ -147,7 +149,7 @@ Deno.test("windows, biases and norms of heads on a GPU: logits, greedy tokens, l
     return console.log("skipped: there is no WebGPU adapter");
   }
   try {
-    for (const name of ["mistral", "qwen3_biased", "gpt2"]) {
+    for (const name of ["mistral", "qwen3_biased", "gpt2", "gemma2"]) {
       const expected = expectedOf(name);
       const session = await open(`${root}/${name}`, { method: "full" }, { on: gpu });
       const gap = apart(await logitsOf(session, expected), expected.logits);
@@ -164,7 +166,7 @@ Deno.test("windows, biases and norms of heads on a GPU: logits, greedy tokens, l
   }
 });
 
-for (const name of ["mistral", "qwen2", "qwen3_biased", "gpt2"]) {
+for (const name of ["mistral", "qwen2", "qwen3_biased", "gpt2", "gemma3"]) {
   for (const method of ["lora", "dora", "full"] as const) {
     Deno.test(`${name}: ${method} trains, and the merged directory is the adapted model`, async () => {
       const expected = expectedOf(name), batch = batchOf(expected);
@@ -190,7 +192,7 @@ for (const name of ["mistral", "qwen2", "qwen3_biased", "gpt2"]) {
   }
 }
 
-for (const name of ["qwen2_window", "qwen3_biased", "gpt2"]) {
+for (const name of ["qwen2_window", "qwen3_biased", "gpt2", "gemma2", "gemma3"]) {
   Deno.test(`${name}: gradients layer by layer are those of transformers`, async () => {
     const expected = expectedOf(name);
     const { config, weights } = loadCheckpoint(`${root}/${name}`, { dtype: "f32", shapes: weightShapes });

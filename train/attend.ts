@@ -11,16 +11,26 @@ export interface KeysValues {
 /** How a layer turns queries f32[batch, heads, t, headDim] and its new keys and values into mixed values of the queries' shape. */
 export type Attend = (layer: number, queries: Tensor, fresh: KeysValues) => Tensor;
 
-/** How many positions each layer sees, itself included; null: all before it. Absent: all layers see all. */
+/** How many positions each layer sees, itself included; null: all before it. */
 export type Windows = readonly (number | null)[];
 
+/** How a model's layers attend. */
+export interface Attention {
+  /** Absent: all layers see all. */
+  readonly windows?: Windows;
+  /** Scores x become cap · tanh(x / cap); absent: they stay. */
+  readonly scoreCap?: number;
+}
+
 /** Causal attention over the sequence itself, each layer within its window. */
-export function causal({ windows }: { readonly windows?: Windows }): Attend {
+export function causal({ windows, scoreCap }: Attention): Attend {
   return (layer, queries, { keys, values }) => {
     const t = queries.shape[2]!, window = windows?.[layer] ?? null;
     // Without a mask of its own attention is causal.
-    if (window === null || window >= t) return attention(queries, keys, values);
-    return attention(queries, keys, values, visible(window, iota([t, t], 0), iota([t, t], 1)));
+    if (window === null || window >= t) {
+      return attention(queries, keys, values, undefined, scoreCap);
+    }
+    return attention(queries, keys, values, visible(window, iota([t, t], 0), iota([t, t], 1)), scoreCap);
   };
 }
 

@@ -72,8 +72,9 @@ export function decodeStep(
       const mask = broadcastTo(reshape(here, [t, 1]), [rows, kvHeads, t, headDim]);
       const k = next[`k${layer}`] = where(mask, broadcastTo(keys, mask.shape), cache[`k${layer}`]!);
       const v = next[`v${layer}`] = where(mask, broadcastTo(values, mask.shape), cache[`v${layer}`]!);
-      const seen = visible(subject.config.windows?.[layer] ?? null, broadcastTo(position, [t]), columns);
-      return attention(queries, k, v, reshape(seen, [1, t]));
+      const { windows, scoreCap } = subject.config;
+      const seen = visible(windows?.[layer] ?? null, broadcastTo(position, [t]), columns);
+      return attention(queries, k, v, reshape(seen, [1, t]), scoreCap);
     };
     const model = bindModel(
       subject,

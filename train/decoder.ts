@@ -1,39 +1,18 @@
-/** Decoders of all families: what their files hold, and the same few parts to call them by. @module */
-import { type Aval, aval, type Tensor } from "../core/mod.ts";
-import type { LinearMap, Module } from "../adapters/mod.ts";
+/** Decoders of all families by their configuration. @module */
+import type { Aval, Tensor } from "../core/mod.ts";
 import { type Attend, causal } from "./attend.ts";
-import { gpt2Blocks, type Gpt2Config, gpt2Head, gpt2Modules, gpt2Shapes } from "./gpt2.ts";
-import { llamaBlocks, llamaHead, llamaModules, llamaShapes, rotaryShapes, rotaryTables } from "./llama.ts";
+import type { Blocks, BoundWeights, DecoderFamily, LinearModule, Table } from "./decoder_family.ts";
+import { GEMMA } from "./gemma.ts";
+import type { GemmaConfig } from "./gemma_config.ts";
+import { GPT2 } from "./gpt2.ts";
+import type { Gpt2Config } from "./gpt2_config.ts";
+import { LLAMA } from "./llama.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 
+export type { Blocks, BoundWeights, DecoderFamily, LinearModule, Table } from "./decoder_family.ts";
+
 /** Sizes and constants of a decoder. */
-export type DecoderConfig = LlamaConfig | Gpt2Config;
-
-/** A linear map of a model that can be adapted. */
-export interface LinearModule extends Module {
-  /** Whether files store its weight [in, out], as transformers' Conv1D does; in Gyre all are [out, in]. */
-  readonly inputFirst?: true;
-}
-
-/** What a model's parts read: weights by name, linear maps by path (adapted or not), tables with a row a position. */
-export interface BoundWeights {
-  readonly weight: (name: string) => Tensor;
-  readonly map: (path: string) => LinearMap;
-  /** Rows [t, ...] of the table of this name that belong to the positions at hand. */
-  readonly rows: (name: string) => Tensor;
-}
-
-/** The parts of a decoder with its weights in place. */
-export interface Blocks {
-  /** Embeddings f32[batch, t, hidden] of ids i32[batch, t]. */
-  readonly embed: (ids: Tensor) => Tensor;
-  /** Layer `i`: x f32[batch, t, hidden] → the same shape. */
-  readonly layer: (i: number, x: Tensor, attend: Attend) => Tensor;
-  /** The norm before the head: x f32[batch, t, hidden] → the same shape. */
-  readonly finalNorm: (x: Tensor) => Tensor;
-  /** Logits f32[..., vocab] of hidden states f32[..., hidden]. */
-  readonly logits: (states: Tensor) => Tensor;
-}
+export type DecoderConfig = LlamaConfig | Gpt2Config | GemmaConfig;
 
 /** A decoder with its weights in place. */
 export interface Decoder extends Blocks {
@@ -44,7 +23,7 @@ export interface Decoder extends Blocks {
 
 /** The decoder that `config` describes, reading these weights. */
 export function decoderOf(config: DecoderConfig, bound: BoundWeights): Decoder {
-  const blocks = config.family === "gpt2" ? gpt2Blocks(config, bound) : llamaBlocks(config, bound);
+  const blocks = familyOf(config).blocks(bound);
   return {
     config,
     ...blocks,
@@ -58,35 +37,54 @@ export function decoderOf(config: DecoderConfig, bound: BoundWeights): Decoder {
 
 /** The adaptable linear maps of a model, in order. */
 export function modulesOf(config: DecoderConfig): LinearModule[] {
-  return config.family === "gpt2" ? gpt2Modules(config) : llamaModules(config);
+  return familyOf(config).modules();
 }
 
 /** Names and shapes of all weights of a model, as Hugging Face names them, linear maps [out, in]. */
 export function weightShapes(config: DecoderConfig): Map<string, Aval> {
-  return config.family === "gpt2" ? gpt2Shapes(config) : llamaShapes(config);
+  return familyOf(config).shapes();
 }
 
 /** What the names of layer `i`'s weights begin with. */
 export function layerPrefix(config: DecoderConfig, i: number): string {
-  return `${config.family === "gpt2" ? "transformer.h" : "model.layers"}.${i}.`;
+  return `${familyOf(config).layers}.${i}.`;
 }
 
 /** Name of the weight that makes the logits. */
 export function headOf(config: DecoderConfig): string {
-  return config.family === "gpt2" ? gpt2Head(config) : llamaHead(config);
+  return familyOf(config).head();
 }
 
 /** Shapes of the tables that a model reads besides its weights, for sequences of up to so many positions. */
 export function tableShapes(config: DecoderConfig, positions: number): Map<string, Aval> {
-  return config.family === "gpt2" ? new Map<string, Aval>() : rotaryShapes(config, positions);
+  return familyOf(config).tableShapes(positions);
 }
 
 /** The same tables with their numbers, computed in float64. */
-export function tablesOf(
-  config: DecoderConfig,
-  positions: number,
-): Map<string, { readonly aval: Aval; readonly data: Float32Array }> {
-  if (config.family === "gpt2") return new Map();
-  const { cos, sin } = rotaryTables(config, positions), at = aval([positions, config.headDim]);
-  return new Map([["rotary.cos", { aval: at, data: cos }], ["rotary.sin", { aval: at, data: sin }]]);
+export function tablesOf(config: DecoderConfig, positions: number): Map<string, Table> {
+  return familyOf(config).tables(positions);
+}
+
+function familyOf(config: DecoderConfig) {
+  switch (config.family) {
+    case "gpt2":
+      return configured(GPT2, config);
+    case "gemma":
+      return configured(GEMMA, config);
+    default:
+      return configured(LLAMA, config);
+  }
+}
+
+/** What a family says of one configuration. */
+function configured<C>(family: DecoderFamily<C>, config: C) {
+  return {
+    blocks: (bound: BoundWeights) => family.blocks(config, bound),
+    modules: () => family.modules(config),
+    shapes: () => family.shapes(config),
+    layers: family.layers,
+    head: () => family.head(config),
+    tableShapes: (positions: number) => family.tableShapes(config, positions),
+    tables: (positions: number) => family.tables(config, positions),
+  };
 }

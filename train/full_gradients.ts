@@ -102,7 +102,7 @@ export async function* fullGradients(
         const forward = await plans.get(`forward ${shape} ${windowOf(i)}`, () =>
           runnerOf(
             device,
-            ({ weights, x }) => ({ into: bind(weights, length).layer(0, x, attendAs(i)) }),
+            ({ weights, x }) => ({ into: bind(weights, length).layer(0, x, attendAs(i), i) }),
             { weights: layerAvals, x: stateAval, into: stateAval },
             ["into"],
           ));
@@ -140,7 +140,7 @@ export async function* fullGradients(
         const run = await plans.get(
           name,
           () =>
-            runnerOf(device, layerBackward(bind, asked, length, attendAs(i)), {
+            runnerOf(device, layerBackward(bind, asked, length, attendAs(i), i), {
               weights: layerAvals,
               x: xs[i]!.aval,
               back: back.aval,
@@ -187,6 +187,7 @@ function layerBackward(
   asked: readonly Module[],
   length: number,
   attend: Attend,
+  like: number,
 ): (x: BackwardInput) => { readonly back: Tensor; readonly total: Readonly<Record<string, Tensor>> } {
   return ({ weights, x, back, first, total }) => {
     // A zero added to each map's result catches its cotangent: the weight itself may be stored in f16.
@@ -199,7 +200,7 @@ function layerBackward(
       taps.set(path, { input, zero });
       return add(y, zero);
     });
-    const y = model.layer(0, x, attend);
+    const y = model.layer(0, x, attend, like);
     const list = asked.map((m) => taps.get(m.path)!);
     const [dx, ...cts] = gradients([y], [back], [x, ...list.map((t) => t.zero)]);
     const totals = asked.map((m, i) => {

@@ -2,15 +2,27 @@
 import { type Aval, aval, type Tensor, within } from "../core/ir/mod.ts";
 import { add, gather, gelu, layerNorm, linear, permute, reshape, slice } from "../ops/mod.ts";
 import type { Attend } from "./attend.ts";
-import type { Blocks, BoundWeights, LinearModule } from "./decoder.ts";
+import type { Blocks, BoundWeights, DecoderFamily, LinearModule } from "./decoder_family.ts";
 import type { Gpt2Config } from "./gpt2_config.ts";
 
 export type { Gpt2Config } from "./gpt2_config.ts";
 
 const TOKENS = "transformer.wte.weight", POSITIONS = "transformer.wpe.weight";
 
+/** GPT-2. */
+export const GPT2: DecoderFamily<Gpt2Config> = {
+  blocks,
+  modules,
+  shapes: weightShapes,
+  layers: "transformer.h",
+  head,
+  // The table of positions is a weight.
+  tableShapes: () => new Map(),
+  tables: () => new Map(),
+};
+
 /** The parts of a model with these weights. */
-export function gpt2Blocks(config: Gpt2Config, bound: BoundWeights): Blocks {
+function blocks(config: Gpt2Config, bound: BoundWeights): Blocks {
   const { weight, map, rows } = bound;
   const norm = (path: string, x: Tensor): Tensor =>
     layerNorm(x, weight(`${path}.weight`), weight(`${path}.bias`), config.normEps);
@@ -40,17 +52,17 @@ export function gpt2Blocks(config: Gpt2Config, bound: BoundWeights): Blocks {
       });
     },
     finalNorm: (x) => norm("transformer.ln_f", x),
-    logits: (states) => linear(states, weight(gpt2Head(config))),
+    logits: (states) => linear(states, weight(head(config))),
   };
 }
 
 /** The weight that makes the logits. */
-export function gpt2Head({ tiedEmbeddings }: Gpt2Config): string {
+function head({ tiedEmbeddings }: Gpt2Config): string {
   return tiedEmbeddings ? TOKENS : "lm_head.weight";
 }
 
 /** The adaptable linear maps of a model, in order: queries, keys and values are one. */
-export function gpt2Modules({ hiddenSize: h, intermediateSize: f, layers }: Gpt2Config): LinearModule[] {
+function modules({ hiddenSize: h, intermediateSize: f, layers }: Gpt2Config): LinearModule[] {
   const sizes: readonly [string, number, number][] = [
     ["attn.c_attn", h, 3 * h],
     ["attn.c_proj", h, h],
@@ -68,13 +80,13 @@ export function gpt2Modules({ hiddenSize: h, intermediateSize: f, layers }: Gpt2
 }
 
 /** Names and shapes of all weights of a model, as Hugging Face names them, linear maps [out, in]. */
-export function gpt2Shapes(config: Gpt2Config): Map<string, Aval> {
+function weightShapes(config: Gpt2Config): Map<string, Aval> {
   const { hiddenSize: h, vocabSize, layers, maxPositions, tiedEmbeddings } = config;
   const shapes = new Map<string, Aval>([[TOKENS, aval([vocabSize, h])], [
     POSITIONS,
     aval([maxPositions, h]),
   ]]);
-  for (const { path, inDim, outDim } of gpt2Modules(config)) {
+  for (const { path, inDim, outDim } of modules(config)) {
     shapes.set(`${path}.weight`, aval([outDim, inDim])).set(`${path}.bias`, aval([outDim]));
   }
   const norms = Array.from(

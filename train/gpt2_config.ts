@@ -1,9 +1,9 @@
 /** The configuration of a GPT-2, as Hugging Face writes it in `config.json`, checked field by field. @module */
-import type { Windows } from "./attend.ts";
+import type { Attention } from "./attend.ts";
 import { configFields, type FixedField, requireFixed, tokenIds } from "./config_fields.ts";
 
 /** Sizes and constants of a model. */
-export interface Gpt2Config {
+export interface Gpt2Config extends Attention {
   readonly family: "gpt2";
   readonly vocabSize: number;
   readonly hiddenSize: number;
@@ -23,8 +23,6 @@ export interface Gpt2Config {
   readonly bosId: number | null;
   /** Tokens that end a text; may be empty. */
   readonly eosIds: readonly number[];
-  /** All layers see all earlier positions. */
-  readonly windows?: Windows;
   /** Dropout that the model was made with, by field: Gyre trains without. */
   readonly dropout: Readonly<Record<string, number>>;
 }

@@ -4,18 +4,31 @@
  */
 import { type Aval, aval, type Tensor, within } from "../core/ir/mod.ts";
 import type { Attend } from "./attend.ts";
-import type { Blocks, BoundWeights, LinearModule } from "./decoder.ts";
+import type { Blocks, BoundWeights, DecoderFamily, LinearModule, Table } from "./decoder_family.ts";
 import { add, gather, linear, mul, permute, reshape, rmsNorm, rope, silu } from "../ops/mod.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 import { ropeFrequencies } from "./rope_scaling.ts";
 
+/** Llama's layout, and that of its relatives. */
+export const LLAMA: DecoderFamily<LlamaConfig> = {
+  blocks,
+  modules: llamaModules,
+  shapes: llamaShapes,
+  layers: "model.layers",
+  head: llamaHead,
+  tableShapes: rotaryShapes,
+  tables: rotaryTables,
+};
+
 /** A model with its weights in place. */
 interface Llama extends BoundWeights {
-  readonly config: LlamaConfig;
+  readonly config: LlamaLike;
 }
 
-/** The parts of a model with these weights. */
-export function llamaBlocks(config: LlamaConfig, bound: BoundWeights): Blocks {
+/** What relatives of other families have in common with Llama. */
+type LlamaLike = Omit<LlamaConfig, "family">;
+
+function blocks(config: LlamaConfig, bound: BoundWeights): Blocks {
   const model: Llama = { config, ...bound };
   return {
     embed: (ids) => embed(model, ids),
@@ -26,7 +39,7 @@ export function llamaBlocks(config: LlamaConfig, bound: BoundWeights): Blocks {
 }
 
 /** Embeddings f32[batch, t, hidden] of ids i32[batch, t]. */
-function embed({ weight }: Llama, ids: Tensor): Tensor {
+export function embed({ weight }: Llama, ids: Tensor): Tensor {
   return gather(weight("model.embed_tokens.weight"), ids);
 }
 
@@ -45,21 +58,22 @@ function decoderLayer(model: Llama, i: number, x: Tensor, attend: Attend): Tenso
 }
 
 /** The norm before the head: x f32[batch, t, hidden] → the same shape. */
-function finalNorm({ config, weight }: Llama, x: Tensor): Tensor {
+export function finalNorm({ config, weight }: Llama, x: Tensor): Tensor {
   return rmsNorm(x, weight("model.norm.weight"), config.rmsNormEps);
 }
 
 /** Logits f32[..., vocab] of hidden states f32[..., hidden]; the embedding is the head where they are tied. */
-function logits({ config, weight }: Llama, states: Tensor): Tensor {
+export function logits({ config, weight }: Llama, states: Tensor): Tensor {
   return linear(states, weight(llamaHead(config)));
 }
 
 /** The weight that makes the logits. */
-export function llamaHead({ tiedEmbeddings }: LlamaConfig): string {
+export function llamaHead({ tiedEmbeddings }: LlamaLike): string {
   return tiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
 }
 
-function attentionBlock(model: Llama, layer: number, x: Tensor, attend: Attend): Tensor {
+/** Queries, keys and values of x f32[batch, t, hidden], mixed by `attend` and projected: the same shape. */
+export function attentionBlock(model: Llama, layer: number, x: Tensor, attend: Attend): Tensor {
   const { config, rows, weight } = model;
   const { heads, kvHeads, headDim, rmsNormEps } = config;
   const [batch, t] = x.shape as [number, number, number];
@@ -88,12 +102,12 @@ function project({ config, map, weight }: Llama, path: string, x: Tensor): Tenso
   return hasBias(config, path) ? add(y, weight(`${path}.bias`)) : y;
 }
 
-function hasBias({ biases = [] }: LlamaConfig, path: string): boolean {
+function hasBias({ biases = [] }: LlamaLike, path: string): boolean {
   return biases.includes(path.slice(path.lastIndexOf(".") + 1));
 }
 
 /** The adaptable linear maps of a model, in order. */
-export function llamaModules(config: LlamaConfig): LinearModule[] {
+export function llamaModules(config: LlamaLike): LinearModule[] {
   const { hiddenSize: h, intermediateSize: f, heads, kvHeads, headDim, layers } = config;
   const sizes: readonly [string, number, number][] = [
     ["self_attn.q_proj", h, heads * headDim],
@@ -111,7 +125,7 @@ export function llamaModules(config: LlamaConfig): LinearModule[] {
 }
 
 /** Names and shapes of all weights of a model, as Hugging Face names them. */
-export function llamaShapes(config: LlamaConfig): Map<string, Aval> {
+export function llamaShapes(config: LlamaLike): Map<string, Aval> {
   const { hiddenSize: h, vocabSize, layers } = config;
   const shapes = new Map<string, Aval>([["model.embed_tokens.weight", aval([vocabSize, h])]]);
   for (const { path, inDim, outDim } of llamaModules(config)) {
@@ -135,16 +149,15 @@ export function llamaShapes(config: LlamaConfig): Map<string, Aval> {
 const TABLES = ["rotary.cos", "rotary.sin"] as const;
 
 /** Shapes of the rotary tables of so many positions. */
-export function rotaryShapes({ headDim }: LlamaConfig, positions: number): Map<string, Aval> {
+export function rotaryShapes({ headDim }: LlamaLike, positions: number): Map<string, Aval> {
   return new Map(TABLES.map((name) => [name, aval([positions, headDim])]));
 }
 
 /** cos and sin of position · frequency, each [positions, headDim] with both halves alike, computed in float64. */
 export function rotaryTables(
-  config: LlamaConfig,
+  { headDim, ropeTheta, ropeScaling }: Pick<LlamaConfig, "headDim" | "ropeTheta" | "ropeScaling">,
   positions: number,
-): { cos: Float32Array; sin: Float32Array } {
-  const { headDim, ropeTheta, ropeScaling } = config;
+): Map<string, Table> {
   const rope = ropeScaling ? { theta: ropeTheta, scaling: ropeScaling } : { theta: ropeTheta };
   const frequencies = ropeFrequencies(headDim, rope);
   const cos = new Float32Array(positions * headDim), sin = new Float32Array(positions * headDim);
@@ -155,5 +168,6 @@ export function rotaryTables(
       sin[p * headDim + i] = Math.sin(angle);
     }
   }
-  return { cos, sin };
+  const at = aval([positions, headDim]);
+  return new Map([[TABLES[0], { aval: at, data: cos }], [TABLES[1], { aval: at, data: sin }]]);
 }

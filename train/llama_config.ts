@@ -1,10 +1,11 @@
 /** The configuration of a decoder of Llama's layout, as Hugging Face writes it in `config.json`, checked field by field. @module */
+import type { Attention } from "./attend.ts";
 import { type ConfigFields, configFields, type FixedField, requireFixed, tokenIds } from "./config_fields.ts";
 import { FAMILIES, type Family, OTHER_TYPES } from "./model_families.ts";
 import { parseRope, type RopeScaling } from "./rope_scaling.ts";
 
 /** Sizes and constants of a model. */
-export interface LlamaConfig {
+export interface LlamaConfig extends Attention {
   readonly family?: "llama";
   readonly vocabSize: number;
   readonly hiddenSize: number;
@@ -31,8 +32,6 @@ export interface LlamaConfig {
   readonly biases?: readonly string[];
   /** Whether queries and keys are normed head by head (`q_norm`, `k_norm`) before they are turned; absent: no. */
   readonly headNorms?: boolean;
-  /** How many positions each layer sees, itself included; null: all before it. Absent: all layers see all. */
-  readonly windows?: readonly (number | null)[];
 }
 
 /** Fields with one supported value in all families. */

@@ -65,7 +65,7 @@ function qwenWindows(fields: ConfigFields, layers: number): readonly (number | n
 }
 
 /** Types of models with a layout of their own. */
-export const OTHER_TYPES: readonly string[] = ["gpt2"];
+export const OTHER_TYPES: readonly string[] = ["gpt2", "gemma2", "gemma3_text"];
 
 /** Families of Llama's layout by `model_type`. */
 export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
