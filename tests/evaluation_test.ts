@@ -19,10 +19,10 @@ import type { Evaluation } from "../train/evaluation/run.ts";
 import { continuationOf, logLikelihoods } from "../train/evaluation/score.ts";
 import type { Examinee } from "../train/evaluation/task.ts";
 import { flagName } from "../train/parse_flags.ts";
-import { rotaryTables, weightShapes } from "../train/llama.ts";
+import { tablesOf, weightShapes } from "../train/decoder.ts";
 import { runnerOf } from "../train/runner.ts";
 import type { HostTensor } from "../train/session.ts";
-import { bindModel, rotaryOf, rowLosses } from "../train/step.ts";
+import { bindModel, firstPositions, rowLosses } from "../train/step.ts";
 import { openExamined, root, runProgramFile, sharedData } from "./evaluation_examinee.ts";
 
 const BASE = `${root}examples/base`;
@@ -68,12 +68,8 @@ Deno.test("evaluation: log-likelihoods are those of the logits, whatever is comp
 
 Deno.test("evaluation: rows lose the same however many logits there may be at a time, and need less memory", async () => {
   const { config, weights } = loadCheckpoint(BASE, { dtype: "f32", shapes: weightShapes });
-  const rows = 3, t = 64, tables = rotaryTables(config, t), rotary = aval([t, config.headDim]);
-  const host = new Map<string, HostTensor>(weights);
-  host.set("rotary.cos", { aval: rotary, data: tables.cos }).set("rotary.sin", {
-    aval: rotary,
-    data: tables.sin,
-  });
+  const rows = 3, t = 64;
+  const host = new Map<string, HostTensor>([...weights, ...tablesOf(config, t)]);
   const at = aval([rows, t], "i32");
   const ids = Int32Array.from({ length: rows * t }, (_, i) => i * 37 % 500);
   const labels = ids.map((id, i) => i % 5 === 0 || i < t ? -100 : id * 3 % 500);
@@ -87,7 +83,7 @@ Deno.test("evaluation: rows lose the same however many logits there may be at a 
     };
     const found = await Promise.all([2 ** 27, 2 ** 14, 2 ** 12].map(async (most) => {
       const run = await runnerOf(device, ({ weights, batch }) => {
-        const model = bindModel({ config, classes: [] }, weights, new Map(), rotaryOf(weights, t));
+        const model = bindModel({ config, classes: [] }, weights, new Map(), firstPositions(t));
         return { losses: rowLosses(model, batch, most) };
       }, avals);
       const losses = await device.download(run.run(arrays).get("losses")!);

@@ -131,8 +131,8 @@ Deno.test("ops and adapters know of no device and of no effects", () => {
 
 Deno.test("Effect stays at the edge", () => {
   const wrong = imports.filter(({ from, to }) =>
-    to.startsWith("npm:/effect") && !/^(train\/|train\.ts|generate\.ts|evaluate\.ts|examples\/)/.test(from)
-    to.startsWith("npm:/effect") && !/^(train\/|train\.ts|generate\.ts|merge\.ts|examples\/)/.test(from)
+    to.startsWith("npm:/effect") &&
+    !/^(train\/|train\.ts|generate\.ts|evaluate\.ts|merge\.ts|examples\/)/.test(from)
   );
   assertEquals(wrong.map(({ from, to }) => `${from} → ${to}`), []);
 });

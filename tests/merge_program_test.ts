@@ -7,7 +7,7 @@ import { batches } from "../train/batches.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import { loadDataset } from "../train/data.ts";
 import { AdapterError, OptionError } from "../train/errors.ts";
-import { weightShapes } from "../train/llama.ts";
+import { weightShapes } from "../train/decoder.ts";
 import { mergeHelp, parseMergeFlags } from "../train/merge_options.ts";
 import { methodClasses } from "../train/methods.ts";
 import { adamW } from "../train/optimiser.ts";

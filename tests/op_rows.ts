@@ -275,6 +275,12 @@ const contractions: readonly OpRow[] = [
   row("rope", [[2, 3, 4], [3, 4], [3, 4]], (x, c, s) => ops.rope(x!, c!, s!)),
   row("attention", [[1, 4, 3, 2], [1, 2, 3, 2], [1, 2, 3, 2]], (q, k, v) => ops.attention(q!, k!, v!)),
   row(
+    "attention, capped scores",
+    [[1, 2, 3, 2], [1, 1, 3, 2], [1, 1, 3, 2]],
+    (q, k, v) => ops.attention(q!, k!, v!, undefined, 0.7),
+  ),
+  row("softCap", [[6]], (x) => ops.softCap(x!, 1.5)),
+  row(
     "attention, some keys",
     [[2, 2, 1, 4], [2, 1, 5, 4], [2, 1, 5, 4]],
     (q, k, v) => ops.attention(q!, k!, v!, ops.le(ops.iota([5]), 2)),

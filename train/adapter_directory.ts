@@ -6,9 +6,9 @@ import type { ShapeClass } from "./arena.ts";
 import { AdapterError } from "./errors.ts";
 import type { GivenValues } from "./given.ts";
 import { readJson } from "./json_file.ts";
-import { modulesOf } from "./llama.ts";
-import type { LlamaConfig } from "./llama_config.ts";
+import { type DecoderConfig, modulesOf } from "./decoder.ts";
 import { methodClasses, type MethodOptions, METHODS, settingsUsed } from "./methods.ts";
+import type { LoadPeftOptions } from "./peft/branch.ts";
 import { GYRE_FILE, parseGyreFile } from "./peft/combine.ts";
 import { loadedClasses, loadPeft, withSaved } from "./peft/load.ts";
 import { peftLayouts } from "./peft/methods.ts";
@@ -43,7 +43,7 @@ export interface PeftForm extends Pick<SaveRequest, "branches" | "combine"> {
 /** What is saved, and of which model. */
 export interface SavedAdapter {
   readonly model: string;
-  readonly config: LlamaConfig;
+  readonly config: DecoderConfig;
   readonly classes: readonly ShapeClass[];
   readonly trained: ReadonlyMap<string, ReadonlyMap<string, HostTensor>>;
 }
@@ -68,7 +68,7 @@ export function saveAdapter(
 }
 
 /** How PEFT writes a method's adapters; null for methods that it has no form for. */
-export function peftForms(options: MethodOptions, config: LlamaConfig): readonly PeftForm[] | null {
+export function peftForms(options: MethodOptions, config: DecoderConfig): readonly PeftForm[] | null {
   return peftLayouts(options, modulesOf(config))?.map(({ paths, branches, combine }) => ({
     paths,
     branches: () => branches,
@@ -102,12 +102,13 @@ export function exportPeft(
  */
 export function loadAdapter(
   dir: string,
-  config: LlamaConfig,
+  config: DecoderConfig,
   weights: ReadonlyMap<string, StoredTensor>,
+  use: LoadPeftOptions,
 ): LoadedAdapter {
   const modules = modulesOf(config);
   if (!exists(`${dir}/${DESCRIPTION}`)) {
-    const loaded = loadPeft(dir, modules, { training: true });
+    const loaded = loadPeft(dir, modules, use);
     return {
       classes: loadedClasses(loaded, modules),
       values: loaded.values,

@@ -69,7 +69,7 @@ export function dryRun(
       const { config } = checkpoint;
       const earlier = options.adapter === null
         ? null
-        : loadAdapter(options.adapter, config, checkpoint.weights);
+        : loadAdapter(options.adapter, config, checkpoint.weights, { training: true });
       const classes = earlier?.classes ?? methodClasses(options, config);
       const trainable = countTrainable(classes);
       say(`trained: ${describeClasses(classes)}; ${trainable.toLocaleString("en")} parameters`);

@@ -6,7 +6,7 @@ import { loadCheckpoint } from "./checkpoint.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import { UserError } from "./errors.ts";
 import { countF16Overflow } from "./floats.ts";
-import { weightShapes } from "./llama.ts";
+import { weightShapes } from "./decoder.ts";
 import type { MergeOptions } from "./merge_options.ts";
 import { writeModel } from "./model_directory.ts";
 import { adamW } from "./optimiser.ts";
@@ -41,7 +41,7 @@ export function mergeAdapter(
       return Promise.resolve({
         model,
         checkpoint,
-        adapter: loadAdapter(dir, checkpoint.config, checkpoint.weights),
+        adapter: loadAdapter(dir, checkpoint.config, checkpoint.weights, { training: false }),
       });
     });
     const device = yield* openDevice(options.device);

@@ -4,8 +4,7 @@ import { type AdapterName, ADAPTERS, type AdapterSettings, DEFAULT_SETTINGS } fr
 import { classesOf, countTrainable, type ShapeClass, weightClasses } from "./arena.ts";
 import { composedPlacements, requirePlaces } from "./compose_adapters.ts";
 import { UserError } from "./errors.ts";
-import type { LlamaConfig } from "./llama_config.ts";
-import { modulesOf, weightShapes } from "./llama.ts";
+import { type DecoderConfig, modulesOf, weightShapes } from "./decoder.ts";
 import { savedClasses } from "./save_modules.ts";
 
 /** Name of a method. */
@@ -29,7 +28,7 @@ export interface MethodOptions extends AdapterSettings {
  * What a method trains in a model. Throws ShapeError where sizes do not fit or the target matches nothing, UserError
  * where the mistake is in an expression or nothing is trained.
  */
-export function methodClasses(options: MethodOptions, config: LlamaConfig): ShapeClass[] {
+export function methodClasses(options: MethodOptions, config: DecoderConfig): ShapeClass[] {
   const { method, target, compose, saveModules } = options;
   if (method === "full") {
     return weightClasses([...weightShapes(config)].map(([name, aval]) => ({ name, aval })));
@@ -48,7 +47,7 @@ export function methodClasses(options: MethodOptions, config: LlamaConfig): Shap
   return all;
 }
 
-function composed(text: string, options: MethodOptions, config: LlamaConfig): readonly Placement[] {
+function composed(text: string, options: MethodOptions, config: DecoderConfig): readonly Placement[] {
   const placements = composedPlacements(text, options, options.target);
   requirePlaces(text, placements, modulesOf(config));
   return placements;
@@ -72,12 +71,12 @@ export function describeClasses(classes: readonly ShapeClass[]): string {
 }
 
 /** What placements train in a model. */
-export function placedClasses(placements: readonly Placement[], config: LlamaConfig): ShapeClass[] {
+export function placedClasses(placements: readonly Placement[], config: DecoderConfig): ShapeClass[] {
   return classesOf(place(modulesOf(config), placements));
 }
 
 /** What a method makes of maps of each input size where that is not plain from its settings, for people; may be empty. */
-export function describeFit(options: MethodOptions, config: LlamaConfig): string {
+export function describeFit(options: MethodOptions, config: DecoderConfig): string {
   const sizes = [...new Set(modulesOf(config).map((m) => m.inDim))];
   switch (options.method) {
     case "oft":

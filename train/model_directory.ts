@@ -1,10 +1,13 @@
 /** Writing a model in Hugging Face's directory layout. @module */
 import { writeTextAtomically } from "./atomic_file.ts";
 import { CheckpointError } from "./errors.ts";
+import { loadConfig } from "./checkpoint.ts";
+import { modulesOf } from "./decoder.ts";
 import { f16ToF32, f32ToBf16, f32ToF16 } from "./floats.ts";
 import { readJson } from "./json_file.ts";
-import { writeSafetensors } from "./safetensors.ts";
+import { onDemand, writeSafetensors } from "./safetensors.ts";
 import type { HostTensor } from "./session.ts";
+import { transposed } from "./weight_file.ts";
 
 /** Files of the base that belong to the model as they are, where it has them. */
 const KEPT = [
@@ -47,17 +50,22 @@ export function writeModel(
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
   }
-  const written = new Map([...weights].map(([name, t]) => [name, converted(t, dtype)]));
+  const turned = new Set(
+    modulesOf(loadConfig(base)).flatMap((m) => m.inputFirst ? [`${m.path}.weight`] : []),
+  );
+  const written = new Map([...weights].map(([name, t]) => {
+    const own = converted(t, dtype);
+    return [name, turned.has(name) ? transposed(own) : own] as const;
+  }));
   writeSafetensors(`${dir}/model.safetensors`, written, { format: "pt" });
 }
 
 function converted(tensor: HostTensor, dtype: ModelDType): HostTensor {
-  const { aval, data } = tensor;
+  const { aval } = tensor;
   if (aval.dtype === dtype) return tensor;
   if (aval.dtype !== "f16" && aval.dtype !== "f32") throw new Error(`A weight cannot be ${aval.dtype}.`);
-  const wide = aval.dtype === "f16" ? f16ToF32(data as Uint16Array) : data as Float32Array;
-  return {
-    aval: { ...aval, dtype },
-    data: dtype === "f32" ? wide : dtype === "f16" ? f32ToF16(wide) : f32ToBf16(wide),
-  };
+  return onDemand({ ...aval, dtype }, () => {
+    const wide = aval.dtype === "f16" ? f16ToF32(tensor.data as Uint16Array) : tensor.data as Float32Array;
+    return dtype === "f32" ? wide : dtype === "f16" ? f32ToF16(wide) : f32ToBf16(wide);
+  });
 }

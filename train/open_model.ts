@@ -20,7 +20,7 @@ export function openModel(
   { config, weights }: Checkpoint,
   { adapter: dir, seed, maxLength }: ModelRequest,
 ): Promise<Session> {
-  const adapter = dir === null ? null : loadAdapter(dir, config, weights);
+  const adapter = dir === null ? null : loadAdapter(dir, config, weights, { training: false });
   return openSession({
     device,
     subject: { config, classes: adapter?.classes ?? [] },

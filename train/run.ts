@@ -18,7 +18,7 @@ import { type Dataset, type Example, loadDataset } from "./data.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import { DataError, ResumeError, UserError } from "./errors.ts";
 import { answerAll, exactMatch } from "./exact_match.ts";
-import { weightShapes } from "./llama.ts";
+import { type DecoderConfig, weightShapes } from "./decoder.ts";
 import { describeClasses, describeFit, methodClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
@@ -84,7 +84,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       const { config } = checkpoint;
       const earlier = options.adapter === null
         ? null
-        : loadAdapter(options.adapter, config, checkpoint.weights);
+        : loadAdapter(options.adapter, config, checkpoint.weights, { training: true });
       const classes = earlier?.classes ?? methodClasses(options, config);
       const trainable = countTrainable(classes);
       // A directory of PEFT says itself what it is.
@@ -234,16 +234,19 @@ export function loadModel(
   { model, dtype }: Pick<TrainOptions, "model" | "dtype">,
   say: RunHooks["say"],
 ): { readonly checkpoint: Checkpoint; readonly tokenizer: Tokenizer } {
-  const checkpoint = loadCheckpoint(model, { dtype, shapes: weightShapes });
+  // A weight may be read more than once.
+  const said = new Set<string>();
+  const overflow = (name: string, count: number): void => {
+    if (!said.has(name)) say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
+    said.add(name);
+  };
+  const checkpoint = loadCheckpoint(model, { dtype, shapes: weightShapes, overflow });
   const tokenizer = loadTokenizer(model);
-  const { config, overflow } = checkpoint;
+  const { config } = checkpoint;
   if (tokenizer.vocabSize > config.vocabSize) {
     throw new DataError(
       `${model}: tokenizer.json has ${tokenizer.vocabSize} tokens and the model's vocab_size is ${config.vocabSize}; use the tokenizer that belongs to the model.`,
     );
-  }
-  for (const [name, count] of overflow) {
-    say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
   }
   return { checkpoint, tokenizer };
 }
@@ -283,6 +286,7 @@ export async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">
     return data;
   };
   say(`model: ${options.model}, ${config.layers} layers of ${config.hiddenSize}`);
+  sayDropout(config, say);
   const data = read(options.data), train = data.examples;
   const rows = await digestRows(train);
   return {
@@ -296,6 +300,12 @@ export async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">
       ? await loadRun(options, train, rows)
       : { resumed: null, done: { ...NOTHING_YET, text: "" } }),
   };
+}
+
+/** Say what the model's own training had and this one has not. */
+function sayDropout(config: DecoderConfig, say: RunHooks["say"]): void {
+  const fields = config.family === "gpt2" ? Object.keys(config.dropout) : [];
+  if (fields.length > 0) say(`the model trains without dropout (config.json: ${fields.join(", ")})`);
 }
 
 /** The run that is continued: its newest checkpoint, and how far its metrics are. */

@@ -2,8 +2,7 @@
 import { identity, on } from "../adapters/mod.ts";
 import { type ShapeClass, weightClasses } from "./arena.ts";
 import { UserError } from "./errors.ts";
-import { modulesOf, weightShapes } from "./llama.ts";
-import type { LlamaConfig } from "./llama_config.ts";
+import { type DecoderConfig, modulesOf, weightShapes } from "./decoder.ts";
 
 /**
  * Classes of the weights that `names` asks for: patterns as those of `on`, separated by commas, for the names without
@@ -12,7 +11,7 @@ import type { LlamaConfig } from "./llama_config.ts";
  */
 export function savedClasses(
   names: string,
-  config: LlamaConfig,
+  config: DecoderConfig,
   adapted: readonly ShapeClass[],
 ): ShapeClass[] {
   const modules = [...weightShapes(config)].map(([name, aval]) => ({

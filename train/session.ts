@@ -16,20 +16,19 @@ import { foldIn, key } from "../ops/mod.ts";
 import { arenaAval, bind, type ShapeClass } from "./arena.ts";
 import { generate, type GenerateOptions } from "./generate.ts";
 import { type GivenValues, giveValues } from "./given.ts";
-import { hidden, logits, rotaryTables } from "./llama.ts";
+import { tablesOf } from "./decoder.ts";
 import type { Optimiser } from "./optimiser.ts";
 import { initialise } from "./initialise.ts";
 import { mergedWeights } from "./merge.ts";
 import { weightsLeaf } from "./mixing.ts";
 import { type Runner, RunnerCache, runnerOf } from "./runner.ts";
+import type { StoredTensor } from "./safetensors.ts";
 import { startFactors } from "./start_factors.ts";
-import { bindModel, lossOf, rotaryOf, rowLosses, type Subject, trainStep } from "./step.ts";
+import { bindModel, firstPositions, lossOf, rowLosses, type Subject, trainStep } from "./step.ts";
+import { uploadWeights } from "./upload.ts";
 
 /** Numbers of a weight on the host. */
-export interface HostTensor {
-  readonly aval: Aval;
-  readonly data: HostArray;
-}
+export type HostTensor = StoredTensor;
 
 /** A batch on the host: ids and labels i32[rows · length], labels −100 where nothing is trained. */
 export interface HostBatch {
@@ -140,11 +139,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const { device, subject, optimiser, accumulate, maxLength, betas: [beta1, beta2] = [0.9, 0.999] } = options;
   const { config, classes } = subject;
   const host = new Map(options.weights);
-  const tables = rotaryTables(config, maxLength), tableAval = aval([maxLength, config.headDim]);
-  host.set("rotary.cos", { aval: tableAval, data: tables.cos }).set("rotary.sin", {
-    aval: tableAval,
-    data: tables.sin,
-  });
+  tablesOf(config, maxLength).forEach((table, name) => host.set(name, table));
   const trainedNames = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
   const arrays = new Map<string, DeviceArray>();
   const stats: { compileSeconds: number; temporaryBytes: number; step: StepBytes | null } = {
@@ -163,17 +158,11 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const frozen = Object.fromEntries(
     [...host].filter(([name]) => !trainedNames.has(name)).map(([name, t]) => [name, t.aval]),
   );
-  for (const name of Object.keys(frozen)) {
-    arrays.set(`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval));
-  }
+  uploadWeights(device, host, Object.keys(frozen)).forEach((array, name) => arrays.set(name, array));
 
   const params = Object.fromEntries(classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)])));
   // Until the start is computed, trained weights are needed as they were.
-  const own = new Map(
-    [...trainedNames].map((
-      name,
-    ) => [`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval)]),
-  );
+  const own = uploadWeights(device, host, trainedNames);
   const whole = {
     ...frozen,
     ...Object.fromEntries([...trainedNames].map((name) => [name, host.get(name)!.aval])),
@@ -307,7 +296,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
                 subject,
                 weights,
                 bind(classes, params).members,
-                rotaryOf(weights, batch.ids.shape[1]!),
+                firstPositions(batch.ids.shape[1]!),
               );
               return { ...lossOf(model, batch) };
             }, { weights: frozen, params, batch: batchAvals(batch) }),
@@ -326,9 +315,9 @@ export async function openSession(options: SessionOptions): Promise<Session> {
         `rows ${batch.rows} ${batch.length}`,
         () =>
           runnerOf(device, ({ weights, params, batch }) => {
-            const rotary = rotaryOf(weights, batch.ids.shape[1]!);
+            const positions = firstPositions(batch.ids.shape[1]!);
             return {
-              losses: rowLosses(bindModel(subject, weights, bind(classes, params).members, rotary), batch),
+              losses: rowLosses(bindModel(subject, weights, bind(classes, params).members, positions), batch),
             };
           }, { weights: frozen, params, batch: batchAvals(batch) }),
       );
@@ -350,9 +339,9 @@ export async function openSession(options: SessionOptions): Promise<Session> {
             subject,
             weights,
             bind(classes, params).members,
-            rotaryOf(weights, ids.shape[1]!),
+            firstPositions(ids.shape[1]!),
           );
-          return { logits: logits(model, hidden(model, ids)) };
+          return { logits: model.logits(model.hidden(ids)) };
         }, { weights: frozen, params, ids: at }));
       const out = run.run(new Map([...arrays, ["ids", feed("sequence", at, Int32Array.from(ids))]]));
       return await device.download(out.get("logits")!) as Float32Array;

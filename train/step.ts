@@ -17,8 +17,7 @@ import {
   sum,
 } from "../ops/mod.ts";
 import { type Arenas, bind, type ShapeClass, SLOT_UNIT } from "./arena.ts";
-import type { LlamaConfig } from "./llama_config.ts";
-import { hidden, type Llama, logits, type Rotary } from "./llama.ts";
+import { type Decoder, type DecoderConfig, decoderOf, headOf } from "./decoder.ts";
 import { keepIfFinite, type Optimiser, type OptimiserState, type StepRates } from "./optimiser.ts";
 
 /** Frozen tensors by name. */
@@ -32,21 +31,22 @@ export interface Batch {
 
 /** What training is about: the model and which of its maps or weights are trained. */
 export interface Subject {
-  readonly config: LlamaConfig;
+  readonly config: DecoderConfig;
   readonly classes: readonly ShapeClass[];
 }
 
 /**
- * The model with trained parameters in place: `params` holds a list of tensors for each member of each class; `key` is
- * a training step's randomness, from which each member draws its own.
+ * The model with trained parameters in place: `params` holds a list of tensors for each member of each class;
+ * `positions` takes the rows of the positions at hand out of a table; `key` is a training step's randomness, from which
+ * each member draws its own.
  */
 export function bindModel(
   { config, classes }: Subject,
   weights: Weights,
   params: ReadonlyMap<string, readonly Tensor[]>,
-  rotary: Rotary,
+  positions: Positions,
   key?: Key,
-): Llama {
+): Decoder {
   const adapters = new Map(classes.flatMap((c) => c.members.map((m) => [m, c.fitted] as const)));
   const places = new Map([...adapters.keys()].map((member, i) => [member, i]));
   const weight = (name: string): Tensor => {
@@ -60,31 +60,33 @@ export function bindModel(
     const fitted = adapters.get(path);
     return fitted ? fitted.apply(params.get(path)!, base, key && foldIn(key, places.get(path)!)) : base;
   };
-  return { config, weight, map, rotary };
+  return decoderOf(config, { weight, map, rows: (name) => positions(weight(name)) });
 }
 
-/** The first `t` rows of the rotary tables among the weights. */
-export function rotaryOf(weights: Weights, t: number): Rotary {
-  const rows = (x: Tensor): Tensor => slice(x, { start: [0, 0], stop: [t, x.shape[1]!] });
-  return { cos: rows(weights["rotary.cos"]!), sin: rows(weights["rotary.sin"]!) };
+/** Rows of a table [positions, ...] that belong to the positions at hand. */
+export type Positions = (table: Tensor) => Tensor;
+
+/** Positions 0 to t − 1. */
+export function firstPositions(t: number): Positions {
+  return (table) => slice(table, { start: [0, 0], stop: [t, table.shape[1]!] });
 }
 
 /** Sum of the losses over trained positions, f32[], and their number, f32[]. */
 export function lossOf(
-  model: Llama,
+  model: Decoder,
   { ids, labels }: Batch,
 ): { readonly sum: Tensor; readonly count: Tensor } {
-  return headLoss(model, hidden(model, ids), labels);
+  return headLoss(model, model.hidden(ids), labels);
 }
 
 /** The same from the hidden states f32[rows, t, hidden] before the head. */
 export function headLoss(
-  model: Llama,
+  model: Decoder,
   states: Tensor,
   labels: Tensor,
 ): { readonly sum: Tensor; readonly count: Tensor } {
   const [rows, t] = labels.shape as [number, number];
-  const flat = reshape(logits(model, states), [rows * t, model.config.vocabSize]);
+  const flat = reshape(model.logits(states), [rows * t, model.config.vocabSize]);
   return crossEntropySum(flat, reshape(labels, [rows * t]));
 }
 
@@ -92,17 +94,17 @@ export function headLoss(
  * The losses of each row added up, f32[rows]: −log probability of the row's labels together. Where there would be more than
  * `most` logits, they are made for some positions at a time.
  */
-export function rowLosses(model: Llama, { ids, labels }: Batch, most = MOST_LOGITS): Tensor {
+export function rowLosses(model: Decoder, { ids, labels }: Batch, most = MOST_LOGITS): Tensor {
   const [rows, t] = labels.shape as [number, number];
   const { hiddenSize, vocabSize } = model.config;
-  const states = reshape(hidden(model, ids), [rows * t, hiddenSize]), flat = reshape(labels, [rows * t]);
+  const states = reshape(model.hidden(ids), [rows * t, hiddenSize]), flat = reshape(labels, [rows * t]);
   let parts = Math.min(rows * t, Math.ceil(rows * t * vocabSize / most));
   while (rows * t % parts !== 0) parts++;
   const size = rows * t / parts;
   const each = Array.from({ length: parts }, (_, i) => {
     const from = i * size, to = from + size;
     const x = slice(states, { start: [from, 0], stop: [to, hiddenSize] });
-    return crossEntropies(logits(model, x), slice(flat, { start: [from], stop: [to] }));
+    return crossEntropies(model.logits(x), slice(flat, { start: [from], stop: [to] }));
   });
   const together = slice(pack(each, Math.ceil(size / SLOT_UNIT) * SLOT_UNIT), {
     start: [0, 0],
@@ -142,14 +144,14 @@ export function trainStep(
   const { classes } = subject;
   return ({ weights, params, optimiser: state, batch, rates, key }) => {
     const { members, wrt, gather } = bind(classes, params);
-    const rotary = rotaryOf(weights, batch.ids.shape[1]!);
+    const positions = firstPositions(batch.ids.shape[1]!);
     const parts = splitBatch(batch, accumulate);
     const count = maximum(countTrained(batch.labels), 1);
     let loss: Tensor | null = null;
     let grads: (Tensor | null)[] | null = null;
     for (const [i, part] of parts.entries()) {
       const own = foldIn({ bits: key }, i);
-      const model = bindModel(subject, weights, members, rotary, own);
+      const model = bindModel(subject, weights, members, positions, own);
       // Of the sum, not of the mean: cotangents of activations are then of a size that f16 holds.
       const { sum, fresh } = lossAndCotangents(model, part, wrt, trainsHead(subject));
       grads = grads ? grads.map((g, i) => g && fresh[i] ? add(g, fresh[i]) : g ?? fresh[i]!) : fresh;
@@ -182,8 +184,7 @@ const MOST_LOGITS = 2 ** 27;
 
 /** Whether the weight that makes the logits is trained itself. */
 function trainsHead({ config, classes }: Subject): boolean {
-  const head = config.tiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
-  return classes.some((c) => !c.fitted && c.members.includes(head));
+  return classes.some((c) => !c.fitted && c.members.includes(headOf(config)));
 }
 
 /**
@@ -191,7 +192,7 @@ function trainsHead({ config, classes }: Subject): boolean {
  * time, and consumed before the next ones; a head that is trained itself must see the `whole`.
  */
 export function lossAndCotangents(
-  model: Llama,
+  model: Decoder,
   batch: Batch,
   wrt: readonly Tensor[],
   whole: boolean,
@@ -207,7 +208,7 @@ export function lossAndCotangents(
     const { sum } = lossOf(model, batch);
     return { sum, fresh: cotangents([sum], [fill(1)], wrt) };
   }
-  const states = hidden(model, batch.ids), size = rows * t / parts;
+  const states = model.hidden(batch.ids), size = rows * t / parts;
   const flat = reshape(states, [rows * t, hiddenSize]), labels = reshape(batch.labels, [rows * t]);
   let total: Tensor | null = null;
   const pulled = Array.from({ length: parts }, (_, i) => {

@@ -1,6 +1,7 @@
 /** The plan of a training step without a model in memory: what a run would need. @module */
 import { type Aval, aval, type Capabilities, type Compiled } from "../core/mod.ts";
 import { arenaAval } from "./arena.ts";
+import { tableShapes } from "./decoder.ts";
 import type { Optimiser } from "./optimiser.ts";
 import { compileFor } from "./runner.ts";
 import { type Subject, trainStep } from "./step.ts";
@@ -13,7 +14,7 @@ export interface StepPlanOptions {
   readonly weights: ReadonlyMap<string, Aval>;
   readonly optimiser: Optimiser;
   readonly accumulate: number;
-  /** Rows of the rotary tables. */
+  /** Rows of the tables of positions. */
   readonly maxLength: number;
   readonly batch: { readonly rows: number; readonly length: number };
 }
@@ -23,7 +24,7 @@ export function planStep(options: StepPlanOptions): Compiled {
   const { capabilities, subject, optimiser, accumulate, maxLength, batch: { rows, length } } = options;
   const { config, classes } = subject;
   const trained = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
-  const table = aval([maxLength, config.headDim]), ids = aval([rows, length], "i32");
+  const ids = aval([rows, length], "i32");
   const frozen = [...options.weights].filter(([name]) => !trained.has(name));
   const params = classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)] as const));
   const state = Object.entries(optimiser.state(classes)).map(([name, s]) => [name, s.aval] as const);
@@ -31,7 +32,7 @@ export function planStep(options: StepPlanOptions): Compiled {
     capabilities,
     trainStep(subject, optimiser, accumulate),
     {
-      weights: { ...Object.fromEntries(frozen), "rotary.cos": table, "rotary.sin": table },
+      weights: { ...Object.fromEntries(frozen), ...Object.fromEntries(tableShapes(config, maxLength)) },
       params: Object.fromEntries(params),
       optimiser: Object.fromEntries(state),
       batch: { ids, labels: ids },
