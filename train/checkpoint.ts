@@ -40,14 +40,48 @@ export function loadConfig(dir: string): LlamaConfig {
  */
 export function loadCheckpoint(dir: string, { dtype, shapes }: LoadOptions): Checkpoint {
   const config = loadConfig(dir);
-  const expected = shapes(config);
+  return {
+    config,
+    ...loadTensors(dir, {
+      dtype,
+      expected: shapes(config),
+      isHarmless: (name) => isHarmless(name, config),
+      isOptional: () => false,
+      nameOf: (name) => name,
+    }),
+  };
+}
+
+/** The tensors that a model has. */
+export interface TensorRequest {
+  readonly dtype: LoadOptions["dtype"];
+  readonly expected: ReadonlyMap<string, Aval>;
+  /** Whether a tensor that is not expected changes nothing where it is left out. */
+  readonly isHarmless: (name: string) => boolean;
+  /** Whether an expected tensor may be absent or of another shape; it is left out then. */
+  readonly isOptional: (name: string) => boolean;
+  /** The model's name for a tensor of the files. */
+  readonly nameOf: (name: string) => string;
+}
+
+/** Read a model's tensors, as {@linkcode loadCheckpoint} does. */
+export function loadTensors(
+  dir: string,
+  { dtype, expected, isHarmless, isOptional, nameOf }: TensorRequest,
+): Omit<Checkpoint, "config"> {
   const weights = new Map<string, StoredTensor>();
   const overflow = new Map<string, number>();
   const unused: string[] = [];
   using shards = openShards(dir);
+  const names = new Map<string, string>();
   for (const name of shards.places.keys()) {
-    if (expected.has(name)) continue;
-    if (!isHarmless(name, config)) {
+    const own = nameOf(name), other = names.get(own);
+    if (other !== undefined) {
+      throw new CheckpointError(`${dir}: "${name}" and "${other}" are the same tensor; keep one.`, { dir });
+    }
+    names.set(own, name);
+    if (expected.has(own)) continue;
+    if (!isHarmless(name)) {
       throw new CheckpointError(
         `${dir}: tensor "${name}" is no part of a model with this config.json; without it this would be another model.`,
         { dir, tensor: name },
@@ -55,21 +89,26 @@ export function loadCheckpoint(dir: string, { dtype, shapes }: LoadOptions): Che
     }
     unused.push(name);
   }
-  for (const [name, at] of expected) {
-    const file = shards.places.get(name);
+  for (const [own, at] of expected) {
+    const name = names.get(own) ?? own, file = shards.places.get(name);
+    if (!file && isOptional(own)) continue;
     if (!file) throw missingTensor(dir, name, at);
     const { shape } = file.header.tensors.get(name)!;
     if (!sameShape(shape, at.shape)) {
+      if (isOptional(own)) {
+        unused.push(name);
+        continue;
+      }
       throw new CheckpointError(
         `${file.path}: tensor "${name}" has shape [${shape.join()}]; config.json asks for [${at.shape.join()}]; use the files of one model.`,
         { dir, tensor: name, expected: at.shape, found: shape },
       );
     }
     const { tensor, lost } = load(file, name, shape.length > 1 ? dtype : "f32");
-    weights.set(name, tensor);
-    if (lost > 0) overflow.set(name, lost);
+    weights.set(own, tensor);
+    if (lost > 0) overflow.set(own, lost);
   }
-  return { config, weights, overflow, unused };
+  return { weights, overflow, unused };
 }
 
 /** Tables that are computed anew, and a head that is not used because the embedding is the head. */

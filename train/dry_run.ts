@@ -6,7 +6,7 @@ import { countTrainable } from "./arena.ts";
 import { epochShape, piecesOf, showPieces, spread } from "./data/preview.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import type { UserError } from "./errors.ts";
-import { describeClasses, methodClasses } from "./methods.ts";
+import { decoderLayout, describeClasses, layoutClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { attempt, load, longestOf } from "./run.ts";
@@ -66,11 +66,11 @@ export function dryRun(
         `an epoch: ${epoch.steps} steps of ${options.batch} rows, ${(100 * padding).toFixed(1)} % padding; ` +
           `this run: ${steps} steps`,
       );
-      const { config } = checkpoint;
+      const { config } = checkpoint, layout = decoderLayout(config);
       const earlier = options.adapter === null
         ? null
-        : loadAdapter(options.adapter, config, checkpoint.weights);
-      const classes = earlier?.classes ?? methodClasses(options, config);
+        : loadAdapter(options.adapter, layout, checkpoint.weights);
+      const classes = earlier?.classes ?? layoutClasses(options, layout);
       const trainable = countTrainable(classes);
       say(`trained: ${describeClasses(classes)}; ${trainable.toLocaleString("en")} parameters`);
       const compiled = planStep({

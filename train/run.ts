@@ -19,7 +19,7 @@ import { describeDevice, openDevice } from "./devices.ts";
 import { DataError, ResumeError, UserError } from "./errors.ts";
 import { answerAll, exactMatch } from "./exact_match.ts";
 import { weightShapes } from "./llama.ts";
-import { describeClasses, describeFit, methodClasses } from "./methods.ts";
+import { decoderLayout, describeClasses, describeFit, layoutClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { drawLambdaHeatmap } from "./plots/mod.ts";
@@ -79,11 +79,11 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
     const { kind, adapterName } = device.capabilities;
     hooks.say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(async () => {
-      const { config } = checkpoint;
+      const { config } = checkpoint, layout = decoderLayout(config);
       const earlier = options.adapter === null
         ? null
-        : loadAdapter(options.adapter, config, checkpoint.weights);
-      const classes = earlier?.classes ?? methodClasses(options, config);
+        : loadAdapter(options.adapter, layout, checkpoint.weights);
+      const classes = earlier?.classes ?? layoutClasses(options, layout);
       const trainable = countTrainable(classes);
       // A directory of PEFT says itself what it is.
       const own = earlier ? earlier.options : options;
@@ -91,7 +91,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       if (earlier) hooks.say(`goes on from ${options.adapter}: ${describeClasses(classes)}`);
       hooks.say(`method: ${method}, ${trainable.toLocaleString("en")} trainable parameters`);
       if (options.compose !== null || options.saveModules !== null) hooks.say(describeClasses(classes));
-      const fit = own ? describeFit(own, config) : "";
+      const fit = own ? describeFit(own, layout.modules) : "";
       if (fit) hooks.say(fit);
       const session = await openSession({
         device,
@@ -134,9 +134,9 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         earlierSteps,
       );
       if (done.steps === 0) throw new UserError("interrupted before the first step: nothing is written.");
-      const saved: SavedAdapter = { model: options.model, config, classes, trained: await session.trained() };
+      const saved: SavedAdapter = { model: options.model, layout, classes, trained: await session.trained() };
       if (own) writeResults(options.out, (to) => saveAdapter(`${to}/adapter`, own, saved));
-      const forms = earlier ? earlier.layouts : peftForms(options, config);
+      const forms = earlier ? earlier.layouts : peftForms(options, layout);
       if (forms) {
         // An adapter of PEFT is written as it came; beside one of Gyre's own lies PEFT's form of it.
         const name = own ? "peft" : "adapter";
