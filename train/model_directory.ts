@@ -17,16 +17,21 @@ const KEPT = [
 
 /**
  * Write `<dir>/model.safetensors` with all weights in f32, the base's `config.json` saying so, and its tokenizer: a
- * directory that loads wherever the base does. The weights are written last, so that a directory with weights is whole.
+ * directory that loads wherever the base does. `changes` are fields of the configuration that differ from the base's. The weights are written last, so that a directory with weights is whole.
  */
-export function writeModel(dir: string, base: string, weights: ReadonlyMap<string, HostTensor>): void {
+export function writeModel(
+  dir: string,
+  base: string,
+  weights: ReadonlyMap<string, HostTensor>,
+  changes: Readonly<Record<string, unknown>> = {},
+): void {
   Deno.mkdirSync(dir, { recursive: true });
   const config = readJson(`${base}/config.json`, CheckpointError, "it came with the model") as object;
   // Newer files say dtype, older ones torch_dtype.
   const field = "dtype" in config ? "dtype" : "torch_dtype";
   writeTextAtomically(
     `${dir}/config.json`,
-    `${JSON.stringify({ ...config, [field]: "float32" }, null, 2)}\n`,
+    `${JSON.stringify({ ...config, ...changes, [field]: "float32" }, null, 2)}\n`,
   );
   for (const name of KEPT) {
     try {

@@ -187,7 +187,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
 }
 
 /** Whether adapters start from factors of weights or gradients, which take time and are not needed again. */
-function startsFromFactors(classes: readonly ShapeClass[]): boolean {
+export function startsFromFactors(classes: readonly ShapeClass[]): boolean {
   return classes.some((c) => (c.fitted?.asks.length ?? 0) > 0);
 }
 
@@ -286,7 +286,7 @@ export async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">
 }
 
 /** The run that is continued: its newest checkpoint, and how far its metrics are. */
-async function loadRun(options: TrainOptions, train: readonly Example[], rows: string) {
+export async function loadRun(options: TrainOptions, train: readonly Example[], rows: string) {
   const resumed = await readCheckpoint(options.out);
   requireSameRun(resumed, options, rows);
   const { step, skipped } = resumed, total = totalSteps(options, train);
@@ -301,13 +301,18 @@ async function loadRun(options: TrainOptions, train: readonly Example[], rows: s
 }
 
 /** Say where a run goes on, and what keeps it from being the same to the last bit. */
-function sayResumed({ dir, step, device }: RunCheckpoint, total: number, here: string, say: RunHooks["say"]) {
+export function sayResumed(
+  { dir, step, device }: RunCheckpoint,
+  total: number,
+  here: string,
+  say: RunHooks["say"],
+): void {
   say(`goes on from ${dir}: step ${step} of ${total}`);
   if (device !== here) say(`it was begun on ${device}: from here on its last bits may differ`);
 }
 
 /** The first batches of training, whose gradients start the adapters that ask for them. */
-function firstBatches(
+export function firstBatches(
   examples: readonly Example[],
   { batch, seq, seed, startBatches }: TrainOptions,
 ): readonly TokenBatch[] {
@@ -344,7 +349,7 @@ async function measure(
 }
 
 /** Names of the branches of the mixed adapters, for the picture of their weights; all names of a branch where they differ. */
-function branchNames(classes: readonly ShapeClass[]): readonly string[] {
+export function branchNames(classes: readonly ShapeClass[]): readonly string[] {
   const lists = classes.flatMap((c) => c.mixing.map((m) => m.branches));
   const most = Math.max(0, ...lists.map((names) => names.length));
   return Array.from({ length: most }, (_, i) => [...new Set(lists.flatMap((l) => l[i] ?? []))].join(" or "));
