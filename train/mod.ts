@@ -12,7 +12,12 @@ export * from "./decode.ts";
 export * from "./devices.ts";
 export { type DryRun, dryRun, type DryRunHooks } from "./dry_run.ts";
 export * from "./encoder.ts";
-export { type EncoderCheckpoint, loadEncoder, type LoadEncoderOptions } from "./encoder_checkpoint.ts";
+export {
+  type EncoderCheckpoint,
+  loadEncoder,
+  loadEncoderConfig,
+  type LoadEncoderOptions,
+} from "./encoder_checkpoint.ts";
 export * from "./encoder_config.ts";
 export * from "./encoder_tokenizer.ts";
 export * from "./errors.ts";
@@ -32,6 +37,7 @@ export { methodClasses, type MethodOptions, METHODS } from "./methods.ts";
 export * from "./optimiser.ts";
 export * from "./options.ts";
 export * from "./peft/load.ts";
+export { type FlagOf, helpOf, parseFlags, type TableOf } from "./parse_flags.ts";
 export { GYRE_FILE, type GyreFile, parseGyreFile, type PeftCombine } from "./peft/combine.ts";
 export * from "./peft/config.ts";
 export { fromPeft, type LeafValues, type PeftTensors, toPeft } from "./peft/convert.ts";
