@@ -53,12 +53,11 @@ async function runStudy(study: GlueStudy): Promise<void> {
   const records: RunRecord[] = [];
   let left = 0;
   for (const choice of choices(study)) {
+    const late = performance.now() - start > minutes * 60_000, wanted = study.makers.includes(choice.maker);
     const record = readRecord(study, choice) ??
-      (performance.now() - start > minutes * 60_000
-        ? null
-        : await newRun(study, files.get(choice.task)!, choice));
+      (wanted && !late ? await newRun(study, files.get(choice.task)!, choice) : null);
     if (record) records.push(record);
-    else left++;
+    else if (wanted) left++;
   }
   const table = glueTable(study, records);
   writeTextAtomically(`${out}/glue.md`, `${table}\n`);

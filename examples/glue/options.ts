@@ -127,7 +127,7 @@ const TABLE: TableOf<GlueStudy, { readonly root: string }> = {
     shown: "see examples/glue/options.ts",
   },
   rows: flag("N", whole(1), 2000, "rows of the training file, evenly spread over it"),
-  evalRows: flag("N", whole(1), 300, "rows of the dev file, evenly spread over it"),
+  evalRows: flag("N", whole(1), 200, "rows of the dev file, evenly spread over it"),
   steps: flag("N", whole(1), 40, "optimiser steps of a run"),
   batch: flag("N", whole(1), 16, "rows of a step"),
   seq: flag("N", whole(8), 64, "longest sequence, in tokens"),
