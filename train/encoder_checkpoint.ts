@@ -28,6 +28,16 @@ export interface LoadEncoderOptions {
   readonly seed: number;
 }
 
+/** Whether a model directory is that of an encoder; false too where it cannot be read, which loading it will tell. */
+export function isEncoderDirectory(dir: string): boolean {
+  try {
+    return isEncoderConfig(JSON.parse(Deno.readTextFileSync(`${dir}/config.json`)));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) return false;
+    throw error;
+  }
+}
+
 /** Read and check `config.json`. Throws CheckpointError; for a decoder it says what to do instead. */
 export function loadEncoderConfig(dir: string): EncoderConfig {
   const file = `${dir}/config.json`;

@@ -121,7 +121,7 @@ function familyOf(fields: ConfigFields): Family {
     const types = [...FAMILIES.keys()].map((t) => JSON.stringify(t)).join(", ");
     throw fields.bad(
       "model_type",
-      `expected one of ${types}: Gyre trains models of these families; bert and roberta classify, with --task`,
+      `expected one of ${types}: Gyre trains models of these families; bert and roberta learn tasks, see train.ts --task`,
     );
   }
   const { architectures } = fields.all;
