@@ -3,6 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { openCpu } from "../core/cpu/mod.ts";
 import { openGpu } from "../core/gpu/mod.ts";
 import type { Device } from "../core/mod.ts";
+import { exportPeft, loadAdapter } from "../train/adapter_directory.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import type { TokenBatch } from "../train/batches.ts";
 import { type Classifier, classifierGradients, openClassifier } from "../train/classifier.ts";
@@ -14,6 +15,7 @@ import { CheckpointError } from "../train/errors.ts";
 import type { GlueTarget } from "../train/evaluation/glue_tasks.ts";
 import { layoutClasses, type MethodOptions } from "../train/methods.ts";
 import { chain, clipByGlobalNorm, type Optimiser, scaleByRate } from "../train/optimiser.ts";
+import { readPeft } from "../train/peft/files.ts";
 
 /** What transformers computed for a model. */
 interface Expected {
@@ -194,6 +196,42 @@ Deno.test("gradients for starts are those of transformers", async () => {
   }
   assertEquals(seen, paths.size);
 });
+
+for (const name of ["bert", "roberta"]) {
+  Deno.test(`${name}: an adapter of PEFT with its head gives PEFT's outputs, and comes back as it was`, async () => {
+    const expected = expectedOf(name), dir = `${root}/${name}_peft`;
+    const { logits } = JSON.parse(Deno.readTextFileSync(`${dir}/expected.json`)) as Pick<Expected, "logits">;
+    const outputs = async (from: string) => {
+      const { config, weights, layout } = loadEncoder(`${root}/${name}`, {
+        dtype: "f32",
+        outputs: expected.outputs,
+        seed: 0,
+      });
+      const adapter = loadAdapter(from, layout, weights);
+      const session = await openClassifier({
+        device,
+        subject: { config, target: targetOf(expected), classes: adapter.classes },
+        weights: adapter.weights,
+        optimiser: sgd,
+        accumulate: 1,
+        seed: 0,
+        values: adapter.values,
+      });
+      const found = await session.predict(examplesOf(expected), { rows: 3, seq: expected.length });
+      return { adapter, layout, trained: await session.trained(), outputs: found!.outputs.flat() };
+    };
+    const read = await outputs(dir);
+    const gap = apart(read.outputs, logits);
+    assert(gap <= 1e-4, `outputs differ by ${gap}`);
+    assert(apart(read.outputs, expected.logits) > 1e-2, "the adapter changes nothing");
+    const back = `${Deno.makeTempDirSync()}/peft`;
+    const { layout, adapter: { classes, layouts }, trained } = read;
+    exportPeft(back, layouts!, { model: name, layout, classes, trained, task: "sst2" });
+    assertEquals((await outputs(back)).outputs, read.outputs);
+    const written = readPeft(back).config;
+    assertEquals([written.taskType, written.targets.saved], ["SEQ_CLS", ["classifier"]]);
+  });
+}
 
 for (const family of ["bert", "roberta"] as const) {
   Deno.test(`${family}: sentences and pairs, cut too, are encoded as by transformers`, () => {
