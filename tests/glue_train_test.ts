@@ -14,6 +14,8 @@ import {
   type ClassifyResult,
   DataError,
   encoderShapes,
+  evaluateModel,
+  type Evaluation,
   fineTuneClassifier,
   GLUE_TASKS,
   type GlueTaskName,
@@ -21,6 +23,7 @@ import {
   METHODS,
   parseCommandLine,
   parseEncoderConfig,
+  parseEvaluateFlags,
   readPeft,
   UserError,
   writeSafetensors,
@@ -123,6 +126,19 @@ async function run(
   return result;
 }
 
+/** What `evaluate.ts` finds; what the user can mend is thrown. */
+async function evaluated(...argv: readonly string[]): Promise<Evaluation> {
+  const flags = ["--task=glue", "--subset=sst2", "--device=cpu", ...argv];
+  const result = await Effect.runPromise(
+    Effect.match(
+      evaluateModel(parseEvaluateFlags(flags, { root: dir }), { say: quiet, follow: quiet }),
+      { onFailure: (error) => error, onSuccess: (value) => value },
+    ),
+  );
+  if (result instanceof UserError) throw result;
+  return result;
+}
+
 const RATES: Readonly<Record<string, string>> = { full: "1e-2", "lora-ga": "2e-2", hybrid: "2e-2" };
 
 for (const method of METHODS) {
@@ -192,6 +208,23 @@ Deno.test("trained adapters go on where they were: Gyre's directory, PEFT's, and
     "--steps=1",
   ]);
   assertAlmostEquals(merged.eval_before!, first.eval_after!, 1e-5);
+  for (const argv of [[`--model=${model}`, `--adapter=${out}/adapter`], [`--model=${out}/merged`]]) {
+    const found = await evaluated(...argv, `--data=${dir}/sst2-dev.tsv`, "--seq=24");
+    assertEquals(found.metrics, { ...first.metrics_after, score: first.score_after, rows: 23 });
+  }
+  const two = await evaluated(
+    ...[`--model=${out}/merged`, `--data=${dir}/sst2-dev.tsv`, `--data=${dir}/sst2.tsv`, "--limit=7"],
+  );
+  assertEquals(two.parts.map(({ name, metrics }) => [name, metrics["rows"]]), [["sst2-dev.tsv", 7], [
+    "sst2.tsv",
+    7,
+  ]]);
+  assertEquals(two.metrics["rows"], 14);
+  await assertRejects(
+    () => evaluated(`--model=${model}`, `--data=${dir}/sst2-dev.tsv`),
+    UserError,
+    "has no head for sst2",
+  );
   const { config, saved } = readPeft(`${out}/peft`);
   assertEquals([config.taskType, config.targets.saved], ["SEQ_CLS", ["bert.pooler.dense", "classifier"]]);
   assert(saved.has("classifier.weight") && saved.has("bert.pooler.dense.bias"));
