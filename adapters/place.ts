@@ -49,16 +49,21 @@ export interface Placement {
  * those blocks.
  */
 export function on<P>(pattern: string, adapter: Adapter<P> | ((dims: LinearDims) => Adapter<P>)): Placement {
-  const tests = pattern.split(",").map((p) => p.trim()).filter((p) => p !== "").map(matcher);
+  const tests = pattern.split(",").map((p) => p.trim()).filter((p) => p !== "").flatMap((p) =>
+    (BLOCKS[p] ?? [p]).map(matcher)
+  );
   const made = typeof adapter === "function" ? adapter : () => adapter;
   return { pattern, matches: (path) => tests.some((t) => t(path)), fit: (dims) => fit(made(dims), dims) };
 }
 
 /** Names for the maps of a block. */
-const BLOCKS: Readonly<Record<string, string>> = { "all-linear": "*", attn: "*.self_attn.*", mlp: "*.mlp.*" };
+const BLOCKS: Readonly<Record<string, readonly string[]>> = {
+  "all-linear": ["*"],
+  attn: ["*.self_attn.*", "*.attn.*"],
+  mlp: ["*.mlp.*"],
+};
 
-function matcher(name: string): (path: string) => boolean {
-  const pattern = BLOCKS[name] ?? name;
+function matcher(pattern: string): (path: string) => boolean {
   const segments = pattern.split(".");
   const ranges: (readonly [number, number])[] = [];
   const source = segments.map((segment) => {

@@ -1,6 +1,6 @@
 /** Models of real sizes with random weights: speed does not depend on what the numbers are. @module */
 import { sizeOf } from "../core/ir/aval.ts";
-import { weightShapes } from "../train/llama.ts";
+import { weightShapes } from "../train/decoder.ts";
 import type { LlamaConfig } from "../train/llama_config.ts";
 import type { HostTensor } from "../train/session.ts";
 

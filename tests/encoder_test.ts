@@ -207,7 +207,7 @@ for (const name of ["bert", "roberta"]) {
         outputs: expected.outputs,
         seed: 0,
       });
-      const adapter = loadAdapter(from, layout, weights);
+      const adapter = loadAdapter(from, layout, weights, { training: true });
       const session = await openClassifier({
         device,
         subject: { config, target: targetOf(expected), classes: adapter.classes },

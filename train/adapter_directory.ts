@@ -7,6 +7,8 @@ import { AdapterError } from "./errors.ts";
 import type { GivenValues } from "./given.ts";
 import { readJson } from "./json_file.ts";
 import { layoutClasses, type MethodOptions, METHODS, type ModelLayout, settingsUsed } from "./methods.ts";
+import type { LoadPeftOptions } from "./peft/branch.ts";
+import { GYRE_FILE, parseGyreFile } from "./peft/combine.ts";
 import { loadedClasses, loadPeft, withSaved } from "./peft/load.ts";
 import { peftLayouts } from "./peft/methods.ts";
 import { savePeft, type SaveRequest } from "./peft/save.ts";
@@ -108,10 +110,11 @@ export function loadAdapter(
   dir: string,
   layout: ModelLayout,
   weights: ReadonlyMap<string, StoredTensor>,
+  use: LoadPeftOptions,
 ): LoadedAdapter {
   const { modules } = layout;
   if (!exists(`${dir}/${DESCRIPTION}`)) {
-    const loaded = loadPeft(dir, modules, { training: true });
+    const loaded = loadPeft(dir, modules, use);
     return {
       classes: loadedClasses(loaded, modules),
       values: loaded.values,
@@ -130,6 +133,32 @@ export function loadAdapter(
     layouts: peftForms(options, layout),
   };
 }
+
+/** The model that an adapter's directory, Gyre's or PEFT's, says it belongs to; null where it does not say. Throws AdapterError. */
+export function namedBase(dir: string): string | null {
+  const field = (file: string, name: string): unknown =>
+    (readJson(file, AdapterError, "it belongs to the adapter") as Readonly<Record<string, unknown>> | null)
+      ?.[name];
+  if (exists(`${dir}/${DESCRIPTION}`)) return textOrNull(field(`${dir}/${DESCRIPTION}`, "base_model"));
+  if (exists(`${dir}/${PEFT_CONFIG}`)) {
+    return textOrNull(field(`${dir}/${PEFT_CONFIG}`, "base_model_name_or_path"));
+  }
+  if (!exists(`${dir}/${GYRE_FILE}`)) {
+    throw new AdapterError(
+      `${dir}: is no adapter; expected ${DESCRIPTION}, ${PEFT_CONFIG} or ${GYRE_FILE} in it.`,
+      { dir },
+    );
+  }
+  const file = `${dir}/${GYRE_FILE}`,
+    [first] = parseGyreFile(readJson(file, AdapterError, ""), file).branches;
+  return first?.directories[0] === undefined ? null : namedBase(`${dir}/${first.directories[0]}`);
+}
+
+/** What PEFT's directories have. */
+const PEFT_CONFIG = "adapter_config.json";
+
+const textOrNull = (value: unknown): string | null =>
+  typeof value === "string" && value !== "" ? value : null;
 
 function exists(path: string): boolean {
   try {

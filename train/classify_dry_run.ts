@@ -51,7 +51,7 @@ export function classifyDryRun(
       const { config, layout } = checkpoint;
       const earlier = options.adapter === null
         ? null
-        : loadAdapter(options.adapter, layout, checkpoint.weights);
+        : loadAdapter(options.adapter, layout, checkpoint.weights, { training: true });
       const classes = earlier?.classes ?? layoutClasses(options, layout);
       const trainable = countTrainable(classes);
       say(`trained: ${describeClasses(classes)}; ${trainable.toLocaleString("en")} parameters`);

@@ -24,6 +24,7 @@ import {
   firstBatches,
   type Loaded,
   loadRun,
+  overflowSayer,
   type RunHooks,
   sayResumed,
   startsFromFactors,
@@ -82,8 +83,13 @@ export async function loadTask(
 ): Promise<LoadedTask> {
   if (!options.dryRun) checkOutput(options);
   const task = taskOf(options), { model, dtype, seed, seq } = options;
-  const checkpoint = loadEncoder(model, { dtype, seed, outputs: outputsOf(task.target) });
-  const { config, fresh, overflow } = checkpoint;
+  const checkpoint = loadEncoder(model, {
+    dtype,
+    seed,
+    outputs: outputsOf(task.target),
+    overflow: overflowSayer(say),
+  });
+  const { config, fresh } = checkpoint;
   const tokenizer = loadSentenceTokenizer(model, config);
   if (tokenizer.vocabSize > config.vocabSize) {
     throw new DataError(
@@ -94,9 +100,6 @@ export async function loadTask(
     throw new UserError(
       `--seq ${seq}: the model has ${config.maxPositions} positions; use at most that many.`,
     );
-  }
-  for (const [name, count] of overflow) {
-    say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
   }
   say(`model: ${model}, ${config.layers} layers of ${config.hiddenSize}`);
   if (fresh.length > 0) say(`new for this task, drawn from --seed: ${fresh.join(", ")}`);
@@ -137,7 +140,7 @@ export function fineTuneClassifier(
       const { task, checkpoint, train, held, rows, resumed } = loaded, { config, layout } = checkpoint;
       const earlier = options.adapter === null
         ? null
-        : loadAdapter(options.adapter, layout, checkpoint.weights);
+        : loadAdapter(options.adapter, layout, checkpoint.weights, { training: true });
       const classes = earlier?.classes ?? layoutClasses(options, layout);
       const trainable = countTrainable(classes);
       const own = earlier ? earlier.options : options, method = own?.method ?? "peft";
@@ -221,7 +224,7 @@ export function fineTuneClassifier(
         const merged = await session.merged();
         writeResults(
           options.out,
-          (to) => writeModel(`${to}/merged`, options.model, merged, headFields(config, task)),
+          (to) => writeModel(`${to}/merged`, options.model, merged, "f32", headFields(config, task)),
         );
         say(`the model with the adapter merged in: ${options.out}/merged`);
       }

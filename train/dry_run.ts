@@ -89,7 +89,7 @@ export function dryRun(
       const { config } = checkpoint, layout = decoderLayout(config);
       const earlier = options.adapter === null
         ? null
-        : loadAdapter(options.adapter, layout, checkpoint.weights);
+        : loadAdapter(options.adapter, layout, checkpoint.weights, { training: true });
       const classes = earlier?.classes ?? layoutClasses(options, layout);
       const trainable = countTrainable(classes);
       say(`trained: ${describeClasses(classes)}; ${trainable.toLocaleString("en")} parameters`);

@@ -16,7 +16,6 @@ export interface EncoderCheckpoint {
   readonly layout: ModelLayout;
   /** Weights that the directory does not have, or has for another number of outputs: drawn anew. */
   readonly fresh: readonly string[];
-  readonly overflow: ReadonlyMap<string, number>;
 }
 
 /** Options of {@linkcode loadEncoder}. */
@@ -26,6 +25,8 @@ export interface LoadEncoderOptions {
   readonly outputs: number;
   /** Draws what is fresh. */
   readonly seed: number;
+  /** Told, when a weight is read, how many of its finite values became infinite in f16, if any did. */
+  readonly overflow?: (name: string, count: number) => void;
 }
 
 /** Whether a model directory is that of an encoder; false too where it cannot be read, which loading it will tell. */
@@ -67,12 +68,17 @@ const FRESH_DEVIATION = 0.02;
  * and `beta` as in old files; heads of other tasks are passed over. What the head needs and the files lack is drawn from
  * `seed`: maps normal with deviation 0.02, offsets 0. Throws CheckpointError and SafetensorsError.
  */
-export function loadEncoder(dir: string, { dtype, outputs, seed }: LoadEncoderOptions): EncoderCheckpoint {
+export function loadEncoder(
+  dir: string,
+  { dtype, outputs, seed, overflow }: LoadEncoderOptions,
+): EncoderCheckpoint {
   const config = loadEncoderConfig(dir), { family } = config;
   const head = headShapes(config, outputs), shapes = new Map([...encoderShapes(config), ...head]);
-  const { weights, overflow } = loadTensors(dir, {
+  const { weights } = loadTensors(dir, {
     dtype,
     expected: shapes,
+    turned: new Set(),
+    ...(overflow ? { overflow } : {}),
     nameOf: (name) => nameOf(name, family),
     isHarmless: (name) => isHarmless(name, family),
     isOptional: (name) => head.has(name),
@@ -88,7 +94,6 @@ export function loadEncoder(dir: string, { dtype, outputs, seed }: LoadEncoderOp
     weights: all,
     layout: { modules: encoderModules(config), shapes, tied: false, whole },
     fresh,
-    overflow,
   };
 }
 

@@ -1,6 +1,5 @@
 /** The configuration of an encoder of BERT's layout, as Hugging Face writes it in `config.json`, checked field by field. @module */
-import { configFields } from "./config_fields.ts";
-import type { FixedField } from "./model_families.ts";
+import { configFields, type FixedField, requireFixed } from "./config_fields.ts";
 
 /** Families of encoders: BERT, arXiv:1810.04805; RoBERTa, arXiv:1907.11692. */
 export type EncoderFamily = "bert" | "roberta";
@@ -60,16 +59,12 @@ export function isEncoderConfig(json: unknown): boolean {
  * CheckpointError naming file, field and value.
  */
 export function parseEncoderConfig(json: unknown, file: string): EncoderConfig {
-  const { all, present, size, positive, bad } = configFields(json, file);
+  const fields = configFields(json, file), { all, present, size, positive, bad } = fields;
   const family = all["model_type"];
   if (family !== "bert" && family !== "roberta") {
     throw bad("model_type", 'expected "bert" or "roberta": Gyre classifies with encoders of these families');
   }
-  for (const { field, allowed, why } of FIXED) {
-    if (!present(field) || allowed.includes(all[field])) continue;
-    const values = allowed.map((v) => JSON.stringify(v)).join(" or ") || "it to be absent";
-    throw bad(field, `expected ${values}: ${why}`);
-  }
+  requireFixed(fields, FIXED);
   const activation = ACTIVATIONS.get(present("hidden_act") ? all["hidden_act"] : "gelu");
   if (!activation) throw bad("hidden_act", `expected one of ${[...ACTIVATIONS.keys()].join(", ")}`);
   const hiddenSize = size("hidden_size"), heads = size("num_attention_heads");

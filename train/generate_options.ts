@@ -2,7 +2,7 @@
 import * as Either from "fp-ts/Either.js";
 import { type DeviceChoice, DEVICES } from "./devices.ts";
 import { OptionError } from "./errors.ts";
-import { bundled, flag, helpOf, parseFlags, type PlainFlag, type TableOf, toggle } from "./parse_flags.ts";
+import { bundled, flag, helpOf, optional, parseFlags, type TableOf, toggle } from "./parse_flags.ts";
 import { from0, number, oneOf, type Read, whole } from "./readers.ts";
 
 /** What texts are asked for. */
@@ -34,11 +34,6 @@ export interface GenerateFlags {
 export interface GenerateSite {
   /** Directory of the repository, where the bundled model is. */
   readonly root: string;
-}
-
-/** A flag that is null when it is not given. */
-function optional<T>(value: string, read: Read<T>, shown: string, help: string): PlainFlag<T | null> {
-  return { value, read, help, absent: () => null, shown };
 }
 
 const anyText: Read<string> = (t) => Either.right(t);

@@ -5,8 +5,7 @@ import { type AdapterName, ADAPTERS, type AdapterSettings, DEFAULT_SETTINGS } fr
 import { classesOf, countTrainable, type ShapeClass, weightClasses } from "./arena.ts";
 import { composedPlacements, requirePlaces } from "./compose_adapters.ts";
 import { UserError } from "./errors.ts";
-import type { LlamaConfig } from "./llama_config.ts";
-import { modulesOf, weightShapes } from "./llama.ts";
+import { type DecoderConfig, modulesOf, weightShapes } from "./decoder.ts";
 import { savedClasses } from "./save_modules.ts";
 
 /** Name of a method. */
@@ -30,7 +29,7 @@ export interface MethodOptions extends AdapterSettings {
  * What a method trains in a model. Throws ShapeError where sizes do not fit or the target matches nothing, UserError
  * where the mistake is in an expression or nothing is trained.
  */
-export function methodClasses(options: MethodOptions, config: LlamaConfig): ShapeClass[] {
+export function methodClasses(options: MethodOptions, config: DecoderConfig): ShapeClass[] {
   return layoutClasses(options, decoderLayout(config));
 }
 
@@ -47,7 +46,7 @@ export interface ModelLayout {
 }
 
 /** The layout of a decoder. */
-export function decoderLayout(config: LlamaConfig): ModelLayout {
+export function decoderLayout(config: DecoderConfig): ModelLayout {
   const { tiedEmbeddings: tied } = config;
   return { modules: modulesOf(config), shapes: weightShapes(config), tied, whole: [] };
 }

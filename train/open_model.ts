@@ -21,7 +21,7 @@ export function openModel(
   { config, weights }: Checkpoint,
   { adapter: dir, seed, maxLength }: ModelRequest,
 ): Promise<Session> {
-  const adapter = dir === null ? null : loadAdapter(dir, decoderLayout(config), weights);
+  const adapter = dir === null ? null : loadAdapter(dir, decoderLayout(config), weights, { training: false });
   return openSession({
     device,
     subject: { config, classes: adapter?.classes ?? [] },

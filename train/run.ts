@@ -18,7 +18,7 @@ import { type Dataset, type Example, loadDataset } from "./data.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import { DataError, ResumeError, UserError } from "./errors.ts";
 import { answerAll, exactMatch } from "./exact_match.ts";
-import { weightShapes } from "./llama.ts";
+import { type DecoderConfig, weightShapes } from "./decoder.ts";
 import { decoderLayout, describeClasses, describeFit, layoutClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
@@ -30,6 +30,8 @@ import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { PlanError, ShapeError, showBytes } from "../core/mod.ts";
 import { type Earlier, NOTHING_YET, TOO_MANY_SKIPPED, totalSteps, trainAll } from "./train_loop.ts";
 import { writeTextAtomically } from "./atomic_file.ts";
+import { leaveReport } from "./run_report/leave.ts";
+import { addScalars, heldOutScalars, withEvents } from "./tensorboard/event_file.ts";
 
 /** What a run reports; the keys are those of `--json`. Null where something was not measured. */
 export interface RunResult {
@@ -82,7 +84,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       const { config } = checkpoint, layout = decoderLayout(config);
       const earlier = options.adapter === null
         ? null
-        : loadAdapter(options.adapter, layout, checkpoint.weights);
+        : loadAdapter(options.adapter, layout, checkpoint.weights, { training: true });
       const classes = earlier?.classes ?? layoutClasses(options, layout);
       const trainable = countTrainable(classes);
       // A directory of PEFT says itself what it is.
@@ -119,7 +121,11 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       const open = (): MetricsFile => {
         sweepOutput(options.out);
         writeSettings(options.out, { ...options, resume: false, device: kind, adapter_name: adapterName });
-        return openMetrics(options.out, earlierSteps.text);
+        return withEvents(openMetrics(options.out, earlierSteps.text), options.out, {
+          steps: earlierSteps.steps,
+          rateRatio: options.orthogonalLr / options.lr,
+          ...(resumed ? {} : { before: heldOutScalars(before) }),
+        });
       };
       const save = async (at: { readonly step: number; readonly skipped: number }): Promise<void> => {
         const { tensors } = await session.state();
@@ -159,13 +165,14 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         );
       }
       const after = done.interrupted ? null : await measure(session, tokenizer, held, options, hooks);
+      addScalars(options.out, done.steps, heldOutScalars(after));
       if (options.merge) {
         const merged = await session.merged();
         writeResults(options.out, (to) => writeModel(`${to}/merged`, options.model, merged));
         hooks.say(`the model with the adapter merged in: ${options.out}/merged`);
       }
       await conclude(session, classes, options, hooks, before, after);
-      return {
+      const result: RunResult = {
         method,
         device: kind,
         adapter_name: adapterName,
@@ -182,6 +189,12 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         trainable,
         out: options.out,
       };
+      await leaveReport(options.out, { ...result, branches: branchNames(classes) }, {
+        session,
+        classes,
+        base: earlier?.weights ?? checkpoint.weights,
+      }, hooks);
+      return result;
     });
   }));
 }
@@ -216,21 +229,27 @@ function isFileError(error: unknown): error is Error {
     (/\(os error \d+\)/.test(error.message) || error instanceof Deno.errors.NotCapable);
 }
 
+/** Says once of each weight how many of its values are too large for f16: a weight may be read more than once. */
+export function overflowSayer(say: RunHooks["say"]): (name: string, count: number) => void {
+  const said = new Set<string>();
+  return (name, count) => {
+    if (!said.has(name)) say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
+    said.add(name);
+  };
+}
+
 /** A model and its tokenizer, checked against each other. Throws CheckpointError, TokenizerError and DataError. */
 export function loadModel(
   { model, dtype }: Pick<TrainOptions, "model" | "dtype">,
   say: RunHooks["say"],
 ): { readonly checkpoint: Checkpoint; readonly tokenizer: Tokenizer } {
-  const checkpoint = loadCheckpoint(model, { dtype, shapes: weightShapes });
+  const checkpoint = loadCheckpoint(model, { dtype, shapes: weightShapes, overflow: overflowSayer(say) });
   const tokenizer = loadTokenizer(model);
-  const { config, overflow } = checkpoint;
+  const { config } = checkpoint;
   if (tokenizer.vocabSize > config.vocabSize) {
     throw new DataError(
       `${model}: tokenizer.json has ${tokenizer.vocabSize} tokens and the model's vocab_size is ${config.vocabSize}; use the tokenizer that belongs to the model.`,
     );
-  }
-  for (const [name, count] of overflow) {
-    say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
   }
   return { checkpoint, tokenizer };
 }
@@ -270,6 +289,7 @@ export async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">
     return data;
   };
   say(`model: ${options.model}, ${config.layers} layers of ${config.hiddenSize}`);
+  sayDropout(config, say);
   const data = read(options.data), train = data.examples;
   const rows = await digestRows(train);
   return {
@@ -283,6 +303,12 @@ export async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">
       ? await loadRun(options, train, rows)
       : { resumed: null, done: { ...NOTHING_YET, text: "" } }),
   };
+}
+
+/** Say what the model's own training had and this one has not. */
+function sayDropout(config: DecoderConfig, say: RunHooks["say"]): void {
+  const fields = config.family === "gpt2" ? Object.keys(config.dropout) : [];
+  if (fields.length > 0) say(`the model trains without dropout (config.json: ${fields.join(", ")})`);
 }
 
 /** The run that is continued: its newest checkpoint, and how far its metrics are. */

@@ -16,30 +16,29 @@ import { foldIn, key } from "../ops/mod.ts";
 import { arenaAval, bind, type ShapeClass } from "./arena.ts";
 import { generate, type GenerateOptions } from "./generate.ts";
 import { type GivenValues, giveValues } from "./given.ts";
-import { hidden, logits, rotaryTables } from "./llama.ts";
+import { tablesOf } from "./decoder.ts";
 import type { Optimiser } from "./optimiser.ts";
 import { initialise } from "./initialise.ts";
 import { mergedWeights } from "./merge.ts";
 import { weightsLeaf } from "./mixing.ts";
 import { type Runner, RunnerCache, runnerOf } from "./runner.ts";
 import { fullGradients } from "./full_gradients.ts";
+import type { StoredTensor } from "./safetensors.ts";
 import { startFactors, type StartPass } from "./start_factors.ts";
 import {
   bindModel,
+  firstPositions,
   languageObjective,
   lossOf,
   type Objective,
   objectiveStep,
-  rotaryOf,
   rowLosses,
   type Subject,
 } from "./step.ts";
+import { uploadWeights } from "./upload.ts";
 
 /** Numbers of a weight on the host. */
-export interface HostTensor {
-  readonly aval: Aval;
-  readonly data: HostArray;
-}
+export type HostTensor = StoredTensor;
 
 /** A batch on the host: ids and labels i32[rows · length], labels −100 where nothing is trained. */
 export interface HostBatch {
@@ -116,6 +115,8 @@ export interface Training<B> {
   readonly restore: (state: SessionState) => void;
   /** All weights of the model with what was trained merged in: f32 where something was, the others as they came. */
   readonly merged: () => Promise<ReadonlyMap<string, HostTensor>>;
+  /** Merged weights f32 of these maps, or weights that are trained themselves, alone. */
+  readonly mergedOnly: (members: ReadonlySet<string>) => Promise<ReadonlyMap<string, HostTensor>>;
   /**
    * Seconds spent compiling so far, bytes that the largest plan needs besides weights and state, and what the training
    * step needs (of several shapes the largest; null before the first step).
@@ -200,17 +201,11 @@ export async function openTraining<B>(options: TrainingOptions<B>): Promise<Open
   const frozen = Object.fromEntries(
     [...host].filter(([name]) => !trainedNames.has(name)).map(([name, t]) => [name, t.aval]),
   );
-  for (const name of Object.keys(frozen)) {
-    arrays.set(`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval));
-  }
+  uploadWeights(device, host, Object.keys(frozen)).forEach((array, name) => arrays.set(name, array));
 
   const params = Object.fromEntries(classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)])));
   // Until the start is computed, trained weights are needed as they were.
-  const own = new Map(
-    [...trainedNames].map((
-      name,
-    ) => [`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval)]),
-  );
+  const own = uploadWeights(device, host, trainedNames);
   const whole = {
     ...frozen,
     ...Object.fromEntries([...trainedNames].map((name) => [name, host.get(name)!.aval])),
@@ -350,6 +345,8 @@ export async function openTraining<B>(options: TrainingOptions<B>): Promise<Open
       }
       return all;
     },
+    mergedOnly: async (only) =>
+      new Map(await Array.fromAsync(mergedWeights({ device, classes, frozen, arrays, only }))),
     stats: () => stats,
   };
 }
@@ -358,15 +355,11 @@ export async function openTraining<B>(options: TrainingOptions<B>): Promise<Open
 export async function openSession(options: SessionOptions): Promise<Session> {
   const { device, subject, maxLength, startBatches = [] } = options;
   const { config, classes } = subject;
-  const tables = rotaryTables(config, maxLength), tableAval = aval([maxLength, config.headDim]);
   const training = await openTraining<HostBatch>({
     ...options,
     classes,
     objective: languageObjective(subject),
-    tables: new Map([
-      ["rotary.cos", { aval: tableAval, data: tables.cos }],
-      ["rotary.sin", { aval: tableAval, data: tables.sin }],
-    ]),
+    tables: tablesOf(config, maxLength),
     inputs: ({ ids, labels, rows, length }) => {
       const at = aval([rows, length], "i32");
       return { ids: { aval: at, data: ids }, labels: { aval: at, data: labels } };
@@ -397,7 +390,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
                 subject,
                 weights,
                 bind(classes, params).members,
-                rotaryOf(weights, batch.ids.shape[1]!),
+                firstPositions(batch.ids.shape[1]!),
               );
               return { ...lossOf(model, batch) };
             }, { weights: frozen, params, batch: batchAvals(batch) }),
@@ -416,9 +409,9 @@ export async function openSession(options: SessionOptions): Promise<Session> {
         `rows ${batch.rows} ${batch.length}`,
         () =>
           runnerOf(device, ({ weights, params, batch }) => {
-            const rotary = rotaryOf(weights, batch.ids.shape[1]!);
+            const positions = firstPositions(batch.ids.shape[1]!);
             return {
-              losses: rowLosses(bindModel(subject, weights, bind(classes, params).members, rotary), batch),
+              losses: rowLosses(bindModel(subject, weights, bind(classes, params).members, positions), batch),
             };
           }, { weights: frozen, params, batch: batchAvals(batch) }),
       );
@@ -440,9 +433,9 @@ export async function openSession(options: SessionOptions): Promise<Session> {
             subject,
             weights,
             bind(classes, params).members,
-            rotaryOf(weights, ids.shape[1]!),
+            firstPositions(ids.shape[1]!),
           );
-          return { logits: logits(model, hidden(model, ids)) };
+          return { logits: model.logits(model.hidden(ids)) };
         }, { weights: frozen, params, ids: at }));
       const out = run.run(new Map([...arrays, ["ids", feed("sequence", at, Int32Array.from(ids))]]));
       return await device.download(out.get("logits")!) as Float32Array;

@@ -17,8 +17,7 @@ import {
   sum,
 } from "../ops/mod.ts";
 import { type Arenas, bind, type ShapeClass, SLOT_UNIT } from "./arena.ts";
-import type { LlamaConfig } from "./llama_config.ts";
-import { hidden, type Llama, logits, type Rotary } from "./llama.ts";
+import { type BoundWeights, type Decoder, type DecoderConfig, decoderOf, headOf } from "./decoder.ts";
 import { keepIfFinite, type Optimiser, type OptimiserState, type StepRates } from "./optimiser.ts";
 
 /** Frozen tensors by name. */
@@ -51,22 +50,24 @@ export interface Objective {
 
 /** What training is about: the model and which of its maps or weights are trained. */
 export interface Subject {
-  readonly config: LlamaConfig;
+  readonly config: DecoderConfig;
   readonly classes: readonly ShapeClass[];
 }
 
 /**
- * The model with trained parameters in place: `params` holds a list of tensors for each member of each class; `key` is
- * a training step's randomness, from which each member draws its own.
+ * The model with trained parameters in place: `params` holds a list of tensors for each member of each class;
+ * `positions` takes the rows of the positions at hand out of a table; `key` is a training step's randomness, from which
+ * each member draws its own.
  */
 export function bindModel(
   { config, classes }: Subject,
   weights: Weights,
   params: ReadonlyMap<string, readonly Tensor[]>,
-  rotary: Rotary,
+  positions: Positions,
   key?: Key,
-): Llama {
-  return { config, rotary, ...bindMaps(classes, weights, params, key) };
+): Decoder {
+  const bound = bindMaps(classes, weights, params, key);
+  return decoderOf(config, { ...bound, rows: (name) => positions(bound.weight(name)) });
 }
 
 /** The weights and linear maps of any model with trained parameters in place, see {@linkcode bindModel}. */
@@ -75,7 +76,7 @@ export function bindMaps(
   weights: Weights,
   params: ReadonlyMap<string, readonly Tensor[]>,
   key?: Key,
-): Pick<Llama, "weight" | "map"> {
+): Pick<BoundWeights, "weight" | "map"> {
   const adapters = new Map(classes.flatMap((c) => c.members.map((m) => [m, c.fitted] as const)));
   const places = new Map([...adapters.keys()].map((member, i) => [member, i]));
   const weight = (name: string): Tensor => {
@@ -92,36 +93,54 @@ export function bindMaps(
   return { weight, map };
 }
 
-/** The first `t` rows of the rotary tables among the weights. */
-export function rotaryOf(weights: Weights, t: number): Rotary {
-  const rows = (x: Tensor): Tensor => slice(x, { start: [0, 0], stop: [t, x.shape[1]!] });
-  return { cos: rows(weights["rotary.cos"]!), sin: rows(weights["rotary.sin"]!) };
+/** Rows of a table [positions, ...] that belong to the positions at hand. */
+export type Positions = (table: Tensor) => Tensor;
+
+/** Positions 0 to t − 1. */
+export function firstPositions(t: number): Positions {
+  return (table) => slice(table, { start: [0, 0], stop: [t, table.shape[1]!] });
 }
 
 /** Sum of the losses over trained positions, f32[], and their number, f32[]. */
 export function lossOf(
-  model: Llama,
+  model: Decoder,
   { ids, labels }: Batch,
 ): { readonly sum: Tensor; readonly count: Tensor } {
-  return headLoss(model, hidden(model, ids), labels);
+  return headLoss(model, model.hidden(ids), labels);
 }
 
 /** The same from the hidden states f32[rows, t, hidden] before the head. */
 export function headLoss(
-  model: Llama,
+  model: Decoder,
   states: Tensor,
   labels: Tensor,
 ): { readonly sum: Tensor; readonly count: Tensor } {
   const [rows, t] = labels.shape as [number, number];
-  const flat = reshape(logits(model, states), [rows * t, model.config.vocabSize]);
+  const flat = reshape(model.logits(states), [rows * t, model.config.vocabSize]);
   return crossEntropySum(flat, reshape(labels, [rows * t]));
 }
 
-/** The losses of each row added up, f32[rows]: −log probability of the row's labels together. */
-export function rowLosses(model: Llama, { ids, labels }: Batch): Tensor {
+/**
+ * The losses of each row added up, f32[rows]: −log probability of the row's labels together. Where there would be more than
+ * `most` logits, they are made for some positions at a time.
+ */
+export function rowLosses(model: Decoder, { ids, labels }: Batch, most = MOST_LOGITS): Tensor {
   const [rows, t] = labels.shape as [number, number];
-  const flat = reshape(logits(model, hidden(model, ids)), [rows * t, model.config.vocabSize]);
-  return sum(reshape(crossEntropies(flat, reshape(labels, [rows * t])), [rows, t]), { axes: [1] });
+  const { hiddenSize, vocabSize } = model.config;
+  const states = reshape(model.hidden(ids), [rows * t, hiddenSize]), flat = reshape(labels, [rows * t]);
+  let parts = Math.min(rows * t, Math.ceil(rows * t * vocabSize / most));
+  while (rows * t % parts !== 0) parts++;
+  const size = rows * t / parts;
+  const each = Array.from({ length: parts }, (_, i) => {
+    const from = i * size, to = from + size;
+    const x = slice(states, { start: [from, 0], stop: [to, hiddenSize] });
+    return crossEntropies(model.logits(x), slice(flat, { start: [from], stop: [to] }));
+  });
+  const together = slice(pack(each, Math.ceil(size / SLOT_UNIT) * SLOT_UNIT), {
+    start: [0, 0],
+    stop: [parts, size],
+  });
+  return sum(reshape(together, [rows, t]), { axes: [1] });
 }
 
 /** Everything that a step reads. */
@@ -161,7 +180,7 @@ export function languageObjective(subject: Subject): Objective {
     count: ({ labels }) => countTrained(labels!),
     pull: ({ weights, params, key }, batch, wrt) => {
       const part = batch as Batch;
-      const model = bindModel(subject, weights, params, rotaryOf(weights, part.ids.shape[1]!), key);
+      const model = bindModel(subject, weights, params, firstPositions(part.ids.shape[1]!), key);
       return lossAndCotangents(model, part, wrt, trainsHead(subject));
     },
   };
@@ -214,8 +233,7 @@ const MOST_LOGITS = 2 ** 27;
 
 /** Whether the weight that makes the logits is trained itself. */
 function trainsHead({ config, classes }: Subject): boolean {
-  const head = config.tiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
-  return classes.some((c) => !c.fitted && c.members.includes(head));
+  return classes.some((c) => !c.fitted && c.members.includes(headOf(config)));
 }
 
 /**
@@ -223,7 +241,7 @@ function trainsHead({ config, classes }: Subject): boolean {
  * time, and consumed before the next ones; a head that is trained itself must see the `whole`.
  */
 export function lossAndCotangents(
-  model: Llama,
+  model: Decoder,
   batch: Batch,
   wrt: readonly Tensor[],
   whole: boolean,
@@ -239,7 +257,7 @@ export function lossAndCotangents(
     const { sum } = lossOf(model, batch);
     return { sum, fresh: cotangents([sum], [fill(1)], wrt) };
   }
-  const states = hidden(model, batch.ids), size = rows * t / parts;
+  const states = model.hidden(batch.ids), size = rows * t / parts;
   const flat = reshape(states, [rows * t, hiddenSize]), labels = reshape(batch.labels, [rows * t]);
   let total: Tensor | null = null;
   const pulled = Array.from({ length: parts }, (_, i) => {

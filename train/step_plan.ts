@@ -1,6 +1,7 @@
 /** The plan of a training step without a model in memory: what a run would need. @module */
 import { type Aval, aval, type Capabilities, type Compiled } from "../core/mod.ts";
 import { arenaAval, type ShapeClass } from "./arena.ts";
+import { tableShapes } from "./decoder.ts";
 import type { Optimiser } from "./optimiser.ts";
 import { compileFor } from "./runner.ts";
 import { languageObjective, type Objective, objectiveStep, type Subject } from "./step.ts";
@@ -13,7 +14,7 @@ export interface StepPlanOptions {
   readonly weights: ReadonlyMap<string, Aval>;
   readonly optimiser: Optimiser;
   readonly accumulate: number;
-  /** Rows of the rotary tables. */
+  /** Rows of the tables of positions. */
   readonly maxLength: number;
   readonly batch: { readonly rows: number; readonly length: number };
 }
@@ -21,12 +22,12 @@ export interface StepPlanOptions {
 /** Compile the step of a session with these options; nothing is uploaded or run. Throws ShapeError. */
 export function planStep(options: StepPlanOptions): Compiled {
   const { subject, maxLength, batch: { rows, length } } = options;
-  const table = aval([maxLength, subject.config.headDim]), ids = aval([rows, length], "i32");
+  const ids = aval([rows, length], "i32");
   return planObjective({
     ...options,
     classes: subject.classes,
     objective: languageObjective(subject),
-    weights: new Map([...options.weights, ["rotary.cos", table], ["rotary.sin", table]]),
+    weights: new Map([...options.weights, ...tableShapes(subject.config, maxLength)]),
     batch: { ids, labels: ids },
   });
 }

@@ -9,7 +9,7 @@ import { loadEncoder } from "../encoder_checkpoint.ts";
 import { loadSentenceTokenizer } from "../encoder_tokenizer.ts";
 import { UserError } from "../errors.ts";
 import { adamW } from "../optimiser.ts";
-import { attempt } from "../run.ts";
+import { attempt, overflowSayer } from "../run.ts";
 import { type EvaluateFlags, LONGEST } from "./flags.ts";
 import { GLUE_TASKS, glueScores, type GlueTask, type GlueTaskName } from "./glue_tasks.ts";
 import type { Follow, Numbers, Outcome } from "./task.ts";
@@ -44,9 +44,16 @@ export function evaluateEncoder(
   const { model, dtype, seed, batch, limit } = request, task = GLUE_TASKS[name];
   return Effect.scoped(Effect.gen(function* () {
     const loaded = yield* attempt(() => {
-      const checkpoint = loadEncoder(model, { dtype, seed, outputs: outputsOf(task.target) });
+      const checkpoint = loadEncoder(model, {
+        dtype,
+        seed,
+        outputs: outputsOf(task.target),
+        overflow: overflowSayer(say),
+      });
       const { config, fresh, layout, weights } = checkpoint;
-      const adapter = request.adapter === null ? null : loadAdapter(request.adapter, layout, weights);
+      const adapter = request.adapter === null
+        ? null
+        : loadAdapter(request.adapter, layout, weights, { training: false });
       if (fresh.length > 0 && !adapter) {
         throw new UserError(
           `${model}: has no head for ${name} (${

@@ -3,15 +3,15 @@ import * as Effect from "effect/Effect";
 import { writeTextAtomically } from "../atomic_file.ts";
 import { describeDevice, openDevice } from "../devices.ts";
 import { isEncoderDirectory } from "../encoder_checkpoint.ts";
-import { UserError } from "../errors.ts";
-import { deviceFor, samplingOf } from "../generate_texts.ts";
+import { DataError, UserError } from "../errors.ts";
+import { samplingOf } from "../generate_texts.ts";
 import { openModel } from "../open_model.ts";
 import { attempt, loadModel } from "../run.ts";
 import type { AskSettings } from "./ask.ts";
 import { prepareGlue, prepareXnli } from "./classify.ts";
 import { evaluateEncoder } from "./encoder.ts";
 import { prepareFlores } from "./flores.ts";
-import { prepareGsm8k } from "./gsm8k.ts";
+import { prepareGsm8k, type SolvedRow, solvedRows } from "./gsm8k.ts";
 import { prepareHumanEval } from "./humaneval.ts";
 import { type Judge, openJudge } from "./judge.ts";
 import { prepareMtBench } from "./mtbench.ts";
@@ -113,7 +113,7 @@ async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
         batch,
       });
     case "gsm8k":
-      return prepareGsm8k({ files, limit, chat, settings });
+      return prepareGsm8k({ files, limit, chat, shots: shotsOf(options), settings });
     case "glue":
     case "xnli": {
       const asked = { files, limit, batch, style: options.prompts ?? "rows" };
@@ -125,6 +125,7 @@ async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
         limit,
         answers: options.answers,
         samples: options.samples ?? 1,
+        chat,
         limits: { seconds: options.timeout ?? 10, memoryBytes: (options.memory ?? 512) * 2 ** 20 },
         python: options.python ?? "python3",
         unsafe: options.unsafeRun,
@@ -148,6 +149,16 @@ async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
   }
 }
 
+/** The solved questions that are asked for. Throws DataError where there are fewer. */
+function shotsOf({ shots, shotsFrom }: EvaluateFlags): SolvedRow[] {
+  if (shots === null || shotsFrom === null) return [];
+  const found = solvedRows(shotsFrom, shots);
+  if (found.length === shots) return found;
+  throw new DataError(`${shotsFrom}: has ${found.length} rows and --shots ${shots} asks for more.`, {
+    shots,
+  });
+}
+
 /** The judge that is asked for; null: none. */
 function judgeOf({ judgeUrl, judgeModel, judgeKeyEnv }: EvaluateFlags): Judge | null {
   if (judgeUrl === null || judgeModel === null) return null;
@@ -159,7 +170,6 @@ function judgeOf({ judgeUrl, judgeModel, judgeKeyEnv }: EvaluateFlags): Judge | 
 function openExaminee(options: EvaluateFlags, say: EvaluateHooks["say"]) {
   return Effect.gen(function* () {
     const { checkpoint, tokenizer } = yield* attempt(() => {
-      deviceFor(options);
       return Promise.resolve(loadModel(options, say));
     });
     const { maxPositions } = checkpoint.config, seq = options.seq ?? Math.min(maxPositions, LONGEST);
@@ -168,7 +178,7 @@ function openExaminee(options: EvaluateFlags, say: EvaluateHooks["say"]) {
         new UserError(`--seq ${seq}: the model has ${maxPositions} positions; use at most that many.`),
       );
     }
-    const device = yield* openDevice(deviceFor(options), options.dtype === "f16");
+    const device = yield* openDevice(options.device, options.dtype === "f16");
     say(`device: ${describeDevice(device.capabilities)}`);
     const { adapter, seed } = options;
     const session = yield* attempt(() => openModel(device, checkpoint, { adapter, seed, maxLength: seq }));

@@ -1,7 +1,8 @@
 /** Trained adapters as directories of Hugging Face PEFT: one for each branch and its sizes, `gyre.json` where they combine. @module */
-import type { LinearDims, Module } from "../../adapters/mod.ts";
+import type { LinearDims } from "../../adapters/mod.ts";
 import { aval } from "../../core/mod.ts";
 import { writeTextAtomically, writeWhole } from "../atomic_file.ts";
+import type { LinearModule } from "../decoder.ts";
 import { PeftError } from "../errors.ts";
 import { combineJson, GYRE_FILE, type PeftCombine } from "./combine.ts";
 import type { PeftConfig, PeftMethod, PeftPattern } from "./config.ts";
@@ -9,6 +10,7 @@ import { blockOfEntries, type LeafValues, type PeftTensors, toPeft } from "./con
 import { refuseFull, writePeftFiles } from "./files.ts";
 import { peftConfigJson } from "./json.ts";
 import type { StoredTensor } from "../safetensors.ts";
+import { transposed } from "../weight_file.ts";
 
 /** What the parameters of a branch do not tell about it. */
 export type BranchSpec =
@@ -28,7 +30,7 @@ export interface SavedBranch {
 /** What {@linkcode savePeft} writes. */
 export interface SaveRequest {
   /** All linear maps of the model that could be adapted. */
-  readonly modules: readonly Module[];
+  readonly modules: readonly LinearModule[];
   /** Parameters of adapted maps by path, and weights trained whole by name: as `Session.trained` gives them. */
   readonly trained: ReadonlyMap<string, LeafValues>;
   /** The branches of a map, in the order in which they combine. */
@@ -67,6 +69,15 @@ export function savePeft(dir: string, request: SaveRequest): void {
     for (const { name, prefix, spec } of branches(path)) {
       const own = withDefaults(under(values, prefix), spec, dims);
       const method = methodOf(spec, own, `${dir}: ${name} on ${path}`);
+      if (dims.inputFirst && method.kind !== "LORA") {
+        throw new PeftError(
+          `${dir}: PEFT has no ${method.kind} for ${path}, a Conv1D layer; merge it instead.`,
+          {
+            dir,
+            path,
+          },
+        );
+      }
       // Ranks and alphas may differ inside a directory, nothing else may.
       const key = `${name} ${
         JSON.stringify(method.kind === "LORA" ? { ...method, rank: 0, alpha: 0 } : method)
@@ -79,6 +90,10 @@ export function savePeft(dir: string, request: SaveRequest): void {
   }
   const list = [...groups.values()];
   if (list.length === 0) throw new PeftError(`${dir}: there is no adapter to save.`, { dir });
+  for (const { path, inputFirst } of modules) {
+    const whole = inputFirst && saved.get(`${path}.weight`);
+    if (whole) saved.set(`${path}.weight`, transposed(whole));
+  }
   const json = (group: Group): Record<string, unknown> =>
     peftConfigJson(configOf(group, { modules, base, classifier }, [...saved.keys()]));
   refuseFull(dir);
@@ -191,7 +206,7 @@ function configOf(
       saved: [...new Set(whole.map((name) => name.replace(/\.(weight|bias)$/, "")))].sort(),
     },
     bias: "none",
-    fanInFanOut: false,
+    fanInFanOut: modules.some((m) => m.inputFirst && own.has(m.path)),
     base,
     taskType: classifier ? "SEQ_CLS" : "CAUSAL_LM",
   };
