@@ -266,6 +266,20 @@ Deno.test("two sentences within some room: all of it is used, and neither is cut
   }
 });
 
+Deno.test("names of blocks choose an encoder's maps", () => {
+  const { layout } = loadEncoder(`${root}/bert`, { dtype: "f32", outputs: 3, seed: 0 });
+  const chosen = (target: string) =>
+    layoutClasses({ ...DEFAULT_SETTINGS, method: "lora", target }, layout)
+      .flatMap((c) => c.fitted ? c.members : []).map((path) => path.replace("bert.encoder.layer.", ""))
+      .sort();
+  const attention = [0, 1].flatMap((i) =>
+    ["output.dense", "self.key", "self.query", "self.value"].map((name) => `${i}.attention.${name}`)
+  );
+  assertEquals(chosen("attn"), attention);
+  assertEquals(chosen("mlp"), [0, 1].flatMap((i) => [`${i}.intermediate.dense`, `${i}.output.dense`]));
+  assertEquals(chosen("all-linear"), [...chosen("attn"), ...chosen("mlp")].sort());
+});
+
 Deno.test("configurations that are no encoder of these families are refused with field and value", () => {
   const good = {
     model_type: "bert",

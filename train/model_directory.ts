@@ -1,5 +1,6 @@
 /** Writing a model in Hugging Face's directory layout. @module */
 import { writeTextAtomically } from "./atomic_file.ts";
+import { isEncoderConfig } from "./encoder_config.ts";
 import { CheckpointError } from "./errors.ts";
 import { loadConfig } from "./checkpoint.ts";
 import { modulesOf } from "./decoder.ts";
@@ -52,7 +53,10 @@ export function writeModel(
     }
   }
   const turned = new Set(
-    modulesOf(loadConfig(base)).flatMap((m) => m.inputFirst ? [`${m.path}.weight`] : []),
+    // Encoders' files have all maps [out, in].
+    (isEncoderConfig(config) ? [] : modulesOf(loadConfig(base))).flatMap((m) =>
+      m.inputFirst ? [`${m.path}.weight`] : []
+    ),
   );
   const written = new Map([...weights].map(([name, t]) => {
     const own = converted(t, dtype);
