@@ -59,8 +59,9 @@ export function on<P>(pattern: string, adapter: Adapter<P> | ((dims: LinearDims)
 /** Names for the maps of a block. */
 const BLOCKS: Readonly<Record<string, readonly string[]>> = {
   "all-linear": ["*"],
-  attn: ["*.self_attn.*", "*.attn.*"],
-  mlp: ["*.mlp.*"],
+  attn: ["*.self_attn.*", "*.attn.*", "*.attention.*"],
+  // BERT's second map is called as that behind its attention.
+  mlp: ["*.mlp.*", "*.intermediate.*", "*.layer.0-9999.output.*"],
 };
 
 function matcher(pattern: string): (path: string) => boolean {

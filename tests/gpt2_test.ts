@@ -9,7 +9,7 @@ import { modulesOf, weightShapes } from "../train/decoder.ts";
 import { CheckpointError, PeftError } from "../train/errors.ts";
 import { f16ToF32 } from "../train/floats.ts";
 import { parseGpt2Config } from "../train/gpt2_config.ts";
-import { methodClasses, METHODS } from "../train/methods.ts";
+import { decoderLayout, methodClasses, METHODS } from "../train/methods.ts";
 import { parseConfig } from "../train/model_config.ts";
 import { writeModel } from "../train/model_directory.ts";
 import { adamW } from "../train/optimiser.ts";
@@ -159,7 +159,7 @@ Deno.test("GPT-2 and PEFT: only low-rank maps have a form, and other layers are 
         "m",
       ));
     const forms = (method: typeof METHODS[number]) =>
-      peftForms({ ...DEFAULT_SETTINGS, method, target: "all-linear" }, config);
+      peftForms({ ...DEFAULT_SETTINGS, method, target: "all-linear" }, decoderLayout(config));
     for (const method of METHODS) {
       const fits = ["lora", "rslora", "lora-ga", "dora", "pissa", "olora"].includes(method);
       assertEquals(forms(method) !== null, fits, method);

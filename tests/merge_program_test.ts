@@ -9,7 +9,7 @@ import { loadDataset } from "../train/data.ts";
 import { AdapterError, OptionError } from "../train/errors.ts";
 import { weightShapes } from "../train/decoder.ts";
 import { mergeHelp, parseMergeFlags } from "../train/merge_options.ts";
-import { methodClasses } from "../train/methods.ts";
+import { decoderLayout, methodClasses } from "../train/methods.ts";
 import { adamW } from "../train/optimiser.ts";
 import { openSession } from "../train/session.ts";
 import { loadTokenizer } from "../train/tokenizer.ts";
@@ -45,9 +45,10 @@ Deno.test("merge: Gyre's and PEFT's directory become the adapted model, in any e
     for (const batch of few) await session.step(batch, { plain: 2e-3, orthogonal: 2e-3 });
     const { loss } = await session.evaluate(few);
     assert(Math.abs(loss - before) > 1e-2);
-    const saved = { model: base, config, classes, trained: await session.trained() };
+    const layout = decoderLayout(config);
+    const saved = { model: base, layout, classes, trained: await session.trained() };
     saveAdapter(`${dir}/adapter`, options, saved);
-    exportPeft(`${dir}/peft`, peftForms(options, config)!, saved);
+    exportPeft(`${dir}/peft`, peftForms(options, layout)!, saved);
     assertEquals([namedBase(`${dir}/adapter`), namedBase(`${dir}/peft`)], [base, base]);
 
     for (

@@ -88,6 +88,8 @@ const elementwise: readonly OpRow[] = [
   row("sigmoid", [[6]], on1(ops.sigmoid)),
   row("silu", [[6]], on1(ops.silu)),
   row("gelu", [[6]], on1(ops.gelu)),
+  row("normalCdf", [[16]], on1(ops.normalCdf), { fill: (u, i) => i - 8 + u }),
+  row("geluExact", [[16]], on1(ops.geluExact), { fill: (u, i) => i - 8 + u }),
   row("lt", [[2, 3], [3]], on2(ops.lt), whole),
   row("le", [[2, 3], [3]], on2(ops.le), whole),
   row("le, i32", [aval([9], "i32")], on1((x) => ops.le(x, 7)), whole),

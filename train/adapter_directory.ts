@@ -6,8 +6,7 @@ import type { ShapeClass } from "./arena.ts";
 import { AdapterError } from "./errors.ts";
 import type { GivenValues } from "./given.ts";
 import { readJson } from "./json_file.ts";
-import { type DecoderConfig, modulesOf } from "./decoder.ts";
-import { methodClasses, type MethodOptions, METHODS, settingsUsed } from "./methods.ts";
+import { layoutClasses, type MethodOptions, METHODS, type ModelLayout, settingsUsed } from "./methods.ts";
 import type { LoadPeftOptions } from "./peft/branch.ts";
 import { GYRE_FILE, parseGyreFile } from "./peft/combine.ts";
 import { loadedClasses, loadPeft, withSaved } from "./peft/load.ts";
@@ -43,7 +42,9 @@ export interface PeftForm extends Pick<SaveRequest, "branches" | "combine"> {
 /** What is saved, and of which model. */
 export interface SavedAdapter {
   readonly model: string;
-  readonly config: DecoderConfig;
+  readonly layout: ModelLayout;
+  /** What its head predicts, where it has one of its own; absent: the next token. */
+  readonly task?: string;
   readonly classes: readonly ShapeClass[];
   readonly trained: ReadonlyMap<string, ReadonlyMap<string, HostTensor>>;
 }
@@ -52,7 +53,7 @@ export interface SavedAdapter {
 export function saveAdapter(
   dir: string,
   options: MethodOptions,
-  { model, classes, trained }: SavedAdapter,
+  { model, classes, trained, task }: SavedAdapter,
 ): void {
   const { method, compose = null, saveModules = null, target } = options;
   Deno.mkdirSync(dir, { recursive: true });
@@ -62,14 +63,18 @@ export function saveAdapter(
     ...Object.fromEntries(settingsUsed(method).map((name) => [name, options[name]])),
     ...(saveModules === null ? {} : { save_modules: saveModules }),
     target,
+    ...(task === undefined ? {} : { task }),
     base_model: model,
   }, DESCRIPTION);
   writeSafetensors(`${dir}/${ADAPTER_FILE}`, namedParams(classes, trained));
 }
 
 /** How PEFT writes a method's adapters; null for methods that it has no form for. */
-export function peftForms(options: MethodOptions, config: DecoderConfig): readonly PeftForm[] | null {
-  return peftLayouts(options, modulesOf(config))?.map(({ paths, branches, combine }) => ({
+export function peftForms(
+  options: MethodOptions,
+  { modules }: Pick<ModelLayout, "modules">,
+): readonly PeftForm[] | null {
+  return peftLayouts(options, modules)?.map(({ paths, branches, combine }) => ({
     paths,
     branches: () => branches,
     combine,
@@ -80,14 +85,15 @@ export function peftForms(options: MethodOptions, config: DecoderConfig): readon
 export function exportPeft(
   dir: string,
   forms: readonly PeftForm[],
-  { model, config, trained }: SavedAdapter,
+  { model, layout: { modules }, trained, task }: SavedAdapter,
 ): void {
-  const modules = modulesOf(config), maps = new Set(modules.map((m) => m.path));
+  const maps = new Set(modules.map((m) => m.path));
   forms.forEach(({ paths, branches, combine }, i) => {
     // Weights trained whole go with the first directory.
     const own = [...trained].filter(([path]) => maps.has(path) ? !paths || paths.has(path) : i === 0);
     savePeft(forms.length === 1 ? dir : `${dir}-${i + 1}`, {
       modules,
+      ...(task === undefined ? {} : { classifier: true }),
       trained: new Map(own),
       branches,
       combine,
@@ -102,11 +108,11 @@ export function exportPeft(
  */
 export function loadAdapter(
   dir: string,
-  config: DecoderConfig,
+  layout: ModelLayout,
   weights: ReadonlyMap<string, StoredTensor>,
   use: LoadPeftOptions,
 ): LoadedAdapter {
-  const modules = modulesOf(config);
+  const { modules } = layout;
   if (!exists(`${dir}/${DESCRIPTION}`)) {
     const loaded = loadPeft(dir, modules, use);
     return {
@@ -118,13 +124,13 @@ export function loadAdapter(
     };
   }
   const options = describedOptions(`${dir}/${DESCRIPTION}`);
-  const classes = methodClasses(options, config);
+  const classes = layoutClasses(options, layout);
   return {
     classes,
     values: namedValues(`${dir}/${ADAPTER_FILE}`, classes),
     weights,
     options,
-    layouts: peftForms(options, config),
+    layouts: peftForms(options, layout),
   };
 }
 

@@ -50,14 +50,52 @@ export function loadConfig(dir: string): DecoderConfig {
  */
 export function loadCheckpoint(dir: string, { dtype, shapes, overflow }: LoadOptions): Checkpoint {
   const config = loadConfig(dir);
-  const expected = shapes(config);
+  return {
+    config,
+    ...loadTensors(dir, {
+      dtype,
+      expected: shapes(config),
+      turned: new Set(modulesOf(config).flatMap((m) => m.inputFirst ? [`${m.path}.weight`] : [])),
+      isHarmless: (name) => isHarmless(name, config),
+      isOptional: () => false,
+      nameOf: (name) => modelName(name, config),
+      ...(overflow ? { overflow } : {}),
+    }),
+  };
+}
+
+/** The tensors that a model has. */
+export interface TensorRequest {
+  readonly dtype: LoadOptions["dtype"];
+  readonly expected: ReadonlyMap<string, Aval>;
+  /** Weights that the files have [in, out]. */
+  readonly turned: ReadonlySet<string>;
+  /** Whether a tensor that is not expected changes nothing where it is left out. */
+  readonly isHarmless: (name: string) => boolean;
+  /** Whether an expected tensor may be absent or of another shape; it is left out then. */
+  readonly isOptional: (name: string) => boolean;
+  /** The model's name for a tensor of the files. */
+  readonly nameOf: (name: string) => string;
+  readonly overflow?: NonNullable<LoadOptions["overflow"]>;
+}
+
+/** Read a model's tensors, as {@linkcode loadCheckpoint} does. */
+export function loadTensors(
+  dir: string,
+  { dtype, expected, turned, isHarmless, isOptional, nameOf, overflow }: TensorRequest,
+): Omit<Checkpoint, "config"> {
   const weights = new Map<string, StoredTensor>();
-  const turned = new Set(modulesOf(config).flatMap((m) => m.inputFirst ? [`${m.path}.weight`] : []));
   const unused: string[] = [];
   using shards = openShards(dir);
+  const names = new Map<string, string>();
   for (const name of shards.places.keys()) {
-    if (expected.has(modelName(name, config))) continue;
-    if (!isHarmless(name, config)) {
+    const own = nameOf(name), other = names.get(own);
+    if (other !== undefined) {
+      throw new CheckpointError(`${dir}: "${name}" and "${other}" are the same tensor; keep one.`, { dir });
+    }
+    names.set(own, name);
+    if (expected.has(own)) continue;
+    if (!isHarmless(name)) {
       throw new CheckpointError(
         `${dir}: tensor "${name}" is no part of a model with this config.json; without it this would be another model.`,
         { dir, tensor: name },
@@ -65,12 +103,19 @@ export function loadCheckpoint(dir: string, { dtype, shapes, overflow }: LoadOpt
     }
     unused.push(name);
   }
-  for (const [name, at] of expected) {
-    const stored = fileName(name, config, shards.places), file = shards.places.get(stored);
-    if (!file) throw missingTensor(dir, name, at);
+  for (const [own, at] of expected) {
+    const stored = names.get(own), file = stored === undefined ? undefined : shards.places.get(stored);
+    if (stored === undefined || !file) {
+      if (isOptional(own)) continue;
+      throw missingTensor(dir, own, at);
+    }
     const entry = file.header.tensors.get(stored)!;
-    const transposed = turned.has(name), asked = transposed ? at.shape.toReversed() : at.shape;
+    const transposed = turned.has(own), asked = transposed ? at.shape.toReversed() : at.shape;
     if (!sameShape(entry.shape, asked)) {
+      if (isOptional(own)) {
+        unused.push(stored);
+        continue;
+      }
       throw new CheckpointError(
         `${file.path}: tensor "${stored}" has shape [${entry.shape.join()}]; config.json asks for [${asked.join()}]; use the files of one model.`,
         { dir, tensor: stored, expected: asked, found: entry.shape },
@@ -79,17 +124,17 @@ export function loadCheckpoint(dir: string, { dtype, shapes, overflow }: LoadOpt
     floatReader(file.path, stored, entry.dtype);
     const as = at.shape.length > 1 ? dtype : "f32", { path } = file;
     weights.set(
-      name,
+      own,
       onDemand({ shape: at.shape, dtype: as }, (memory) => {
         using again = openSafetensors(path);
         requireSame(again, stored, entry);
         const { data, lost } = readWeight(again, stored, as, transposed, memory);
-        if (lost > 0) overflow?.(name, lost);
+        if (lost > 0) overflow?.(own, lost);
         return data;
       }),
     );
   }
-  return { config, weights, unused };
+  return { weights, unused };
 }
 
 /** Refuse a file that is another one than when the model was opened. Throws SafetensorsError. */
@@ -109,12 +154,6 @@ const GPT2_PREFIX = "transformer.";
 function modelName(stored: string, { family }: DecoderConfig): string {
   const short = family === "gpt2" && !stored.startsWith(GPT2_PREFIX) && stored !== "lm_head.weight";
   return short ? `${GPT2_PREFIX}${stored}` : stored;
-}
-
-/** The tensor of the files that a weight is. */
-function fileName(name: string, config: DecoderConfig, places: Shards["places"]): string {
-  const short = name.slice(GPT2_PREFIX.length);
-  return !places.has(name) && places.has(short) && modelName(short, config) === name ? short : name;
 }
 
 /** Tables that are computed anew, and a head that is not used because the embedding is the head. */

@@ -19,6 +19,8 @@ export interface Example {
   readonly prompt: string;
   /** What stands after the last "####" of the completion, where there is one. */
   readonly answer?: string;
+  /** Of a row for an encoder, which reads all ids: the kind of each, and the class or the number to predict. */
+  readonly classified?: { readonly types: readonly number[]; readonly target: number };
 }
 
 /** Examples that fit, and what was lost to make them fit. */

@@ -1,12 +1,12 @@
 /** A run that is only told of: rows as the model sees them, steps, and memory from the plan of the step. @module */
 import * as Effect from "effect/Effect";
-import { checkLimits, showBytes } from "../core/mod.ts";
+import { type Capabilities, checkLimits, showBytes } from "../core/mod.ts";
 import { loadAdapter } from "./adapter_directory.ts";
 import { countTrainable } from "./arena.ts";
 import { epochShape, piecesOf, showPieces, spread } from "./data/preview.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import type { UserError } from "./errors.ts";
-import { describeClasses, methodClasses } from "./methods.ts";
+import { decoderLayout, describeClasses, layoutClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { attempt, load, longestOf } from "./run.ts";
@@ -38,7 +38,27 @@ export interface DryRunHooks {
 }
 
 /** Rows that are shown. */
-const SHOWN = 3;
+export const SHOWN = 3;
+
+/** What a step needs on a device, and the device, for people. */
+export function sayStep(
+  bytes: StepBytes,
+  { rows, length }: { readonly rows: number; readonly length: number },
+  capabilities: Capabilities,
+  say: DryRunHooks["say"],
+): void {
+  const parts = [
+    `weights ${showBytes(bytes.weights)}`,
+    `trained parameters ${showBytes(bytes.trained)}`,
+    `optimiser ${showBytes(bytes.optimiser)}`,
+    `activations and gradients ${showBytes(bytes.temporaries)}`,
+  ];
+  say(`memory of a step of ${rows} × ${length}: ${showBytes(bytes.total)} (${parts.join(", ")})`);
+  const { maxTotalBytes } = capabilities;
+  say(
+    `device: ${describeDevice(capabilities)}${maxTotalBytes === null ? "" : `, ${showBytes(maxTotalBytes)}`}`,
+  );
+}
 
 /**
  * Load what a run would load and tell what it would do, without a step and without writing. Fails with UserError where
@@ -66,11 +86,11 @@ export function dryRun(
         `an epoch: ${epoch.steps} steps of ${options.batch} rows, ${(100 * padding).toFixed(1)} % padding; ` +
           `this run: ${steps} steps`,
       );
-      const { config } = checkpoint;
+      const { config } = checkpoint, layout = decoderLayout(config);
       const earlier = options.adapter === null
         ? null
-        : loadAdapter(options.adapter, config, checkpoint.weights, { training: true });
-      const classes = earlier?.classes ?? methodClasses(options, config);
+        : loadAdapter(options.adapter, layout, checkpoint.weights, { training: true });
+      const classes = earlier?.classes ?? layoutClasses(options, layout);
       const trainable = countTrainable(classes);
       say(`trained: ${describeClasses(classes)}; ${trainable.toLocaleString("en")} parameters`);
       const compiled = planStep({
@@ -83,23 +103,7 @@ export function dryRun(
         batch: { rows: options.batch, length: epoch.longest },
       });
       const bytes = stepBytes({ compiled });
-      const parts = [
-        `weights ${showBytes(bytes.weights)}`,
-        `trained parameters ${showBytes(bytes.trained)}`,
-        `optimiser ${showBytes(bytes.optimiser)}`,
-        `activations and gradients ${showBytes(bytes.temporaries)}`,
-      ];
-      say(
-        `memory of a step of ${options.batch} × ${epoch.longest}: ${showBytes(bytes.total)} (${
-          parts.join(", ")
-        })`,
-      );
-      const { maxTotalBytes } = capabilities;
-      say(
-        `device: ${describeDevice(capabilities)}${
-          maxTotalBytes === null ? "" : `, ${showBytes(maxTotalBytes)}`
-        }`,
-      );
+      sayStep(bytes, { rows: options.batch, length: epoch.longest }, capabilities, say);
       checkLimits(compiled.plan, capabilities);
       return Promise.resolve({
         rows: train.length,

@@ -115,7 +115,10 @@ function familyOf(fields: ConfigFields): Family {
   const family = typeof type === "string" ? FAMILIES.get(type) : undefined;
   if (!family) {
     const types = [...FAMILIES.keys(), ...OTHER_TYPES].map((t) => JSON.stringify(t)).join(", ");
-    throw fields.bad("model_type", `expected one of ${types}: Gyre trains models of these families`);
+    throw fields.bad(
+      "model_type",
+      `expected one of ${types}: Gyre trains models of these families; bert and roberta learn tasks, see train.ts --task`,
+    );
   }
   const { architectures } = fields.all;
   if (

@@ -8,6 +8,7 @@ import { UserError } from "./errors.ts";
 import { countF16Overflow } from "./floats.ts";
 import { weightShapes } from "./decoder.ts";
 import type { MergeOptions } from "./merge_options.ts";
+import { decoderLayout } from "./methods.ts";
 import { writeModel } from "./model_directory.ts";
 import { adamW } from "./optimiser.ts";
 import { attempt } from "./run.ts";
@@ -41,7 +42,7 @@ export function mergeAdapter(
       return Promise.resolve({
         model,
         checkpoint,
-        adapter: loadAdapter(dir, checkpoint.config, checkpoint.weights, { training: false }),
+        adapter: loadAdapter(dir, decoderLayout(checkpoint.config), checkpoint.weights, { training: false }),
       });
     });
     const device = yield* openDevice(options.device);

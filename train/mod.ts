@@ -3,14 +3,30 @@ export * from "./adapter_file.ts";
 export * from "./arena.ts";
 export * from "./batches.ts";
 export * from "./checkpoint.ts";
+export * from "./classifier.ts";
+export { labelledDataset, loadLabelled } from "./classify_data.ts";
+export { classifyDryRun } from "./classify_dry_run.ts";
+export { type ClassifyResult, fineTuneClassifier } from "./classify_run.ts";
 export * from "./data.ts";
 export * from "./attend.ts";
 export * from "./decode.ts";
 export * from "./decoder.ts";
 export * from "./devices.ts";
 export { type DryRun, dryRun, type DryRunHooks } from "./dry_run.ts";
+export * from "./encoder.ts";
+export {
+  type EncoderCheckpoint,
+  loadEncoder,
+  loadEncoderConfig,
+  type LoadEncoderOptions,
+} from "./encoder_checkpoint.ts";
+export * from "./encoder_config.ts";
+export * from "./encoder_tokenizer.ts";
 export * from "./errors.ts";
 export type { EvaluateFlags } from "./evaluation/flags.ts";
+export * from "./evaluation/glue_metrics.ts";
+export * from "./evaluation/glue_tasks.ts";
+export { type LabelledRow, labelledRows } from "./evaluation/labelled_rows.ts";
 export { evaluateHelp, parseEvaluateFlags } from "./evaluation/options.ts";
 export { type EvaluateHooks, evaluateModel, type Evaluation } from "./evaluation/run.ts";
 export { openCount, showEvaluation } from "./evaluation/show.ts";
@@ -30,6 +46,7 @@ export { methodClasses, type MethodOptions, METHODS } from "./methods.ts";
 export * from "./optimiser.ts";
 export * from "./options.ts";
 export * from "./peft/load.ts";
+export { type FlagOf, helpOf, parseFlags, type TableOf } from "./parse_flags.ts";
 export { GYRE_FILE, type GyreFile, parseGyreFile, type PeftCombine } from "./peft/combine.ts";
 export * from "./peft/config.ts";
 export { fromPeft, type LeafValues, type PeftTensors, toPeft } from "./peft/convert.ts";

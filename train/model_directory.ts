@@ -1,5 +1,6 @@
 /** Writing a model in Hugging Face's directory layout. @module */
 import { writeTextAtomically } from "./atomic_file.ts";
+import { isEncoderConfig } from "./encoder_config.ts";
 import { CheckpointError } from "./errors.ts";
 import { loadConfig } from "./checkpoint.ts";
 import { modulesOf } from "./decoder.ts";
@@ -27,13 +28,14 @@ export type ModelDType = keyof typeof DTYPES;
 /**
  * Write `<dir>/model.safetensors` with all weights in `dtype`, rounded to nearest, the base's `config.json` saying so, and
  * its tokenizer: a directory that loads wherever the base does. The weights are written last, so that a directory with
- * weights is whole.
+ * weights is whole. `changes` are fields of the configuration that differ from the base's.
  */
 export function writeModel(
   dir: string,
   base: string,
   weights: ReadonlyMap<string, HostTensor>,
   dtype: ModelDType = "f32",
+  changes: Readonly<Record<string, unknown>> = {},
 ): void {
   Deno.mkdirSync(dir, { recursive: true });
   const config = readJson(`${base}/config.json`, CheckpointError, "it came with the model") as object;
@@ -41,7 +43,7 @@ export function writeModel(
   const field = "dtype" in config ? "dtype" : "torch_dtype";
   writeTextAtomically(
     `${dir}/config.json`,
-    `${JSON.stringify({ ...config, [field]: DTYPES[dtype] }, null, 2)}\n`,
+    `${JSON.stringify({ ...config, ...changes, [field]: DTYPES[dtype] }, null, 2)}\n`,
   );
   for (const name of KEPT) {
     try {
@@ -51,7 +53,10 @@ export function writeModel(
     }
   }
   const turned = new Set(
-    modulesOf(loadConfig(base)).flatMap((m) => m.inputFirst ? [`${m.path}.weight`] : []),
+    // Encoders' files have all maps [out, in].
+    (isEncoderConfig(config) ? [] : modulesOf(loadConfig(base))).flatMap((m) =>
+      m.inputFirst ? [`${m.path}.weight`] : []
+    ),
   );
   const written = new Map([...weights].map(([name, t]) => {
     const own = converted(t, dtype);

@@ -19,7 +19,7 @@ import { describeDevice, openDevice } from "./devices.ts";
 import { DataError, ResumeError, UserError } from "./errors.ts";
 import { answerAll, exactMatch } from "./exact_match.ts";
 import { type DecoderConfig, weightShapes } from "./decoder.ts";
-import { describeClasses, describeFit, methodClasses } from "./methods.ts";
+import { decoderLayout, describeClasses, describeFit, layoutClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { drawLambdaHeatmap } from "./plots/mod.ts";
@@ -81,11 +81,11 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
     const { kind, adapterName } = device.capabilities;
     hooks.say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(async () => {
-      const { config } = checkpoint;
+      const { config } = checkpoint, layout = decoderLayout(config);
       const earlier = options.adapter === null
         ? null
-        : loadAdapter(options.adapter, config, checkpoint.weights, { training: true });
-      const classes = earlier?.classes ?? methodClasses(options, config);
+        : loadAdapter(options.adapter, layout, checkpoint.weights, { training: true });
+      const classes = earlier?.classes ?? layoutClasses(options, layout);
       const trainable = countTrainable(classes);
       // A directory of PEFT says itself what it is.
       const own = earlier ? earlier.options : options;
@@ -93,7 +93,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       if (earlier) hooks.say(`goes on from ${options.adapter}: ${describeClasses(classes)}`);
       hooks.say(`method: ${method}, ${trainable.toLocaleString("en")} trainable parameters`);
       if (options.compose !== null || options.saveModules !== null) hooks.say(describeClasses(classes));
-      const fit = own ? describeFit(own, config) : "";
+      const fit = own ? describeFit(own, layout.modules) : "";
       if (fit) hooks.say(fit);
       const session = await openSession({
         device,
@@ -140,9 +140,9 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         earlierSteps,
       );
       if (done.steps === 0) throw new UserError("interrupted before the first step: nothing is written.");
-      const saved: SavedAdapter = { model: options.model, config, classes, trained: await session.trained() };
+      const saved: SavedAdapter = { model: options.model, layout, classes, trained: await session.trained() };
       if (own) writeResults(options.out, (to) => saveAdapter(`${to}/adapter`, own, saved));
-      const forms = earlier ? earlier.layouts : peftForms(options, config);
+      const forms = earlier ? earlier.layouts : peftForms(options, layout);
       if (forms) {
         // An adapter of PEFT is written as it came; beside one of Gyre's own lies PEFT's form of it.
         const name = own ? "peft" : "adapter";
@@ -200,7 +200,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
 }
 
 /** Whether adapters start from factors of weights or gradients, which take time and are not needed again. */
-function startsFromFactors(classes: readonly ShapeClass[]): boolean {
+export function startsFromFactors(classes: readonly ShapeClass[]): boolean {
   return classes.some((c) => (c.fitted?.asks.length ?? 0) > 0);
 }
 
@@ -229,18 +229,21 @@ function isFileError(error: unknown): error is Error {
     (/\(os error \d+\)/.test(error.message) || error instanceof Deno.errors.NotCapable);
 }
 
+/** Says once of each weight how many of its values are too large for f16: a weight may be read more than once. */
+export function overflowSayer(say: RunHooks["say"]): (name: string, count: number) => void {
+  const said = new Set<string>();
+  return (name, count) => {
+    if (!said.has(name)) say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
+    said.add(name);
+  };
+}
+
 /** A model and its tokenizer, checked against each other. Throws CheckpointError, TokenizerError and DataError. */
 export function loadModel(
   { model, dtype }: Pick<TrainOptions, "model" | "dtype">,
   say: RunHooks["say"],
 ): { readonly checkpoint: Checkpoint; readonly tokenizer: Tokenizer } {
-  // A weight may be read more than once.
-  const said = new Set<string>();
-  const overflow = (name: string, count: number): void => {
-    if (!said.has(name)) say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
-    said.add(name);
-  };
-  const checkpoint = loadCheckpoint(model, { dtype, shapes: weightShapes, overflow });
+  const checkpoint = loadCheckpoint(model, { dtype, shapes: weightShapes, overflow: overflowSayer(say) });
   const tokenizer = loadTokenizer(model);
   const { config } = checkpoint;
   if (tokenizer.vocabSize > config.vocabSize) {
@@ -309,7 +312,7 @@ function sayDropout(config: DecoderConfig, say: RunHooks["say"]): void {
 }
 
 /** The run that is continued: its newest checkpoint, and how far its metrics are. */
-async function loadRun(options: TrainOptions, train: readonly Example[], rows: string) {
+export async function loadRun(options: TrainOptions, train: readonly Example[], rows: string) {
   const resumed = await readCheckpoint(options.out);
   requireSameRun(resumed, options, rows);
   const { step, skipped } = resumed, total = totalSteps(options, train);
@@ -324,13 +327,18 @@ async function loadRun(options: TrainOptions, train: readonly Example[], rows: s
 }
 
 /** Say where a run goes on, and what keeps it from being the same to the last bit. */
-function sayResumed({ dir, step, device }: RunCheckpoint, total: number, here: string, say: RunHooks["say"]) {
+export function sayResumed(
+  { dir, step, device }: RunCheckpoint,
+  total: number,
+  here: string,
+  say: RunHooks["say"],
+): void {
   say(`goes on from ${dir}: step ${step} of ${total}`);
   if (device !== here) say(`it was begun on ${device}: from here on its last bits may differ`);
 }
 
 /** The first batches of training, whose gradients start the adapters that ask for them. */
-function firstBatches(
+export function firstBatches(
   examples: readonly Example[],
   { batch, seq, seed, startBatches }: TrainOptions,
 ): readonly TokenBatch[] {
@@ -367,7 +375,7 @@ async function measure(
 }
 
 /** Names of the branches of the mixed adapters, for the picture of their weights; all names of a branch where they differ. */
-function branchNames(classes: readonly ShapeClass[]): readonly string[] {
+export function branchNames(classes: readonly ShapeClass[]): readonly string[] {
   const lists = classes.flatMap((c) => c.mixing.map((m) => m.branches));
   const most = Math.max(0, ...lists.map((names) => names.length));
   return Array.from({ length: most }, (_, i) => [...new Set(lists.flatMap((l) => l[i] ?? []))].join(" or "));

@@ -22,9 +22,19 @@ import { initialise } from "./initialise.ts";
 import { mergedWeights } from "./merge.ts";
 import { weightsLeaf } from "./mixing.ts";
 import { type Runner, RunnerCache, runnerOf } from "./runner.ts";
+import { fullGradients } from "./full_gradients.ts";
 import type { StoredTensor } from "./safetensors.ts";
-import { startFactors } from "./start_factors.ts";
-import { bindModel, firstPositions, lossOf, rowLosses, type Subject, trainStep } from "./step.ts";
+import { startFactors, type StartPass } from "./start_factors.ts";
+import {
+  bindModel,
+  firstPositions,
+  languageObjective,
+  lossOf,
+  type Objective,
+  objectiveStep,
+  rowLosses,
+  type Subject,
+} from "./step.ts";
 import { uploadWeights } from "./upload.ts";
 
 /** Numbers of a weight on the host. */
@@ -89,29 +99,13 @@ export interface SessionState {
   readonly tensors: ReadonlyMap<string, HostTensor>;
 }
 
-/** A model in training. */
-export interface Session {
+/** Parameters in training on a device, whatever they are trained for; `B` is a batch on the host. */
+export interface Training<B> {
   /** One optimiser step at these learning rates. Queued; the promise resolves when the numbers are back. */
   readonly step: (
-    batch: HostBatch,
+    batch: B,
     rates: { readonly plain: number; readonly orthogonal: number },
   ) => Promise<StepMetrics>;
-  /** Mean loss per trained token over batches, as far as they go before `stopped`; 0 tokens give NaN. */
-  readonly evaluate: (
-    batches: Iterable<HostBatch>,
-    stopped?: () => boolean,
-  ) => Promise<{ readonly loss: number; readonly tokens: number }>;
-  /** −log probability of the labels of each row of a batch, f32[rows]; 0 for a row without labels. */
-  readonly rowLosses: (batch: HostBatch) => Promise<Float32Array>;
-  /** Continuations, greedy unless `options` has a sampling: at most `maxNew` ids after each prompt, ended by `end` (not included) or the length limit. */
-  readonly generate: (
-    prompts: readonly (readonly number[])[],
-    maxNew: number,
-    end: number,
-    options?: GenerateOptions,
-  ) => Promise<number[][]>;
-  /** Logits f32[length, vocab] of one sequence. */
-  readonly logits: (ids: readonly number[]) => Promise<Float32Array>;
   readonly lambdas: () => Promise<Lambdas>;
   /** Trained values by member and leaf path, f32. */
   readonly trained: () => Promise<ReadonlyMap<string, ReadonlyMap<string, HostTensor>>>;
@@ -134,12 +128,61 @@ export interface Session {
   };
 }
 
-/** Upload a model and prepare its parameters; plans are compiled when a batch of a new shape first comes. */
-export async function openSession(options: SessionOptions): Promise<Session> {
-  const { device, subject, optimiser, accumulate, maxLength, betas: [beta1, beta2] = [0.9, 0.999] } = options;
-  const { config, classes } = subject;
-  const host = new Map(options.weights);
-  tablesOf(config, maxLength).forEach((table, name) => host.set(name, table));
+/** A decoder in training. */
+export interface Session extends Training<HostBatch> {
+  /** Mean loss per trained token over batches, as far as they go before `stopped`; 0 tokens give NaN. */
+  readonly evaluate: (
+    batches: Iterable<HostBatch>,
+    stopped?: () => boolean,
+  ) => Promise<{ readonly loss: number; readonly tokens: number }>;
+  /** −log probability of the labels of each row of a batch, f32[rows]; 0 for a row without labels. */
+  readonly rowLosses: (batch: HostBatch) => Promise<Float32Array>;
+  /** Continuations, greedy unless `options` has a sampling: at most `maxNew` ids after each prompt, ended by `end` (not included) or the length limit. */
+  readonly generate: (
+    prompts: readonly (readonly number[])[],
+    maxNew: number,
+    end: number,
+    options?: GenerateOptions,
+  ) => Promise<number[][]>;
+  /** Logits f32[length, vocab] of one sequence. */
+  readonly logits: (ids: readonly number[]) => Promise<Float32Array>;
+}
+
+/** Options of {@linkcode openTraining}. */
+export interface TrainingOptions<B> extends Omit<SessionOptions, "subject" | "maxLength" | "startBatches"> {
+  readonly classes: readonly ShapeClass[];
+  readonly objective: Objective;
+  /** Tensors that the model reads beside its weights, by name. */
+  readonly tables: ReadonlyMap<string, HostTensor>;
+  /** What the objective reads of a batch, by name. */
+  readonly inputs: (batch: B) => Readonly<Record<string, HostTensor>>;
+  /** How gradients of whole weights are computed, for adapters that start from them. */
+  readonly start: (
+    frozen: Readonly<Record<string, Aval>>,
+    arrays: StartPass["arrays"],
+  ) => Pick<StartPass, "batches" | "gradients">;
+}
+
+/** A training with what graphs of its model are made of. */
+export interface OpenTraining<B> extends Training<B> {
+  /** Frozen weights and tables, and arenas. */
+  readonly frozen: Readonly<Record<string, Aval>>;
+  readonly params: Readonly<Record<string, Aval>>;
+  /** Their arrays, as `weights.<name>` and `params.<key>`. */
+  readonly arrays: ReadonlyMap<string, DeviceArray>;
+  /** Compiled graphs by name; what they cost is in the training's stats. */
+  readonly runner: (name: string, make: () => Promise<Runner>) => Promise<Runner>;
+  /** An input array by name, written anew. */
+  readonly feed: (name: string, at: Aval, data: HostArray) => DeviceArray;
+  /** The arrays, and those of a batch as `batch.<name>`. */
+  readonly withBatch: (batch: B) => Map<string, DeviceArray>;
+  readonly batchAvals: (batch: B) => Readonly<Record<string, Aval>>;
+}
+
+/** Upload weights and prepare parameters; plans are compiled when a batch of a new shape first comes. */
+export async function openTraining<B>(options: TrainingOptions<B>): Promise<OpenTraining<B>> {
+  const { device, classes, objective, optimiser, accumulate, betas: [beta1, beta2] = [0.9, 0.999] } = options;
+  const host = new Map([...options.weights, ...options.tables]);
   const trainedNames = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
   const arrays = new Map<string, DeviceArray>();
   const stats: { compileSeconds: number; temporaryBytes: number; step: StepBytes | null } = {
@@ -167,20 +210,15 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     ...frozen,
     ...Object.fromEntries([...trainedNames].map((name) => [name, host.get(name)!.aval])),
   };
+  const before = new Map([...arrays, ...own]);
   const factors = await startFactors(
-    {
-      device,
-      config,
-      frozen: whole,
-      arrays: new Map([...arrays, ...own]),
-      batches: options.startBatches ?? [],
-    },
+    { device, arrays: before, ...options.start(whole, before) },
     classes,
     options.seed,
     options.say,
     options.values,
   );
-  await initialise(device, subject, { own, weights: whole, arrays, factors, seed: options.seed });
+  await initialise(device, classes, { own, weights: whole, arrays, factors, seed: options.seed });
   for (const array of own.values()) device.free(array);
   if (options.values) await giveValues(device, classes, arrays, options.values);
   const stateSpec = optimiser.state(classes);
@@ -200,17 +238,15 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     arrays.set(id, fresh);
     return fresh;
   };
-  const withBatch = ({ ids, labels, rows, length }: HostBatch): Map<string, DeviceArray> => {
-    const at = aval([rows, length], "i32");
-    return new Map([...arrays, ["batch.ids", feed("ids", at, ids)], [
-      "batch.labels",
-      feed("labels", at, labels),
-    ]]);
+  const withBatch = (batch: B): Map<string, DeviceArray> => {
+    const inputs = Object.entries(options.inputs(batch));
+    return new Map([
+      ...arrays,
+      ...inputs.map(([name, t]) => [`batch.${name}`, feed(name, t.aval, t.data)] as const),
+    ]);
   };
-  const batchAvals = ({ rows, length }: HostBatch) => ({
-    ids: aval([rows, length], "i32"),
-    labels: aval([rows, length], "i32"),
-  });
+  const batchAvals = (batch: B): Record<string, Aval> =>
+    Object.fromEntries(Object.entries(options.inputs(batch)).map(([name, t]) => [name, t.aval]));
   const readLambdas = async (): Promise<Lambdas> => {
     const all: Record<string, number[]> = {};
     await Promise.all(
@@ -244,17 +280,24 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   };
 
   return {
+    frozen,
+    params,
+    arrays,
+    runner,
+    feed,
+    withBatch,
+    batchAvals,
     step: async (batch, rates) => {
-      const { rows, length } = batch;
-      const run = await runner(`step ${rows} ${length}`, () =>
+      const avals = batchAvals(batch);
+      const run = await runner(`step ${showAvals(avals)}`, () =>
         runnerOf(
           device,
-          trainStep(subject, optimiser, accumulate),
+          objectiveStep(classes, objective, optimiser, accumulate),
           {
             weights: frozen,
             params,
             optimiser: state,
-            batch: batchAvals(batch),
+            batch: avals,
             rates: aval([4]),
             key: aval([2], "u32"),
           },
@@ -282,6 +325,57 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       const [loss, gradNorm, lambdas] = await Promise.all([read("loss"), read("gradNorm"), readLambdas()]);
       return { loss, gradNorm, lambdas };
     },
+    lambdas: readLambdas,
+    trained: async () => valuesOf(classes, await readState("params.")),
+    state: async () => ({ steps, tensors: await readState("") }),
+    restore: (state) => {
+      requireTensors(stateAvals, state.tensors);
+      for (const [name, at] of stateAvals) {
+        // Fresh arrays for parameters: those of the start belong to the plan that made them.
+        const { data } = state.tensors.get(name)!;
+        if (name.startsWith("optimiser.")) device.write(arrays.get(name)!, data);
+        else arrays.set(name, device.upload(data, at));
+      }
+      steps = state.steps;
+    },
+    merged: async () => {
+      const all = new Map(options.weights);
+      for await (const [name, tensor] of mergedWeights({ device, classes, frozen, arrays })) {
+        all.set(name, tensor);
+      }
+      return all;
+    },
+    mergedOnly: async (only) =>
+      new Map(await Array.fromAsync(mergedWeights({ device, classes, frozen, arrays, only }))),
+    stats: () => stats,
+  };
+}
+
+/** Upload a decoder and prepare its parameters; plans are compiled when a batch of a new shape first comes. */
+export async function openSession(options: SessionOptions): Promise<Session> {
+  const { device, subject, maxLength, startBatches = [] } = options;
+  const { config, classes } = subject;
+  const training = await openTraining<HostBatch>({
+    ...options,
+    classes,
+    objective: languageObjective(subject),
+    tables: tablesOf(config, maxLength),
+    inputs: ({ ids, labels, rows, length }) => {
+      const at = aval([rows, length], "i32");
+      return { ids: { aval: at, data: ids }, labels: { aval: at, data: labels } };
+    },
+    start: (frozen, arrays) => ({
+      batches: startBatches.length,
+      gradients: (paths) => fullGradients({ device, config, frozen, arrays, batches: startBatches }, paths),
+    }),
+  });
+  const { frozen, params, arrays, runner, feed, withBatch } = training;
+  const batchAvals = ({ rows, length }: HostBatch) => ({
+    ids: aval([rows, length], "i32"),
+    labels: aval([rows, length], "i32"),
+  });
+  return {
+    ...training,
     evaluate: async (batches, stopped = () => false) => {
       let total = 0, tokens = 0;
       for (const batch of batches) {
@@ -346,30 +440,11 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       const out = run.run(new Map([...arrays, ["ids", feed("sequence", at, Int32Array.from(ids))]]));
       return await device.download(out.get("logits")!) as Float32Array;
     },
-    lambdas: readLambdas,
-    trained: async () => valuesOf(classes, await readState("params.")),
-    state: async () => ({ steps, tensors: await readState("") }),
-    restore: (state) => {
-      requireTensors(stateAvals, state.tensors);
-      for (const [name, at] of stateAvals) {
-        // Fresh arrays for parameters: those of the start belong to the plan that made them.
-        const { data } = state.tensors.get(name)!;
-        if (name.startsWith("optimiser.")) device.write(arrays.get(name)!, data);
-        else arrays.set(name, device.upload(data, at));
-      }
-      steps = state.steps;
-    },
-    merged: async () => {
-      const all = new Map(options.weights);
-      for await (const [name, tensor] of mergedWeights({ device, classes, frozen, arrays })) {
-        all.set(name, tensor);
-      }
-      return all;
-    },
-    mergedOnly: async (only) =>
-      new Map(await Array.fromAsync(mergedWeights({ device, classes, frozen, arrays, only }))),
-    stats: () => stats,
   };
+}
+
+function showAvals(avals: Readonly<Record<string, Aval>>): string {
+  return Object.values(avals).map(showAval).join(" ");
 }
 
 /** Folded into the seed's key for the key of step t: above the numbers of members, which begin at 0. */

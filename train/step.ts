@@ -17,16 +17,35 @@ import {
   sum,
 } from "../ops/mod.ts";
 import { type Arenas, bind, type ShapeClass, SLOT_UNIT } from "./arena.ts";
-import { type Decoder, type DecoderConfig, decoderOf, headOf } from "./decoder.ts";
+import { type BoundWeights, type Decoder, type DecoderConfig, decoderOf, headOf } from "./decoder.ts";
 import { keepIfFinite, type Optimiser, type OptimiserState, type StepRates } from "./optimiser.ts";
 
 /** Frozen tensors by name. */
 export type Weights = Readonly<Record<string, Tensor>>;
 
 /** A batch: ids i32[rows, t] and labels i32[rows, t], the id that each position should predict, or −100. */
-export interface Batch {
+export type Batch = {
   readonly ids: Tensor;
   readonly labels: Tensor;
+};
+
+/** Tensors of a batch by name; the first axis of each counts its rows. */
+export type BatchTensors = Readonly<Record<string, Tensor>>;
+
+/** What a training step makes small. */
+export interface Objective {
+  /** Number of losses in a batch, f32[]. */
+  readonly count: (batch: BatchTensors) => Tensor;
+  /** Sum of a batch's losses, f32[], and its cotangents for `wrt`. */
+  readonly pull: (
+    at: {
+      readonly weights: Weights;
+      readonly params: ReadonlyMap<string, readonly Tensor[]>;
+      readonly key: Key;
+    },
+    batch: BatchTensors,
+    wrt: readonly Tensor[],
+  ) => { readonly sum: Tensor; readonly fresh: readonly (Tensor | null)[] };
 }
 
 /** What training is about: the model and which of its maps or weights are trained. */
@@ -47,6 +66,17 @@ export function bindModel(
   positions: Positions,
   key?: Key,
 ): Decoder {
+  const bound = bindMaps(classes, weights, params, key);
+  return decoderOf(config, { ...bound, rows: (name) => positions(bound.weight(name)) });
+}
+
+/** The weights and linear maps of any model with trained parameters in place, see {@linkcode bindModel}. */
+export function bindMaps(
+  classes: readonly ShapeClass[],
+  weights: Weights,
+  params: ReadonlyMap<string, readonly Tensor[]>,
+  key?: Key,
+): Pick<BoundWeights, "weight" | "map"> {
   const adapters = new Map(classes.flatMap((c) => c.members.map((m) => [m, c.fitted] as const)));
   const places = new Map([...adapters.keys()].map((member, i) => [member, i]));
   const weight = (name: string): Tensor => {
@@ -60,7 +90,7 @@ export function bindModel(
     const fitted = adapters.get(path);
     return fitted ? fitted.apply(params.get(path)!, base, key && foldIn(key, places.get(path)!)) : base;
   };
-  return decoderOf(config, { weight, map, rows: (name) => positions(weight(name)) });
+  return { weight, map };
 }
 
 /** Rows of a table [positions, ...] that belong to the positions at hand. */
@@ -114,11 +144,11 @@ export function rowLosses(model: Decoder, { ids, labels }: Batch, most = MOST_LO
 }
 
 /** Everything that a step reads. */
-export interface StepInput {
+export interface StepInput<B extends BatchTensors = Batch> {
   readonly weights: Weights;
   readonly params: Arenas;
   readonly optimiser: OptimiserState;
-  readonly batch: Batch;
+  readonly batch: B;
   /** f32[4]: learning rate, orthogonal learning rate, Adam's two bias corrections. */
   readonly rates: Tensor;
   /** u32[2]: the step's key, for dropout. */
@@ -141,20 +171,39 @@ export function trainStep(
   optimiser: Optimiser,
   accumulate: number,
 ): (x: StepInput) => StepOutput {
-  const { classes } = subject;
+  return objectiveStep(subject.classes, languageObjective(subject), optimiser, accumulate);
+}
+
+/** The loss of a decoder: that of each position that is to predict the next token. */
+export function languageObjective(subject: Subject): Objective {
+  return {
+    count: ({ labels }) => countTrained(labels!),
+    pull: ({ weights, params, key }, batch, wrt) => {
+      const part = batch as Batch;
+      const model = bindModel(subject, weights, params, firstPositions(part.ids.shape[1]!), key);
+      return lossAndCotangents(model, part, wrt, trainsHead(subject));
+    },
+  };
+}
+
+/** {@linkcode trainStep} for what trains the parameters of `classes` towards any objective. */
+export function objectiveStep(
+  classes: readonly ShapeClass[],
+  objective: Objective,
+  optimiser: Optimiser,
+  accumulate: number,
+): (x: StepInput<BatchTensors>) => StepOutput {
   return ({ weights, params, optimiser: state, batch, rates, key }) => {
     const { members, wrt, gather } = bind(classes, params);
-    const positions = firstPositions(batch.ids.shape[1]!);
     const parts = splitBatch(batch, accumulate);
-    const count = maximum(countTrained(batch.labels), 1);
+    const count = maximum(objective.count(batch), 1);
     let loss: Tensor | null = null;
     let grads: (Tensor | null)[] | null = null;
     for (const [i, part] of parts.entries()) {
       const own = foldIn({ bits: key }, i);
-      const model = bindModel(subject, weights, members, positions, own);
       // Of the sum, not of the mean: cotangents of activations are then of a size that f16 holds.
-      const { sum, fresh } = lossAndCotangents(model, part, wrt, trainsHead(subject));
-      grads = grads ? grads.map((g, i) => g && fresh[i] ? add(g, fresh[i]) : g ?? fresh[i]!) : fresh;
+      const { sum, fresh } = objective.pull({ weights, params: members, key: own }, part, wrt);
+      grads = grads ? grads.map((g, i) => g && fresh[i] ? add(g, fresh[i]) : g ?? fresh[i]!) : [...fresh];
       loss = loss ? add(loss, sum) : sum;
     }
     // Divided here and not one by one, so that each is computed when its cotangent appears.
@@ -222,15 +271,20 @@ export function lossAndCotangents(
   return { sum: total!, fresh: cotangents([states], [ct], wrt) };
 }
 
-function splitBatch({ ids, labels }: Batch, parts: number): Batch[] {
-  const [rows, t] = ids.shape as [number, number];
-  if (rows % parts !== 0) throw new Error(`A batch of ${rows} rows cannot be cut into ${parts} equal parts.`);
-  const size = rows / parts;
-  return Array.from({ length: parts }, (_, i) => {
-    const cut = (x: Tensor): Tensor =>
-      parts === 1 ? x : slice(x, { start: [i * size, 0], stop: [(i + 1) * size, t] });
-    return { ids: cut(ids), labels: cut(labels) };
-  });
+function splitBatch(batch: BatchTensors, parts: number): BatchTensors[] {
+  if (parts === 1) return [batch];
+  const cut = (x: Tensor, i: number): Tensor => {
+    const [rows, ...rest] = x.shape as [number, ...number[]];
+    if (rows % parts !== 0) {
+      throw new Error(`A batch of ${rows} rows cannot be cut into ${parts} equal parts.`);
+    }
+    const size = rows / parts;
+    return slice(x, { start: [i * size, ...rest.map(() => 0)], stop: [(i + 1) * size, ...rest] });
+  };
+  return Array.from(
+    { length: parts },
+    (_, i) => Object.fromEntries(Object.entries(batch).map(([name, x]) => [name, cut(x, i)])),
+  );
 }
 
 /** u32 words between the keys of two members: 256 bytes, so that each can be bound on its own. */

@@ -1,10 +1,10 @@
 /** The plan of a training step without a model in memory: what a run would need. @module */
 import { type Aval, aval, type Capabilities, type Compiled } from "../core/mod.ts";
-import { arenaAval } from "./arena.ts";
+import { arenaAval, type ShapeClass } from "./arena.ts";
 import { tableShapes } from "./decoder.ts";
 import type { Optimiser } from "./optimiser.ts";
 import { compileFor } from "./runner.ts";
-import { type Subject, trainStep } from "./step.ts";
+import { languageObjective, type Objective, objectiveStep, type Subject } from "./step.ts";
 
 /** What is planned. */
 export interface StepPlanOptions {
@@ -21,21 +21,41 @@ export interface StepPlanOptions {
 
 /** Compile the step of a session with these options; nothing is uploaded or run. Throws ShapeError. */
 export function planStep(options: StepPlanOptions): Compiled {
-  const { capabilities, subject, optimiser, accumulate, maxLength, batch: { rows, length } } = options;
-  const { config, classes } = subject;
-  const trained = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
+  const { subject, maxLength, batch: { rows, length } } = options;
   const ids = aval([rows, length], "i32");
+  return planObjective({
+    ...options,
+    classes: subject.classes,
+    objective: languageObjective(subject),
+    weights: new Map([...options.weights, ...tableShapes(subject.config, maxLength)]),
+    batch: { ids, labels: ids },
+  });
+}
+
+/** What is planned of a training towards any objective. */
+export interface ObjectivePlanOptions
+  extends Pick<StepPlanOptions, "capabilities" | "weights" | "optimiser" | "accumulate"> {
+  readonly classes: readonly ShapeClass[];
+  readonly objective: Objective;
+  /** What the objective reads of a batch. */
+  readonly batch: Readonly<Record<string, Aval>>;
+}
+
+/** {@linkcode planStep} for any objective. */
+export function planObjective(options: ObjectivePlanOptions): Compiled {
+  const { capabilities, classes, objective, optimiser, accumulate, batch } = options;
+  const trained = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
   const frozen = [...options.weights].filter(([name]) => !trained.has(name));
   const params = classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)] as const));
   const state = Object.entries(optimiser.state(classes)).map(([name, s]) => [name, s.aval] as const);
   return compileFor(
     capabilities,
-    trainStep(subject, optimiser, accumulate),
+    objectiveStep(classes, objective, optimiser, accumulate),
     {
-      weights: { ...Object.fromEntries(frozen), ...Object.fromEntries(tableShapes(config, maxLength)) },
+      weights: Object.fromEntries(frozen),
       params: Object.fromEntries(params),
       optimiser: Object.fromEntries(state),
-      batch: { ids, labels: ids },
+      batch,
       rates: aval([4]),
       key: aval([2], "u32"),
     },

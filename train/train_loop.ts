@@ -5,7 +5,7 @@ import type { TrainOptions } from "./options.ts";
 import { openProgress } from "./report.ts";
 import type { MetricsFile } from "./run_files.ts";
 import { schedule, warmupSteps } from "./schedule.ts";
-import type { Session, StepMetrics } from "./session.ts";
+import type { StepMetrics, Training } from "./session.ts";
 
 /** Steps whose numbers may still be on their way back while the next ones are queued. */
 const IN_FLIGHT = 4;
@@ -60,7 +60,7 @@ export function totalSteps(
  * every `saveEvery` steps and at the end, unless it gave up. With `earlier` steps, the session must be as they left it.
  */
 export async function trainAll(
-  session: Session,
+  session: Pick<Training<TokenBatch>, "step">,
   examples: readonly Example[],
   options: TrainOptions,
   { stopped, open, save }: StepHooks,

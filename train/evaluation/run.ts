@@ -2,12 +2,14 @@
 import * as Effect from "effect/Effect";
 import { writeTextAtomically } from "../atomic_file.ts";
 import { describeDevice, openDevice } from "../devices.ts";
+import { isEncoderDirectory } from "../encoder_checkpoint.ts";
 import { DataError, UserError } from "../errors.ts";
 import { samplingOf } from "../generate_texts.ts";
 import { openModel } from "../open_model.ts";
 import { attempt, loadModel } from "../run.ts";
 import type { AskSettings } from "./ask.ts";
 import { prepareGlue, prepareXnli } from "./classify.ts";
+import { evaluateEncoder } from "./encoder.ts";
 import { prepareFlores } from "./flores.ts";
 import { prepareGsm8k, type SolvedRow, solvedRows } from "./gsm8k.ts";
 import { prepareHumanEval } from "./humaneval.ts";
@@ -45,16 +47,21 @@ export function evaluateModel(
   { say, follow }: EvaluateHooks,
 ): Effect.Effect<Evaluation, UserError> {
   return Effect.scoped(Effect.gen(function* () {
-    const task = requireTask(options);
+    const task = requireTask(options), begun = performance.now();
+    const subset = task === "glue" ? options.subset : null;
+    if (subset !== null && isEncoderDirectory(options.model)) {
+      const { items, failure: _, ...outcome } = yield* evaluateEncoder(options, subset, { say, follow });
+      return yield* attempt(() => {
+        keepItems(options, items, say);
+        const { model, adapter, data, limit } = options, seconds = (performance.now() - begun) / 1000;
+        return Promise.resolve({ task, model, adapter, data, limit, ...outcome, seconds });
+      });
+    }
     const prepared = yield* attempt(() => prepareTask(options));
-    const begun = performance.now();
     const examinee = prepared.asks ? yield* openExaminee(options, say) : null;
     return yield* attempt(async (): Promise<Evaluation> => {
       const { items, failure, ...outcome } = await prepared.run(examinee, follow);
-      if (options.out !== null) {
-        writeTextAtomically(options.out, items.map((item) => `${JSON.stringify(item)}\n`).join(""));
-        say(`rows: ${options.out}`);
-      }
+      keepItems(options, items, say);
       if (failure !== undefined) throw new UserError(failure);
       return {
         task,
@@ -68,6 +75,17 @@ export function evaluateModel(
       };
     });
   }));
+}
+
+/** Write a record for each row where that is asked for. */
+function keepItems(
+  { out }: EvaluateFlags,
+  items: Outcome["items"],
+  say: EvaluateHooks["say"],
+): void {
+  if (out === null) return;
+  writeTextAtomically(out, items.map((item) => `${JSON.stringify(item)}\n`).join(""));
+  say(`rows: ${out}`);
 }
 
 function requireTask({ task }: EvaluateFlags): TaskName {

@@ -39,6 +39,8 @@ export interface SaveRequest {
   readonly combine: PeftCombine | null;
   /** Name of the model that is adapted. */
   readonly base: string | null;
+  /** Whether the model has a head that classifies, named as in Hugging Face; absent: it predicts the next token. */
+  readonly classifier?: boolean;
   /** More weights trained whole, by name. */
   readonly saved?: ReadonlyMap<string, StoredTensor>;
 }
@@ -55,7 +57,7 @@ interface Group {
  * else a directory of them and `gyre.json`. Throws PeftError for what PEFT has no type for, and where `dir` is there.
  */
 export function savePeft(dir: string, request: SaveRequest): void {
-  const { modules, trained, branches, combine, base } = request;
+  const { modules, trained, branches, combine, base, classifier = false } = request;
   const groups = new Map<string, Group>();
   const saved = new Map(request.saved ?? []);
   for (const [path, values] of trained) {
@@ -93,7 +95,7 @@ export function savePeft(dir: string, request: SaveRequest): void {
     if (whole) saved.set(`${path}.weight`, transposed(whole));
   }
   const json = (group: Group): Record<string, unknown> =>
-    peftConfigJson(configOf(group, modules, base, [...saved.keys()]));
+    peftConfigJson(configOf(group, { modules, base, classifier }, [...saved.keys()]));
   refuseFull(dir);
   writeWhole(dir, (at) => {
     if (list.length === 1) {
@@ -185,27 +187,28 @@ function common({ methods }: Group): PeftMethod {
 
 function configOf(
   group: Group,
-  modules: readonly LinearModule[],
-  base: string | null,
+  { modules, base, classifier }: Required<Pick<SaveRequest, "modules" | "base" | "classifier">>,
   saved: readonly string[],
 ): PeftConfig {
   const { modules: own } = group;
   const last = (path: string): string => path.split(".").at(-1)!;
   const names = [...new Set([...own.keys()].map(last))].sort();
   const meant = modules.filter((m) => names.includes(last(m.path)));
+  // PEFT saves a head whole, under the name that it has in the model; maps of heads and poolers are called as others are.
+  const whole = saved.map((name) => classifier ? name.replace(/^classifier\..*/, "classifier") : name);
   return {
     method: common(group),
     targets: {
-      modules: meant.length === own.size ? names : [...own.keys()].sort(),
+      modules: !classifier && meant.length === own.size ? names : [...own.keys()].sort(),
       exclude: [],
       layers: null,
       layersPattern: [],
-      saved: [...new Set(saved.map((name) => name.replace(/\.(weight|bias)$/, "")))].sort(),
+      saved: [...new Set(whole.map((name) => name.replace(/\.(weight|bias)$/, "")))].sort(),
     },
     bias: "none",
     fanInFanOut: modules.some((m) => m.inputFirst && own.has(m.path)),
     base,
-    taskType: "CAUSAL_LM",
+    taskType: classifier ? "SEQ_CLS" : "CAUSAL_LM",
   };
 }
 
