@@ -169,9 +169,7 @@ function judgeOf({ judgeUrl, judgeModel, judgeKeyEnv }: EvaluateFlags): Judge | 
 /** Load the model that is examined, and put it on its device. */
 function openExaminee(options: EvaluateFlags, say: EvaluateHooks["say"]) {
   return Effect.gen(function* () {
-    const { checkpoint, tokenizer } = yield* attempt(() => {
-      return Promise.resolve(loadModel(options, say));
-    });
+    const { checkpoint, tokenizer } = yield* attempt(() => loadModel(options, say));
     const { maxPositions } = checkpoint.config, seq = options.seq ?? Math.min(maxPositions, LONGEST);
     if (seq > maxPositions) {
       return yield* Effect.fail(
