@@ -32,7 +32,9 @@ import {
 import { digestRows, type Measured, saveCheckpoint } from "./run_checkpoint.ts";
 import { type MetricsFile, openMetrics, writeSettings } from "./run_files.ts";
 import { checkOutput, sweepOutput, writeResults } from "./run_output.ts";
+import { leaveReport } from "./run_report/leave.ts";
 import { type StepBytes, valuesOf } from "./session.ts";
+import { addScalars, heldOutScalars, withEvents } from "./tensorboard/event_file.ts";
 import { NOTHING_YET, TOO_MANY_SKIPPED, totalSteps, trainAll } from "./train_loop.ts";
 
 /** What a run for a task reports; the keys are those of `--json`. Null where something was not measured. */
@@ -174,7 +176,11 @@ export function fineTuneClassifier(
       const open = (): MetricsFile => {
         sweepOutput(options.out);
         writeSettings(options.out, { ...options, resume: false, device: kind, adapter_name: adapterName });
-        return openMetrics(options.out, loaded.done.text);
+        return withEvents(openMetrics(options.out, loaded.done.text), options.out, {
+          steps: loaded.done.steps,
+          rateRatio: options.orthogonalLr / options.lr,
+          ...(resumed ? {} : { before: heldOutScalars(before) }),
+        });
       };
       const save = async (at: { readonly step: number; readonly skipped: number }): Promise<void> => {
         const { tensors } = await session.state();
@@ -220,6 +226,7 @@ export function fineTuneClassifier(
         );
       }
       const after = done.interrupted ? null : await measure(session, task, held, options, hooks);
+      addScalars(options.out, done.steps, heldOutScalars(after?.measured ?? null));
       if (options.merge) {
         const merged = await session.merged();
         writeResults(
@@ -229,7 +236,7 @@ export function fineTuneClassifier(
         say(`the model with the adapter merged in: ${options.out}/merged`);
       }
       await conclude(session, classes, task, options, hooks, before, after);
-      return {
+      const result: ClassifyResult = {
         task: task.name,
         method,
         device: kind,
@@ -248,6 +255,12 @@ export function fineTuneClassifier(
         trainable,
         out: options.out,
       };
+      await leaveReport(options.out, { ...result, branches: branchNames(classes) }, {
+        session,
+        classes,
+        base: earlier?.weights ?? checkpoint.weights,
+      }, hooks);
+      return result;
     });
   }));
 }
