@@ -55,10 +55,14 @@ export function on<P>(pattern: string, adapter: Adapter<P> | ((dims: LinearDims)
 }
 
 /** Names for the maps of a block. */
-const BLOCKS: Readonly<Record<string, string>> = { "all-linear": "*", attn: "*.self_attn.*", mlp: "*.mlp.*" };
+const BLOCKS: ReadonlyMap<string, string> = new Map([
+  ["all-linear", "*"],
+  ["attn", "*.self_attn.*"],
+  ["mlp", "*.mlp.*"],
+]);
 
 function matcher(name: string): (path: string) => boolean {
-  const pattern = BLOCKS[name] ?? name;
+  const pattern = BLOCKS.get(name) ?? name;
   const segments = pattern.split(".");
   const ranges: (readonly [number, number])[] = [];
   const source = segments.map((segment) => {

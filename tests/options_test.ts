@@ -133,8 +133,8 @@ const WRONG: readonly (readonly [argv: readonly string[], message: string])[] = 
   [["-q"], "There is no flag -q: see --help."],
   [["train.jsonl"], `"train.jsonl" is not a flag: values follow their flag, see --help.`],
   [["--", "--rank", "4"], `"--rank" is not a flag: values follow their flag, see --help.`],
-  [["--rank", "-4"], `--rank is "-4": give a whole number from 1 on.`],
-  [["--rank=2.5"], `--rank is "2.5": give a whole number from 1 on.`],
+  [["--rank", "-4"], `--rank is "-4": give a whole number from 1 to 65536.`],
+  [["--rank=2.5"], `--rank is "2.5": give a whole number from 1 to 65536.`],
   [["--rank"], "--rank needs a value: --rank N."],
   [["--rank", "--json"], "--rank needs a value: --rank N."],
   [["--rank="], "--rank needs a value: --rank N."],
@@ -150,7 +150,7 @@ const WRONG: readonly (readonly [argv: readonly string[], message: string])[] = 
   ],
   [
     ["--compose", "mix(lora(r=0), boft)"],
-    '--compose: r is "0" at character 12: give a whole number from 1 on.\n  mix(lora(r=0), boft)\n             ^',
+    '--compose: r is "0" at character 12: give a whole number from 1 to 65536.\n  mix(lora(r=0), boft)\n             ^',
   ],
   [
     ["--save-modules", "norm", "--method", "full"],
