@@ -60,6 +60,8 @@ export interface TrainOptions extends AdapterSettings {
   readonly saveEvery: number;
   /** Checkpoints kept, the newest ones. */
   readonly keep: number;
+  /** The file that flags were read from; null: none. */
+  readonly config: string | null;
   readonly dryRun: boolean;
   readonly json: boolean;
   readonly help: boolean;
@@ -317,6 +319,14 @@ export const FLAGS: Table = {
     "steps between checkpoints; 0: one when training ends or is interrupted",
   ),
   keep: flag("N", whole(1), 2, "checkpoints to keep, the newest ones"),
+  config: {
+    value: "FILE",
+    read: text,
+    help:
+      "flags from a JSON or TOML file, such as the config.json that a run left; those of the command line win",
+    absent: () => null,
+    shown: "none",
+  },
   dryRun: toggle(
     "only show the first rows as the model sees them, their lengths, the steps and the memory; nothing is written",
   ),

@@ -4,9 +4,8 @@ import { type ErrorKind, requireRegular } from "./input_file.ts";
 /** Longest file, in bytes: what one JavaScript string is sure to hold; the largest tokenizers have a tenth of it. */
 const LONGEST = 2 ** 28;
 
-/** Read a JSON file; throws `kind` with the file's name and `missing`, or with where the JSON breaks. */
-export function readJson(file: string, kind: ErrorKind, missing: string): unknown {
-  let text: string;
+/** The text of a file of settings; throws `kind` with the file's name and `missing`. */
+export function readSettingsText(file: string, kind: ErrorKind, missing: string): string {
   try {
     const bytes = requireRegular(file, kind);
     if (bytes > LONGEST) {
@@ -15,13 +14,18 @@ export function readJson(file: string, kind: ErrorKind, missing: string): unknow
         bytes,
       });
     }
-    text = Deno.readTextFileSync(file);
+    return Deno.readTextFileSync(file);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
       throw new kind(`${file}: not found; ${missing}.`, { file });
     }
     throw error;
   }
+}
+
+/** Read a JSON file; throws `kind` with the file's name and `missing`, or with where the JSON breaks. */
+export function readJson(file: string, kind: ErrorKind, missing: string): unknown {
+  const text = readSettingsText(file, kind, missing);
   try {
     return JSON.parse(text);
   } catch (error) {

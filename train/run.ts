@@ -76,7 +76,9 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       load(options, hooks)
     );
     const device = yield* openDevice(options.device, options.dtype === "f16");
-    const { kind, adapterName } = device.capabilities;
+    const { kind, adapterName, gpu } = device.capabilities;
+    // Another provider's last bits would be others.
+    const chosen = gpu ? `${kind}:${gpu.provider}` : kind;
     hooks.say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(async () => {
       const { config } = checkpoint;
@@ -118,7 +120,8 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       // Nothing is written before a step has gone through: until then a plan may prove too large for the device.
       const open = (): MetricsFile => {
         sweepOutput(options.out);
-        writeSettings(options.out, { ...options, resume: false, device: kind, adapter_name: adapterName });
+        const { config: _, ...asked } = options;
+        writeSettings(options.out, { ...asked, resume: false, device: chosen, adapter_name: adapterName });
         return openMetrics(options.out, earlierSteps.text);
       };
       const save = async (at: { readonly step: number; readonly skipped: number }): Promise<void> => {
