@@ -16,6 +16,8 @@ export interface TokenBatch {
   readonly tokens: number;
   /** Examples in it; the other rows are padding. */
   readonly examples: number;
+  /** Where the rows of its examples stand, where that is known. */
+  readonly places: readonly string[];
   /** Counted from 0. */
   readonly epoch: number;
 }
@@ -103,7 +105,8 @@ function pad(group: readonly Example[], rows: number, lengths: readonly number[]
       tokens++;
     }
   });
-  return { ids, labels, rows, length, tokens, examples: group.length, epoch };
+  const places = group.flatMap(({ where }) => where ?? []);
+  return { ids, labels, rows, length, tokens, examples: group.length, places, epoch };
 }
 
 /** Fisher and Yates's shuffle, drawn from the seed and the epoch. */

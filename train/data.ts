@@ -19,6 +19,8 @@ export interface Example {
   readonly prompt: string;
   /** What stands after the last "####" of the completion, where there is one. */
   readonly answer?: string;
+  /** Where its row stands: `file:line`. */
+  readonly where?: string;
 }
 
 /** Examples that fit, and what was lost to make them fit. */
@@ -38,7 +40,10 @@ export function loadDataset(
   format: FormatName | "auto" = "auto",
 ): Dataset {
   const rows = parseRows(readText(file), file, format);
-  const dataset = fitExamples(rows.map((placed) => exampleOf(placed, tokenizer)), seq);
+  const dataset = fitExamples(
+    rows.map((placed) => ({ ...exampleOf(placed, tokenizer), where: placed.where })),
+    seq,
+  );
   if (dataset.examples.length > 0) return dataset;
   throw new DataError(
     `${file}: none of ${dataset.dropped} rows has a token to learn within --seq ${seq}; give a larger --seq.`,

@@ -73,3 +73,18 @@ export class AdapterError extends UserError {
 export class ResumeError extends UserError {
   override readonly name = "ResumeError";
 }
+
+/** Numbers of a run that are not finite: what is trained cannot go on from there. */
+export class NotFiniteError extends UserError {
+  override readonly name = "NotFiniteError";
+}
+
+/** The device went away; what was on it is lost, checkpoints are not. */
+export class LostError extends UserError {
+  override readonly name = "LostError";
+}
+
+/** A file that could not be written: no space, no permission. */
+export class WriteError extends UserError {
+  override readonly name = "WriteError";
+}

@@ -5,7 +5,9 @@ import { exportPeft, loadAdapter, peftForms, saveAdapter, type SavedAdapter } fr
 import { drawLambdas } from "./adapter_file.ts";
 import { batches, type TokenBatch } from "./batches.ts";
 import { type Checkpoint, loadCheckpoint } from "./checkpoint.ts";
+import { lockOutput } from "./run_lock.ts";
 import {
+  checkpointSteps,
   digestRows,
   type Measured,
   readCheckpoint,
@@ -16,7 +18,7 @@ import {
 import { checkOutput, sweepOutput, writeResults } from "./run_output.ts";
 import { type Dataset, type Example, loadDataset } from "./data.ts";
 import { describeDevice, openDevice } from "./devices.ts";
-import { DataError, ResumeError, UserError } from "./errors.ts";
+import { DataError, LostError, ResumeError, UserError } from "./errors.ts";
 import { answerAll, exactMatch } from "./exact_match.ts";
 import { weightShapes } from "./llama.ts";
 import { describeClasses, describeFit, methodClasses } from "./methods.ts";
@@ -26,8 +28,11 @@ import { drawLambdaHeatmap } from "./plots/mod.ts";
 import { type MetricsFile, openMetrics, readMetrics, writeSettings } from "./run_files.ts";
 import { writeModel } from "./model_directory.ts";
 import { openSession, type Session, type StepBytes, valuesOf } from "./session.ts";
+import { epochShape } from "./data/preview.ts";
+import { freeMemory, requireRoom } from "./memory.ts";
+import { planStep } from "./step_plan.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
-import { PlanError, ShapeError, showBytes } from "../core/mod.ts";
+import { DeviceLostError, PlanError, ShapeError, showBytes } from "../core/mod.ts";
 import { type Earlier, NOTHING_YET, TOO_MANY_SKIPPED, totalSteps, trainAll } from "./train_loop.ts";
 import { writeTextAtomically } from "./atomic_file.ts";
 
@@ -72,6 +77,27 @@ const SHOWN = 3;
 /** Fine-tune as asked. Fails with UserError for what the user can mend; sizes that do not fit become one as well. */
 export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<RunResult, UserError> {
   return Effect.scoped(Effect.gen(function* () {
+    yield* lockOutput(options.out);
+    return yield* Effect.matchEffect(fineTuneOnce(options, hooks), {
+      onSuccess: (result) => Effect.succeed(result),
+      // Once: a device that goes away again will not stay.
+      onFailure: (error) =>
+        error instanceof LostError && !hooks.stopped() ? goOn(error, options, hooks) : Effect.fail(error),
+    });
+  }));
+}
+
+/** Go on from the newest checkpoint after the device went away, from the beginning where there is none. */
+function goOn(lost: LostError, options: TrainOptions, hooks: RunHooks): Effect.Effect<RunResult, UserError> {
+  const resume = checkpointSteps(options.out).length > 0;
+  hooks.say(
+    `${lost.message} ${resume ? "Going on from the newest checkpoint" : "Beginning again"}, this once.`,
+  );
+  return fineTuneOnce({ ...options, resume }, hooks);
+}
+
+function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<RunResult, UserError> {
+  return Effect.scoped(Effect.gen(function* () {
     const { tokenizer, checkpoint, train, held, rows, resumed, done: earlierSteps } = yield* attempt(() =>
       load(options, hooks)
     );
@@ -95,6 +121,20 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       if (options.compose !== null || options.saveModules !== null) hooks.say(describeClasses(classes));
       const fit = own ? describeFit(own, config) : "";
       if (fit) hooks.say(fit);
+      const maxLength = Math.min(config.maxPositions, longestOf(options, held));
+      const weights = new Map(
+        [...earlier?.weights ?? checkpoint.weights].map(([name, t]) => [name, t.aval] as const),
+      );
+      const planned = planStep({
+        capabilities: device.capabilities,
+        subject: { config, classes },
+        weights,
+        optimiser: adamW({ clip: options.clip }),
+        accumulate: options.accumulate,
+        maxLength,
+        batch: { rows: options.batch, length: epochShape(train, options).longest },
+      });
+      requireRoom(planned, device.capabilities, freeMemory());
       const session = await openSession({
         device,
         subject: { config, classes },
@@ -102,7 +142,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         optimiser: adamW({ clip: options.clip }),
         accumulate: options.accumulate,
         seed: options.seed,
-        maxLength: Math.min(config.maxPositions, longestOf(options, held)),
+        maxLength,
         startBatches: firstBatches(train, options),
         ...(resumed && startsFromFactors(classes)
           ? { values: valuesOf(classes, resumed.tensors) }
@@ -198,6 +238,7 @@ function startsFromFactors(classes: readonly ShapeClass[]): boolean {
 export function attempt<T>(run: () => Promise<T>): Effect.Effect<T, UserError> {
   return Effect.catchDefect(Effect.promise(() => Promise.resolve().then(run)), (error: unknown) => {
     if (error instanceof UserError) return Effect.fail(error);
+    if (error instanceof DeviceLostError) return Effect.fail(new LostError(error.message));
     if (error instanceof ShapeError || error instanceof PlanError) {
       return Effect.fail(new UserError(error.message.replace(/\.?\n\s*/g, "; ")));
     }
@@ -310,7 +351,7 @@ function sayResumed({ dir, step, device }: RunCheckpoint, total: number, here: s
 }
 
 /** The first batches of training, whose gradients start the adapters that ask for them. */
-function firstBatches(
+export function firstBatches(
   examples: readonly Example[],
   { batch, seq, seed, startBatches }: TrainOptions,
 ): readonly TokenBatch[] {
@@ -328,6 +369,12 @@ export function longestOf({ seq }: TrainOptions, held: readonly Example[] | null
   return Math.max(seq, Math.min(2 * seq, ...(asked.length > 0 ? [Math.max(...asked)] : [seq])));
 }
 
+/** The held-out examples that are answered in full: those with an answer, else the first few. */
+export function askedOf(held: readonly Example[]): readonly Example[] {
+  const asked = held.filter((e) => e.answer !== undefined);
+  return (asked.length > 0 ? asked : held.slice(0, SHOWN)).slice(0, ANSWERED);
+}
+
 async function measure(
   session: Session,
   tokenizer: Tokenizer,
@@ -340,8 +387,7 @@ async function measure(
   say(`measuring on ${held.length} held-out rows`);
   const { loss } = await session.evaluate(all, stopped);
   if (stopped()) return null;
-  const asked = held.filter((e) => e.answer !== undefined);
-  const chosen = (asked.length > 0 ? asked : held.slice(0, SHOWN)).slice(0, ANSWERED);
+  const chosen = askedOf(held);
   const samples = await answerAll(session, tokenizer, chosen, { maxLength: options.seq });
   return { loss, exact: exactMatch(samples), samples };
 }

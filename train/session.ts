@@ -16,6 +16,7 @@ import { foldIn, key } from "../ops/mod.ts";
 import { arenaAval, bind, type ShapeClass } from "./arena.ts";
 import { generate, type GenerateOptions } from "./generate.ts";
 import { type GivenValues, giveValues } from "./given.ts";
+import { firstNotFinite } from "./diagnose.ts";
 import { hidden, logits, rotaryTables } from "./llama.ts";
 import type { Optimiser } from "./optimiser.ts";
 import { initialise } from "./initialise.ts";
@@ -114,6 +115,8 @@ export interface Session {
   /** Logits f32[length, vocab] of one sequence. */
   readonly logits: (ids: readonly number[]) => Promise<Float32Array>;
   readonly lambdas: () => Promise<Lambdas>;
+  /** What first is not finite in the computation of step `step` on this batch, as things stand; null where all is. */
+  readonly firstNotFinite: (batch: HostBatch, step: number) => Promise<string | null>;
   /** Trained values by member and leaf path, f32. */
   readonly trained: () => Promise<ReadonlyMap<string, ReadonlyMap<string, HostTensor>>>;
   /** What {@linkcode Session.restore} needs to go on bit for bit; to be asked for when no step is under way. */
@@ -356,6 +359,25 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       return await device.download(out.get("logits")!) as Float32Array;
     },
     lambdas: readLambdas,
+    firstNotFinite: async ({ ids, labels, rows, length }, step) => {
+      const own = foldIn(key(options.seed), STEP_KEYS + step), size = rows / accumulate;
+      for (let part = 0; part < accumulate; part++) {
+        const cut = (x: Int32Array): Int32Array =>
+          x.subarray(part * size * length, (part + 1) * size * length);
+        const batch = { ids: cut(ids), labels: cut(labels), rows: size, length };
+        const bits = evaluate([foldIn(own, part).bits])[0]!;
+        const found = await firstNotFinite({
+          device,
+          subject,
+          weights: frozen,
+          params,
+          batch: batchAvals(batch),
+          arrays: withBatch(batch).set("key", feed("key", aval([2], "u32"), Uint32Array.from(bits))),
+        });
+        if (found !== null) return found;
+      }
+      return null;
+    },
     trained: async () => valuesOf(classes, await readState("params.")),
     state: async () => ({ steps, tensors: await readState("") }),
     restore: (state) => {
