@@ -10,9 +10,10 @@ import {
 } from "../core/mod.ts";
 import { abs, cast, lt, sum, where } from "../ops/mod.ts";
 import { bind } from "./arena.ts";
-import { hidden, type Llama } from "./llama.ts";
+import type { Llama } from "./llama.ts";
+import { hiddenOf } from "./packed.ts";
 import { runnerOf } from "./runner.ts";
-import { bindModel, headLoss, rotaryOf, type Subject } from "./step.ts";
+import { type Batch, bindModel, headLoss, rotaryFor, type Subject } from "./step.ts";
 
 /** What a step reads, on the device. */
 export interface DiagnosisInput {
@@ -21,7 +22,11 @@ export interface DiagnosisInput {
   /** Avals of frozen weights and of arenas, by name. */
   readonly weights: Readonly<Record<string, Aval>>;
   readonly params: Readonly<Record<string, Aval>>;
-  readonly batch: { readonly ids: Aval; readonly labels: Aval };
+  readonly batch: {
+    readonly ids: Aval;
+    readonly labels: Aval;
+    readonly packing?: { readonly segments: Aval; readonly positions: Aval };
+  };
   /** All of these by path, with `batch.ids`, `batch.labels` and `key` u32[2]. */
   readonly arrays: ReadonlyMap<string, DeviceArray>;
 }
@@ -62,7 +67,7 @@ export async function firstNotFinite(at: DiagnosisInput): Promise<string | null>
 interface Traced {
   readonly weights: Readonly<Record<string, Tensor>>;
   readonly params: Readonly<Record<string, Tensor>>;
-  readonly batch: { readonly ids: Tensor; readonly labels: Tensor };
+  readonly batch: Batch;
   readonly key: Tensor;
 }
 
@@ -84,7 +89,7 @@ function checkModel(
   arenas("the parameter", params);
   for (const [name, weight] of Object.entries(weights)) check(`the weight ${name}`, weight);
   const { members, wrt, gather } = bind(classes, params);
-  const bound = bindModel(subject, weights, members, rotaryOf(weights, batch.ids.shape[1]!), { bits: key });
+  const bound = bindModel(subject, weights, members, rotaryFor(weights, batch), { bits: key });
   const watched: Llama = {
     ...bound,
     map: (path) => (x) => {
@@ -94,7 +99,7 @@ function checkModel(
       return y;
     },
   };
-  const states = hidden(watched, batch.ids);
+  const states = hiddenOf(watched, batch);
   check("the hidden states before the head", states);
   const { sum: loss } = headLoss(watched, states, batch.labels);
   check("the loss", loss);

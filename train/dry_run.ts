@@ -95,6 +95,7 @@ export function dryRun(
         optimiser,
         accumulate: options.accumulate,
         maxLength,
+        packed: options.pack,
       };
       const compiled = planStep({ ...sizes, batch: { rows: options.batch, length: epoch.longest } });
       const bytes = stepBytes({ compiled });
@@ -164,7 +165,7 @@ export function dryRun(
 function shapesOf(
   train: readonly Example[],
   held: readonly Example[] | null,
-  { batch, seq, seed }: TrainOptions,
+  { batch, seq, seed, pack }: TrainOptions,
   steps: number,
   maxLength: number,
 ): RunShapes {
@@ -181,7 +182,7 @@ function shapesOf(
   const asked = held ? answerShape(askedOf(held), { maxLength: seq }, maxLength) : null;
   return {
     // Later epochs bring no lengths that a few do not.
-    steps: shapes(batches(train, { ...order, epochs: EPOCHS_SEEN }), steps),
+    steps: shapes(batches(train, { ...order, pack, epochs: EPOCHS_SEEN }), steps),
     evaluations: held ? shapes(batches(held, { ...order, epochs: 1, shuffle: false }), Infinity) : [],
     answers: asked ? [asked] : [],
   };
@@ -191,10 +192,10 @@ function shapesOf(
 async function timeStep(
   session: Session,
   train: readonly Example[],
-  { batch, seq, seed, lr, orthogonalLr }: TrainOptions,
+  { batch, seq, seed, pack, lr, orthogonalLr }: TrainOptions,
   longest: number,
 ): Promise<number> {
-  for (const rows of batches(train, { batch, seq, seed, epochs: 1 })) {
+  for (const rows of batches(train, { batch, seq, seed, pack, epochs: 1 })) {
     if (rows.length < longest) continue;
     const rates = { plain: lr, orthogonal: orthogonalLr };
     await session.step(rows, rates);

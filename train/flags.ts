@@ -41,6 +41,8 @@ export interface TrainOptions extends AdapterSettings {
   readonly batch: number;
   readonly accumulate: number;
   readonly seq: number;
+  /** Put several examples into a row. */
+  readonly pack: boolean;
   readonly lr: number;
   readonly orthogonalLr: number;
   readonly schedule: ScheduleName;
@@ -270,6 +272,9 @@ export const FLAGS: Table = {
     "equal parts that a batch is computed in, one after the other, to save memory",
   ),
   seq: flag("N", whole(2), 128, "longest sequence, in tokens; longer rows are cut and counted"),
+  pack: toggle(
+    "put several rows of the data into one of --seq positions, each seeing itself alone: less padding, larger batches",
+  ),
   lr: {
     value: "X",
     read: above0,

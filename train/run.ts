@@ -133,6 +133,7 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Run
         accumulate: options.accumulate,
         maxLength,
         batch: { rows: options.batch, length: epochShape(train, options).longest },
+        packed: options.pack,
       });
       requireRoom(planned, device.capabilities, freeMemory());
       const session = await openSession({

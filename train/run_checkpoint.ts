@@ -197,7 +197,8 @@ export function requireSameRun(earlier: RunState, options: TrainOptions, rows: s
   const show = (x: unknown): string => x === null ? "not given" : String(x);
   for (const key of Object.keys(options) as (keyof TrainOptions)[]) {
     const was = earlier.options[key], is = options[key];
-    if (HARMLESS.has(key) || was === is) continue;
+    // What a run knew nothing of was off.
+    if (HARMLESS.has(key) || was === is || (was === undefined && is === false)) continue;
     const flag = `--${flagName(key)}`;
     throw new ResumeError(
       `--resume: ${flag} was ${show(was)} and is ${show(is)}, which would make it another run: ` +

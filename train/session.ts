@@ -24,7 +24,7 @@ import { mergedWeights } from "./merge.ts";
 import { weightsLeaf } from "./mixing.ts";
 import { type Runner, RunnerCache, runnerOf } from "./runner.ts";
 import { startFactors } from "./start_factors.ts";
-import { bindModel, lossOf, rotaryOf, rowLosses, type Subject, trainStep } from "./step.ts";
+import { bindModel, lossOf, rotaryFor, rotaryOf, rowLosses, type Subject, trainStep } from "./step.ts";
 
 /** Numbers of a weight on the host. */
 export interface HostTensor {
@@ -38,6 +38,8 @@ export interface HostBatch {
   readonly labels: Int32Array;
   readonly rows: number;
   readonly length: number;
+  /** Where rows hold several examples, i32[rows · length] both; see Packing. */
+  readonly packing?: { readonly segments: Int32Array; readonly positions: Int32Array };
 }
 
 /** What a step reports, once it is read back. */
@@ -212,17 +214,23 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     arrays.set(id, fresh);
     return fresh;
   };
-  const withBatch = ({ ids, labels, rows, length }: HostBatch): Map<string, DeviceArray> => {
+  const withBatch = ({ ids, labels, packing, rows, length }: HostBatch): Map<string, DeviceArray> => {
     const at = aval([rows, length], "i32");
-    return new Map([...arrays, ["batch.ids", feed("ids", at, ids)], [
+    const all = new Map([...arrays, ["batch.ids", feed("ids", at, ids)], [
       "batch.labels",
       feed("labels", at, labels),
     ]]);
+    for (const [name, data] of Object.entries(packing ?? {})) {
+      all.set(`batch.packing.${name}`, feed(name, at, data));
+    }
+    return all;
   };
-  const batchAvals = ({ rows, length }: HostBatch) => ({
-    ids: aval([rows, length], "i32"),
-    labels: aval([rows, length], "i32"),
-  });
+  const batchAvals = ({ rows, length, packing }: HostBatch) => {
+    const ids = aval([rows, length], "i32");
+    return { ids, labels: ids, ...(packing ? { packing: { segments: ids, positions: ids } } : {}) };
+  };
+  const shapeName = ({ rows, length, packing }: HostBatch): string =>
+    `${rows} ${length}${packing ? " packed" : ""}`;
   const readLambdas = async (): Promise<Lambdas> => {
     const all: Record<string, number[]> = {};
     await Promise.all(
@@ -257,8 +265,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
 
   return {
     step: async (batch, rates) => {
-      const { rows, length } = batch;
-      const run = await runner(`step ${rows} ${length}`, () =>
+      const run = await runner(`step ${shapeName(batch)}`, () =>
         runnerOf(
           device,
           trainStep(subject, optimiser, accumulate),
@@ -301,14 +308,14 @@ export async function openSession(options: SessionOptions): Promise<Session> {
         await new Promise((resume) => setTimeout(resume, 0));
         if (stopped()) break;
         const run = await runner(
-          `eval ${batch.rows} ${batch.length}`,
+          `eval ${shapeName(batch)}`,
           () =>
             runnerOf(device, ({ weights, params, batch }) => {
               const model = bindModel(
                 subject,
                 weights,
                 bind(classes, params).members,
-                rotaryOf(weights, batch.ids.shape[1]!),
+                rotaryFor(weights, batch),
               );
               return { ...lossOf(model, batch) };
             }, { weights: frozen, params, batch: batchAvals(batch) }),
@@ -359,12 +366,20 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       return await device.download(out.get("logits")!) as Float32Array;
     },
     lambdas: readLambdas,
-    firstNotFinite: async ({ ids, labels, rows, length }, step) => {
+    firstNotFinite: async ({ ids, labels, packing, rows, length }, step) => {
       const own = foldIn(key(options.seed), STEP_KEYS + step), size = rows / accumulate;
       for (let part = 0; part < accumulate; part++) {
         const cut = (x: Int32Array): Int32Array =>
           x.subarray(part * size * length, (part + 1) * size * length);
-        const batch = { ids: cut(ids), labels: cut(labels), rows: size, length };
+        const batch: HostBatch = {
+          ids: cut(ids),
+          labels: cut(labels),
+          rows: size,
+          length,
+          ...(packing
+            ? { packing: { segments: cut(packing.segments), positions: cut(packing.positions) } }
+            : {}),
+        };
         const bits = evaluate([foldIn(own, part).bits])[0]!;
         const found = await firstNotFinite({
           device,

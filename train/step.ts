@@ -19,6 +19,7 @@ import {
 import { type Arenas, bind, type ShapeClass, SLOT_UNIT } from "./arena.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 import { hidden, type Llama, logits, type Rotary } from "./llama.ts";
+import { hiddenOf, type Packing, rotaryAt } from "./packed.ts";
 import { keepIfFinite, type Optimiser, type OptimiserState, type StepRates } from "./optimiser.ts";
 
 /** Frozen tensors by name. */
@@ -28,6 +29,8 @@ export type Weights = Readonly<Record<string, Tensor>>;
 export interface Batch {
   readonly ids: Tensor;
   readonly labels: Tensor;
+  /** Where rows hold several examples. */
+  readonly packing?: Packing;
 }
 
 /** What training is about: the model and which of its maps or weights are trained. */
@@ -69,12 +72,18 @@ export function rotaryOf(weights: Weights, t: number): Rotary {
   return { cos: rows(weights["rotary.cos"]!), sin: rows(weights["rotary.sin"]!) };
 }
 
+/** The rotary tables for a batch. */
+export function rotaryFor(weights: Weights, { ids, packing }: Pick<Batch, "ids" | "packing">): Rotary {
+  if (!packing) return rotaryOf(weights, ids.shape[1]!);
+  return rotaryAt({ cos: weights["rotary.cos"]!, sin: weights["rotary.sin"]! }, packing.positions);
+}
+
 /** Sum of the losses over trained positions, f32[], and their number, f32[]. */
 export function lossOf(
   model: Llama,
-  { ids, labels }: Batch,
+  batch: Batch,
 ): { readonly sum: Tensor; readonly count: Tensor } {
-  return headLoss(model, hidden(model, ids), labels);
+  return headLoss(model, hiddenOf(model, batch), batch.labels);
 }
 
 /** The same from the hidden states f32[rows, t, hidden] before the head. */
@@ -126,14 +135,13 @@ export function trainStep(
   const { classes } = subject;
   return ({ weights, params, optimiser: state, batch, rates, key }) => {
     const { members, wrt, gather } = bind(classes, params);
-    const rotary = rotaryOf(weights, batch.ids.shape[1]!);
     const parts = splitBatch(batch, accumulate);
     const count = maximum(countTrained(batch.labels), 1);
     let loss: Tensor | null = null;
     let grads: (Tensor | null)[] | null = null;
     for (const [i, part] of parts.entries()) {
       const own = foldIn({ bits: key }, i);
-      const model = bindModel(subject, weights, members, rotary, own);
+      const model = bindModel(subject, weights, members, rotaryFor(weights, part), own);
       // Of the sum, not of the mean: cotangents of activations are then of a size that f16 holds.
       const { sum, fresh } = lossAndCotangents(model, part, wrt, trainsHead(subject));
       grads = grads ? grads.map((g, i) => g && fresh[i] ? add(g, fresh[i]) : g ?? fresh[i]!) : fresh;
@@ -191,7 +199,7 @@ export function lossAndCotangents(
     const { sum } = lossOf(model, batch);
     return { sum, fresh: cotangents([sum], [fill(1)], wrt) };
   }
-  const states = hidden(model, batch.ids), size = rows * t / parts;
+  const states = hiddenOf(model, batch), size = rows * t / parts;
   const flat = reshape(states, [rows * t, hiddenSize]), labels = reshape(batch.labels, [rows * t]);
   let total: Tensor | null = null;
   const pulled = Array.from({ length: parts }, (_, i) => {
@@ -205,14 +213,18 @@ export function lossAndCotangents(
   return { sum: total!, fresh: cotangents([states], [ct], wrt) };
 }
 
-function splitBatch({ ids, labels }: Batch, parts: number): Batch[] {
+function splitBatch({ ids, labels, packing }: Batch, parts: number): Batch[] {
   const [rows, t] = ids.shape as [number, number];
   if (rows % parts !== 0) throw new Error(`A batch of ${rows} rows cannot be cut into ${parts} equal parts.`);
   const size = rows / parts;
   return Array.from({ length: parts }, (_, i) => {
     const cut = (x: Tensor): Tensor =>
       parts === 1 ? x : slice(x, { start: [i * size, 0], stop: [(i + 1) * size, t] });
-    return { ids: cut(ids), labels: cut(labels) };
+    return {
+      ids: cut(ids),
+      labels: cut(labels),
+      ...(packing ? { packing: { segments: cut(packing.segments), positions: cut(packing.positions) } } : {}),
+    };
   });
 }
 

@@ -16,11 +16,14 @@ export interface StepPlanOptions {
   /** Rows of the rotary tables. */
   readonly maxLength: number;
   readonly batch: { readonly rows: number; readonly length: number };
+  /** Whether rows hold several examples. */
+  readonly packed?: boolean;
 }
 
 /** Compile the step of a session with these options; nothing is uploaded or run. Throws ShapeError. */
 export function planStep(options: StepPlanOptions): Compiled {
-  const { capabilities, subject, optimiser, accumulate, maxLength, batch: { rows, length } } = options;
+  const { capabilities, subject, optimiser, accumulate, maxLength, batch: { rows, length }, packed } =
+    options;
   const { config, classes } = subject;
   const trained = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
   const table = aval([maxLength, config.headDim]), ids = aval([rows, length], "i32");
@@ -34,7 +37,7 @@ export function planStep(options: StepPlanOptions): Compiled {
       weights: { ...Object.fromEntries(frozen), "rotary.cos": table, "rotary.sin": table },
       params: Object.fromEntries(params),
       optimiser: Object.fromEntries(state),
-      batch: { ids, labels: ids },
+      batch: { ids, labels: ids, ...(packed ? { packing: { segments: ids, positions: ids } } : {}) },
       rates: aval([4]),
       key: aval([2], "u32"),
     },

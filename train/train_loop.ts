@@ -51,10 +51,10 @@ export interface StepHooks {
 
 /** Optimiser steps of a whole run. */
 export function totalSteps(
-  { steps, epochs, batch, seq }: TrainOptions,
+  { steps, epochs, batch, seq, pack, seed }: TrainOptions,
   examples: readonly Example[],
 ): number {
-  return steps ?? Math.max(1, Math.round(epochs * batchesPerEpoch(examples, { batch, seq })));
+  return steps ?? Math.max(1, Math.round(epochs * batchesPerEpoch(examples, { batch, seq, pack, seed })));
 }
 
 /**
@@ -68,7 +68,7 @@ export async function trainAll(
   { stopped, open, save }: StepHooks,
   earlier: Earlier = NOTHING_YET,
 ): Promise<Trained> {
-  const { batch, seq, seed } = options;
+  const { batch, seq, seed, pack } = options;
   const total = totalSteps(options, examples);
   const rate = schedule(options.schedule, { warmup: warmupSteps(options.warmup, total), total });
   const progress = openProgress(total);
@@ -111,7 +111,7 @@ export async function trainAll(
     saved = steps;
   };
   try {
-    for (const rows of batches(examples, { batch, seq, seed, epochs: Infinity })) {
+    for (const rows of batches(examples, { batch, seq, seed, pack, epochs: Infinity })) {
       // The seed and the number of batches taken are the place in the data.
       if (taken++ < earlier.steps) continue;
       if (steps === total || stopped() || skipped >= TOO_MANY_SKIPPED) break;
