@@ -9,7 +9,7 @@ import { sizeOf } from "../core/mod.ts";
 import { loadAdapter, saveAdapter } from "../train/adapter_directory.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { loadCheckpoint, loadConfig } from "../train/checkpoint.ts";
-import { loadDataset } from "../train/data.ts";
+import { loadDataset, openDataset } from "../train/data.ts";
 import { modulesOf, weightShapes } from "../train/llama.ts";
 import { combineJson } from "../train/peft/combine.ts";
 import { loadPeft } from "../train/peft/load.ts";
@@ -204,6 +204,11 @@ const KINDS: readonly Kind[] = [
     },
   },
   ...dataKinds,
+  ...["none", "snappy", "gzip", "zstd", "chat"].map((name): Kind => ({
+    name: `parquet: ${name}`,
+    files: filesOf(`${FIXTURES}/parquet`, [`${name}.parquet`]),
+    read: (dir) => openDataset(`${dir}/${name}.parquet`, tokenizer, 32),
+  })),
   ...peftKinds,
   combinedKind(),
   ...METHODS.map(adapterKind),

@@ -92,7 +92,7 @@ const EXAMPLES = [[3, 9, 12, 40, 7], [5, 5, 31], [20, 1, 2, 3, 4, 8, 6, 44, 9, 1
 ]]
   .map((ids, i) => exampleOf(ids, 1 + i % 2));
 
-async function open(device: Device, model: string): Promise<Session> {
+function open(device: Device, model: string): Promise<Session> {
   const { config, weights } = loadCheckpoint(`${FIXTURES}/${model}`, { dtype: "f32", shapes: weightShapes });
   const options = { ...DEFAULT_SETTINGS, method: "lora", target: "all-linear", rank: 2, alpha: 4 } as const;
   return openSession({

@@ -4,9 +4,10 @@
  * A question is asked as `question + "\n"`, and learnt is `answer` and the end token; a prompt and its completion stand
  * together as they are. Of a text everything is learnt, of a chat the assistant's messages. @module
  */
-import { readText } from "./data/text_file.ts";
+import { parquetRecords } from "./data/parquet_records.ts";
+import { readBytes, readText } from "./data/text_file.ts";
 import { DataError, TokenizerError } from "./errors.ts";
-import { type FormatName, parseRows, type PlacedRow, type Row } from "./rows.ts";
+import { type FormatName, parseRows, type PlacedRow, type Row, rowsOf } from "./rows.ts";
 import type { Message, Tokenizer } from "./tokenizer.ts";
 
 /** One sequence. */
@@ -32,6 +33,17 @@ export interface Dataset {
   readonly dropped: number;
 }
 
+/** {@linkcode loadDataset}, of parquet files too. Throws DataError. */
+export async function openDataset(
+  file: string,
+  tokenizer: Tokenizer,
+  seq: number,
+  format: FormatName | "auto" = "auto",
+): Promise<Dataset> {
+  if (!/\.parquet$/i.test(file)) return loadDataset(file, tokenizer, seq, format);
+  return datasetOf(rowsOf(await parquetRecords(readBytes(file), file), file, format), file, tokenizer, seq);
+}
+
 /** Read a file of rows into examples of at most `seq` positions; see parseRows for `format`. Throws DataError. */
 export function loadDataset(
   file: string,
@@ -39,7 +51,10 @@ export function loadDataset(
   seq: number,
   format: FormatName | "auto" = "auto",
 ): Dataset {
-  const rows = parseRows(readText(file), file, format);
+  return datasetOf(parseRows(readText(file), file, format), file, tokenizer, seq);
+}
+
+function datasetOf(rows: readonly PlacedRow[], file: string, tokenizer: Tokenizer, seq: number): Dataset {
   const dataset = fitExamples(
     rows.map((placed) => ({ ...exampleOf(placed, tokenizer), where: placed.where })),
     seq,

@@ -115,7 +115,7 @@ export const FLAGS: Table = {
   data: bundled(
     "FILE",
     DATA,
-    'rows to learn, as JSON lines, a JSON array, CSV or TSV, also packed by gzip: {"question","answer"}, ' +
+    'rows to learn, as JSON lines, a JSON array, CSV or TSV, also packed by gzip, or parquet: {"question","answer"}, ' +
       '{"prompt","completion"}, {"text"}, {"messages"}, {"conversations"}, {"instruction","input","output"} or ' +
       '{"sentence","label"}',
   ),

@@ -16,7 +16,7 @@ import {
   saveCheckpoint,
 } from "./run_checkpoint.ts";
 import { checkOutput, sweepOutput, writeResults } from "./run_output.ts";
-import { type Dataset, type Example, loadDataset } from "./data.ts";
+import { type Dataset, type Example, openDataset } from "./data.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import { DataError, LostError, ResumeError, UserError } from "./errors.ts";
 import { answerAll, exactMatch } from "./exact_match.ts";
@@ -305,8 +305,8 @@ export async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">
       `--seq ${options.seq}: the model has ${config.maxPositions} positions; use at most that many.`,
     );
   }
-  const read = (file: string): Dataset => {
-    const data = loadDataset(file, tokenizer, options.seq, options.format);
+  const read = async (file: string): Promise<Dataset> => {
+    const data = await openDataset(file, tokenizer, options.seq, options.format);
     say(
       `${file}: ${data.examples.length} rows` +
         (data.truncated ? `, ${data.truncated} cut to ${options.seq} tokens` : "") +
@@ -315,14 +315,14 @@ export async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">
     return data;
   };
   say(`model: ${options.model}, ${config.layers} layers of ${config.hiddenSize}`);
-  const data = read(options.data), train = data.examples;
+  const data = await read(options.data), train = data.examples;
   const rows = await digestRows(train);
   return {
     tokenizer,
     checkpoint,
     data,
     train,
-    held: options.eval ? read(options.eval).examples : null,
+    held: options.eval ? (await read(options.eval)).examples : null,
     rows,
     ...(options.resume
       ? await loadRun(options, train, rows)

@@ -26,7 +26,7 @@ export function readText(file: string): string {
 }
 
 /** All bytes of a file or a pipe, at most {@linkcode LONGEST}. Throws DataError. */
-function readBytes(file: string): Uint8Array {
+export function readBytes(file: string): Uint8Array<ArrayBuffer> {
   if (isPickle(file)) {
     throw new DataError(`${file}: ${PICKLE_ADVICE.replace("safetensors", "JSON lines")}.`, { file });
   }
@@ -39,7 +39,7 @@ function readBytes(file: string): Uint8Array {
       });
     }
     if (size > LONGEST) throw tooLong(file);
-    const parts: Uint8Array[] = [];
+    const parts: Uint8Array<ArrayBuffer>[] = [];
     for (let total = 0;;) {
       // What the size says, then what comes without a size.
       const part = new Uint8Array(Math.max(size - total, CHUNK)), n = from.readSync(part);
@@ -50,7 +50,9 @@ function readBytes(file: string): Uint8Array {
     }
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
-      throw new DataError(`${file}: not found; give a file of rows: JSON lines, JSON, CSV or TSV.`, { file });
+      throw new DataError(`${file}: not found; give a file of rows: JSON lines, JSON, CSV, TSV or parquet.`, {
+        file,
+      });
     }
     throw error;
   }
@@ -59,7 +61,7 @@ function readBytes(file: string): Uint8Array {
 /** Bytes that are read at a time from what does not say how many it has. */
 const CHUNK = 2 ** 16;
 
-function joined(parts: readonly Uint8Array[], total: number): Uint8Array {
+function joined(parts: readonly Uint8Array<ArrayBuffer>[], total: number): Uint8Array<ArrayBuffer> {
   if (parts.length === 1) return parts[0]!;
   const all = new Uint8Array(total);
   let at = 0;
