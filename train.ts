@@ -4,9 +4,12 @@
  */
 import * as Effect from "effect/Effect";
 import {
+  classifyDryRun,
+  type ClassifyResult,
   type DryRun,
   dryRun,
   fineTune,
+  fineTuneClassifier,
   helpText,
   parseCommandLine,
   runProgram,
@@ -38,9 +41,10 @@ async function main(args: readonly string[]): Promise<number> {
   };
   SIGNALS.forEach((signal) => Deno.addSignalListener(signal, stop));
   try {
-    const run: Effect.Effect<DryRun | RunResult, UserError> = options.dryRun
-      ? dryRun(options, { say, colour: Deno.stderr.isTerminal() && !Deno.noColor })
-      : fineTune(options, { say, stopped: () => stopped });
+    const [train, tell] = options.task === null ? [fineTune, dryRun] : [fineTuneClassifier, classifyDryRun];
+    const run: Effect.Effect<DryRun | RunResult | ClassifyResult, UserError> = options.dryRun
+      ? tell(options, { say, colour: Deno.stderr.isTerminal() && !Deno.noColor })
+      : train(options, { say, stopped: () => stopped });
     const result = await Effect.runPromise(
       Effect.match(run, { onFailure: (error) => error, onSuccess: (value) => value }),
     );

@@ -1,6 +1,6 @@
 /** The LoRA training step of the same Llama in jax-js: forward, backward, clipping and AdamW in one jitted function. @module */
 import * as jax from "npm:@jax-js/jax@0.1.25";
-import type { HostBatch, HostTensor, LlamaConfig } from "../train/mod.ts";
+import type { DecoderConfig, HostBatch, HostTensor, LlamaConfig } from "../train/mod.ts";
 
 const { numpy: np, nn } = jax;
 type Arr = jax.Array;
@@ -79,12 +79,15 @@ function lossOf(config: LlamaConfig, rows: number, length: number, scale: number
 
 /** A step for batches of one shape, from the given weights and parameters; resolves with the loss when all is computed. */
 export async function jaxStep(
-  config: LlamaConfig,
+  config: DecoderConfig,
   weights: ReadonlyMap<string, HostTensor>,
   start: ReadonlyMap<string, ReadonlyMap<string, HostTensor>>,
   { rows, length }: Pick<HostBatch, "rows" | "length">,
   { scale, rate, clip }: JaxOptions,
 ): Promise<(batch: HostBatch) => Promise<number>> {
+  if (config.family === "gpt2" || config.family === "gemma") {
+    throw new Error("The other library's step is written for Llama's layout.");
+  }
   await jax.init("wasm");
   jax.defaultDevice("wasm");
   const frozen: Record<string, Arr> = Object.fromEntries(

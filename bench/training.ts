@@ -4,9 +4,9 @@ import type { Device, Plan } from "../core/mod.ts";
 import {
   adamW,
   countTrainable,
+  type DecoderConfig,
   type HostBatch,
   type HostTensor,
-  type LlamaConfig,
   loadCheckpoint,
   loadDataset,
   loadTokenizer,
@@ -23,7 +23,7 @@ const root = decodeURIComponent(new URL("..", import.meta.url).pathname).replace
 /** A model to be trained. */
 export interface Subject {
   readonly name: string;
-  readonly config: LlamaConfig;
+  readonly config: DecoderConfig;
   readonly weights: ReadonlyMap<string, HostTensor>;
 }
 

@@ -20,8 +20,7 @@ import { writeTextAtomically } from "../train/atomic_file.ts";
 import { loadConfig } from "../train/checkpoint.ts";
 import { type DeviceChoice, openDevice } from "../train/devices.ts";
 import { f32ToF16 } from "../train/floats.ts";
-import { weightShapes } from "../train/llama.ts";
-import type { LlamaConfig } from "../train/llama_config.ts";
+import { type DecoderConfig, weightShapes } from "../train/decoder.ts";
 import { UserError } from "../train/errors.ts";
 import { adamW } from "../train/optimiser.ts";
 import { openProgress, standardError } from "../train/report.ts";
@@ -39,7 +38,7 @@ const SPREAD = 0.02;
 /** Random matrices, ones for the scales of norms; drawn on the device, since there may be millions. */
 async function initialWeights(
   device: Device,
-  config: LlamaConfig,
+  config: DecoderConfig,
   seed: number,
 ): Promise<Map<string, HostTensor>> {
   const root = key(seed), weights = new Map<string, HostTensor>();

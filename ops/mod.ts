@@ -13,6 +13,7 @@ export * from "./gather.ts";
 export * from "./householder.ts";
 export * from "./iota.ts";
 export * from "./loss.ts";
+export * from "./normal_cdf.ts";
 export * from "./normalise.ts";
 export * from "./random.ts";
 export * from "./reduce.ts";

@@ -8,7 +8,7 @@ import { batches } from "../train/batches.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import { loadDataset } from "../train/data.ts";
 import { UserError } from "../train/errors.ts";
-import { weightShapes } from "../train/llama.ts";
+import { weightShapes } from "../train/decoder.ts";
 import { describeClasses, methodClasses, type MethodOptions } from "../train/methods.ts";
 import { adamW } from "../train/optimiser.ts";
 import { openSafetensors } from "../train/safetensors.ts";

@@ -8,7 +8,7 @@ import { batches } from "../train/batches.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import { type Example, exampleOf } from "../train/data.ts";
 import { epochShape, piecesOf, showPieces, spread } from "../train/data/preview.ts";
-import { weightShapes } from "../train/llama.ts";
+import { weightShapes } from "../train/decoder.ts";
 import { methodClasses, METHODS } from "../train/methods.ts";
 import { adamW } from "../train/optimiser.ts";
 import { openSession, stepBytes } from "../train/session.ts";

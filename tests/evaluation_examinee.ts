@@ -2,7 +2,7 @@
 import { openCpu } from "../core/cpu/mod.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import type { Examinee } from "../train/evaluation/task.ts";
-import { weightShapes } from "../train/llama.ts";
+import { weightShapes } from "../train/decoder.ts";
 import { openModel } from "../train/open_model.ts";
 import { loadTokenizer } from "../train/tokenizer.ts";
 

@@ -9,13 +9,9 @@ import {
 } from "@std/assert";
 import * as fc from "fast-check";
 import { DataError, OptionError } from "../train/errors.ts";
-import {
-  judge,
-  parseCompletions,
-  parseProblems,
-  passAtK,
-  testProgram,
-} from "../train/evaluation/humaneval.ts";
+import { judge, passAtK, testProgram } from "../train/evaluation/humaneval.ts";
+import { chatRequest, completionIn } from "../train/evaluation/humaneval_chat.ts";
+import { parseCompletions, parseProblems } from "../train/evaluation/humaneval_files.ts";
 import { probeProgram } from "../train/evaluation/probe.ts";
 import type { Evaluation } from "../train/evaluation/run.ts";
 import {
@@ -316,6 +312,32 @@ inside("programs are judged by their tests, not by how they leave", async (go) =
   for (const [completion, expected] of cases) {
     const end = await go(testProgram(problem, completion, "token"), { ...LIMITS, seconds: 3 });
     assertEquals(judge(end, "token"), expected, completion);
+  }
+});
+
+inside("code is found in the answers of a chat", async (go) => {
+  const problem = {
+    id: "a/0",
+    prompt: 'import math\n\ndef double(n):\n    """ Twice n. """\n',
+    entry: "double",
+    test: "def check(candidate):\n    assert candidate(2) == 4\n",
+  };
+  assertStringIncludes(chatRequest(problem), problem.prompt.trim());
+  const whole = "def double(n):\n    return int(math.fabs(2 * n))";
+  const cases: [string, string][] = [
+    [`Here it is:\n\`\`\`python\n${whole}\n\`\`\`\nIt doubles.`, "passed"],
+    [`\`\`\`\n    return 2 * n\n\`\`\``, "passed"],
+    [`\`\`\`sh\npip install x\n\`\`\`\n\`\`\`python\n${whole}\n\`\`\``, "passed"],
+    // Cut off by the limit of tokens, after the function.
+    [`\`\`\`python\n${whole}\n`, "passed"],
+    [whole, "passed"],
+    ["    return 2 * n", "passed"],
+    ["I cannot do that.", "SyntaxError"],
+    [`\`\`\`python\ndef double(n):\n    return n\n\`\`\``, "AssertionError"],
+  ];
+  for (const [answer, expected] of cases) {
+    const end = await go(testProgram(problem, completionIn(answer, problem), "token"));
+    assertStringIncludes(judge(end, "token"), expected, answer);
   }
 });
 

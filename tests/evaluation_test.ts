@@ -1,16 +1,29 @@
 /** Likelihoods, perplexity and GSM8K, and `evaluate.ts` from the outside. @module */
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import * as fc from "fast-check";
+import { openCpu } from "../core/cpu/mod.ts";
+import { aval, planBytes } from "../core/mod.ts";
+import { loadCheckpoint } from "../train/checkpoint.ts";
 import type { Example } from "../train/data.ts";
 import { DataError, OptionError } from "../train/errors.ts";
 import { sampleOf } from "../train/exact_match.ts";
+import { prepareGsm8k, solvedRows } from "../train/evaluation/gsm8k.ts";
+import { GLUE_TASKS } from "../train/evaluation/glue_tasks.ts";
+import { parseCompletions, parseProblems } from "../train/evaluation/humaneval_files.ts";
+import { labelledRows } from "../train/evaluation/labelled_rows.ts";
+import { parseAnswers, parseQuestions } from "../train/evaluation/mtbench_files.ts";
 import { EVALUATE_FLAGS } from "../train/evaluation/flags.ts";
 import { evaluateHelp, parseEvaluateFlags } from "../train/evaluation/options.ts";
 import { preparePerplexity, windowsOf } from "../train/evaluation/perplexity.ts";
 import type { Evaluation } from "../train/evaluation/run.ts";
 import { continuationOf, logLikelihoods } from "../train/evaluation/score.ts";
 import type { Examinee } from "../train/evaluation/task.ts";
+import { openModel } from "../train/open_model.ts";
 import { flagName } from "../train/parse_flags.ts";
+import { tablesOf, weightShapes } from "../train/decoder.ts";
+import { runnerOf } from "../train/runner.ts";
+import type { HostTensor } from "../train/session.ts";
+import { bindModel, firstPositions, rowLosses } from "../train/step.ts";
 import { openExamined, root, runProgramFile, sharedData } from "./evaluation_examinee.ts";
 
 const BASE = `${root}examples/base`;
@@ -51,6 +64,69 @@ Deno.test("evaluation: log-likelihoods are those of the logits, whatever is comp
     }
   } finally {
     await examinee.close();
+  }
+});
+
+Deno.test("evaluation: rows lose the same however many logits there may be at a time, and need less memory", async () => {
+  const { config, weights } = loadCheckpoint(BASE, { dtype: "f32", shapes: weightShapes });
+  const rows = 3, t = 64;
+  const host = new Map<string, HostTensor>([...weights, ...tablesOf(config, t)]);
+  const at = aval([rows, t], "i32");
+  const ids = Int32Array.from({ length: rows * t }, (_, i) => i * 37 % 500);
+  const labels = ids.map((id, i) => i % 5 === 0 || i < t ? -100 : id * 3 % 500);
+  const device = await openCpu({ threads: 1 });
+  try {
+    const arrays = new Map([...host].map(([name, w]) => [`weights.${name}`, device.upload(w.data, w.aval)]));
+    arrays.set("batch.ids", device.upload(ids, at)).set("batch.labels", device.upload(labels, at));
+    const avals = {
+      weights: Object.fromEntries([...host].map(([name, w]) => [name, w.aval])),
+      batch: { ids: at, labels: at },
+    };
+    const found = await Promise.all([2 ** 27, 2 ** 14, 2 ** 12].map(async (most) => {
+      const run = await runnerOf(device, ({ weights, batch }) => {
+        const model = bindModel({ config, classes: [] }, weights, new Map(), firstPositions(t));
+        return { losses: rowLosses(model, batch, most) };
+      }, avals);
+      const losses = await device.download(run.run(arrays).get("losses")!);
+      return { losses: [...losses], bytes: planBytes(run.compiled.plan).temporaries };
+    }));
+    const [whole, parts, small] = found as [typeof found[0], typeof found[0], typeof found[0]];
+    assertEquals(whole!.losses[0], 0);
+    assert(whole!.losses[1]! > 100);
+    assertEquals([parts!.losses, small!.losses], [whole!.losses, whole!.losses]);
+    assert(parts!.bytes < whole!.bytes && small!.bytes < whole!.bytes);
+  } finally {
+    await device.close();
+  }
+});
+
+Deno.test("evaluation: rows of every family lose together what transformers computed", async () => {
+  const device = await openCpu({ threads: 1 });
+  try {
+    for (const { name } of Deno.readDirSync(`${root}tests/fixtures/models`)) {
+      const dir = `${root}tests/fixtures/models/${name}`;
+      const { rows, length, ids, labels, loss } = JSON.parse(
+        Deno.readTextFileSync(`${dir}/expected.json`),
+      ) as {
+        readonly rows: number;
+        readonly length: number;
+        readonly ids: number[];
+        readonly labels: number[];
+        readonly loss: number;
+      };
+      const checkpoint = loadCheckpoint(dir, { dtype: "f32", shapes: weightShapes });
+      const session = await openModel(device, checkpoint, { adapter: null, seed: 0, maxLength: length });
+      const found = await session.rowLosses({
+        ids: Int32Array.from(ids),
+        labels: Int32Array.from(labels),
+        rows,
+        length,
+      });
+      const tokens = labels.filter((label) => label >= 0).length;
+      assertAlmostEquals(found.reduce((a, b) => a + b) / tokens, loss, 2e-5, name);
+    }
+  } finally {
+    await device.close();
   }
 });
 
@@ -200,6 +276,26 @@ Deno.test("evaluation: GSM8K asks what generate.ts answers, and writes each row"
   }
 });
 
+Deno.test("evaluation: solved questions stand before each one, and an answer ends at an empty line", async () => {
+  const examinee = await openExamined(BASE, 256);
+  const data = `${root}examples/data/eval.jsonl`;
+  try {
+    const shots = solvedRows(data, 2), settings = { maxNew: 24, stop: [], batch: 2, sampling: null };
+    const asked = { files: [data], limit: 3, shots, settings };
+    const { items } = await prepareGsm8k({ ...asked, chat: false }).run(examinee, () => {});
+    const rows = items as readonly { readonly prompt: string; readonly generated: string }[];
+    const [one, two] = shots.map((s) => `${s.question}${s.answer}\n\n`);
+    assertEquals(rows[2]!.prompt, `${one}${two}${solvedRows(data, 3)[2]!.question}`);
+    assert(rows.every((r) => !r.generated.includes("\n\n")));
+    const chat = await prepareGsm8k({ ...asked, chat: true }).run(examinee, () => {});
+    const prompt = (chat.items[2] as { readonly prompt: string }).prompt;
+    assertEquals(prompt.split("assistant:").length, 4);
+    assert(prompt.trimEnd().endsWith("assistant:"), prompt);
+  } finally {
+    await examinee.close();
+  }
+});
+
 Deno.test("evaluation: what is wrong ends with one line and code 2", async () => {
   const data = `${root}examples/data/eval.jsonl`;
   const cases: [string[], string][] = [
@@ -207,6 +303,10 @@ Deno.test("evaluation: what is wrong ends with one line and code 2", async () =>
     [["--task", "gsm8k", "--data", data, "--model", `${root}docs`], "config.json: not found"],
     [["--task", "perplexity", "--data", data, "--seq", "300"], "--seq 300: the model has 256 positions"],
     [["--task", "perplexity", "--data", data, "--adapter", `${root}docs`], "adapter_config.json"],
+    [
+      ["--task", "gsm8k", "--data", data, "--shots", "300", "--shots-from", data],
+      "has 200 rows and --shots 300",
+    ],
     [["--task", "perplexity", "--data", data, "--stride", "65", "--seq", "64"], "--stride 65"],
   ];
   await Promise.all(cases.map(async ([args, message]) => {
@@ -217,12 +317,52 @@ Deno.test("evaluation: what is wrong ends with one line and code 2", async () =>
   }));
 });
 
+Deno.test("evaluation: whatever a file holds, the outcome is rows or an error of one line that names the file", () => {
+  const keys = [
+    "task_id",
+    "prompt",
+    "test",
+    "entry_point",
+    "completion",
+    "question_id",
+    "category",
+    "turns",
+    "choices",
+  ];
+  const value = fc.oneof(fc.string(), fc.integer(), fc.array(fc.string(), { maxLength: 3 }), fc.jsonValue());
+  const row = fc.dictionary(fc.constantFrom(...keys, "sentence1", "sentence2", "label"), value).map((r) =>
+    JSON.stringify(r)
+  );
+  const text = fc.array(fc.oneof({ weight: 4, arbitrary: row }, fc.string(), fc.json()), { maxLength: 4 })
+    .map((lines) => lines.join("\n"));
+  const readers: readonly ((text: string) => unknown)[] = [
+    (t) => parseProblems(t, "f.jsonl"),
+    (t) => parseCompletions(t, "f.jsonl", [{ id: "a", prompt: "", test: "", entry: "f" }]),
+    (t) => parseQuestions(t, "f.jsonl"),
+    (t) => parseAnswers(t, "f.jsonl"),
+    (t) => labelledRows(t, "f.jsonl", GLUE_TASKS.rte),
+    (t) => labelledRows(t, "f.tsv", GLUE_TASKS.cola),
+  ];
+  fc.assert(
+    fc.property(text, fc.constantFrom(...readers), (text, read) => {
+      try {
+        read(text);
+      } catch (error) {
+        assert(error instanceof DataError, String(error));
+        assert(error.message.startsWith("f.") && !error.message.includes("\n"), error.message);
+      }
+    }),
+    { numRuns: 2000 },
+  );
+});
+
 Deno.test("evaluation: flags that do not go together are refused, and the help names all", () => {
   const parse = (...argv: string[]) => parseEvaluateFlags(argv, { root: "/gyre" });
   assertEquals(parse("--task", "perplexity", "--data", "a", "--data", "b").data, ["a", "b"]);
   const wrong: [string[], string][] = [
     [["--data", "x"], "There is nothing to evaluate: give --task, "],
     [["--task", "gsm8k"], "--task gsm8k needs its data: give --data FILE."],
+    [["--task", "gsm8k", "--data", "x", "--shots", "3"], "give --shots-from too."],
     [["--task", "gsm8k", "--data", "x", "--stride", "3"], "--stride says nothing to --task gsm8k"],
     [["--task", "perplexity", "--data", "x", "--chat"], "--chat says nothing to --task perplexity"],
     [["--task", "perplexity", "--data", "x", "--temperature", "1"], "--temperature 1 says nothing"],

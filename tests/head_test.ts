@@ -4,9 +4,9 @@ import { evaluate, type Tensor } from "../core/mod.ts";
 import { foldIn, iota, key, lt, normal, where } from "../ops/mod.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { arenaAval, bind } from "../train/arena.ts";
-import { weightShapes } from "../train/llama.ts";
+import { weightShapes } from "../train/decoder.ts";
 import { methodClasses } from "../train/methods.ts";
-import { bindModel, lossAndCotangents } from "../train/step.ts";
+import { bindModel, firstPositions, lossAndCotangents } from "../train/step.ts";
 import { SHAPES } from "../bench/shapes.ts";
 
 Deno.test("the loss in parts has the sum and the cotangents of the whole", () => {
@@ -33,8 +33,8 @@ Deno.test("the loss in parts has the sum and the cotangents of the whole", () =>
     classes,
     Object.fromEntries(leaves.map(({ leaf, at }, i) => [leaf.key, draw(100 + i, at.shape)])),
   );
-  const rotary = { cos: draw(200, [3, 32]), sin: draw(201, [3, 32]) };
-  const model = bindModel({ config, classes }, weights, members, rotary, foldIn(key(4), 0));
+  Object.assign(weights, { "rotary.cos": draw(200, [3, 32]), "rotary.sin": draw(201, [3, 32]) });
+  const model = bindModel({ config, classes }, weights, members, firstPositions(3), foldIn(key(4), 0));
   const ids = iota([4, 3], 0), labels = where(lt(iota([4, 3], 0), 1), -100, iota([4, 3], 1));
   const [whole, parts] = [Infinity, 3 * config.vocabSize].map((most) => {
     const { sum, fresh } = lossAndCotangents(model, { ids, labels }, wrt, false, most);

@@ -10,10 +10,10 @@ import { loadAdapter, saveAdapter } from "../train/adapter_directory.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { loadCheckpoint, loadConfig } from "../train/checkpoint.ts";
 import { loadDataset, openDataset } from "../train/data.ts";
-import { modulesOf, weightShapes } from "../train/llama.ts";
+import { modulesOf, weightShapes } from "../train/decoder.ts";
 import { combineJson } from "../train/peft/combine.ts";
 import { loadPeft } from "../train/peft/load.ts";
-import { methodClasses, type MethodName, METHODS } from "../train/methods.ts";
+import { decoderLayout, methodClasses, type MethodName, METHODS } from "../train/methods.ts";
 import { readCheckpoint, saveCheckpoint } from "../train/run_checkpoint.ts";
 import { openSafetensors, writeSafetensors } from "../train/safetensors.ts";
 import { wildness } from "../train/tame_expression.ts";
@@ -159,9 +159,14 @@ function adapterKind(method: MethodName): Kind {
   return {
     name: `Gyre's ${method}`,
     files: written((dir) =>
-      saveAdapter(dir, options, { model: "base", config: untied, classes, trained: new Map(zeros) })
+      saveAdapter(dir, options, {
+        model: "base",
+        layout: decoderLayout(untied),
+        classes,
+        trained: new Map(zeros),
+      })
     ),
-    read: (dir) => loadAdapter(dir, untied, new Map()),
+    read: (dir) => loadAdapter(dir, decoderLayout(untied), new Map(), { training: true }),
   };
 }
 
@@ -304,12 +309,15 @@ Deno.test("hostile files: pickles are refused by name, with what to do instead",
     assertStringIncludes(
       await refusal(
         new Map([...adapter, [name, pickle]]),
-        (dir) => loadAdapter(dir, untied, new Map()),
+        (dir) => loadAdapter(dir, decoderLayout(untied), new Map(), { training: true }),
       ),
       advice,
     );
     assertStringIncludes(
-      await refusal(files, (dir) => loadAdapter(`${dir}/${name}`, untied, new Map())),
+      await refusal(
+        files,
+        (dir) => loadAdapter(`${dir}/${name}`, decoderLayout(untied), new Map(), { training: true }),
+      ),
       advice,
     );
   }

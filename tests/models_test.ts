@@ -2,12 +2,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { openCpu } from "../core/cpu/mod.ts";
 import { openGpu } from "../core/gpu/mod.ts";
-import { aval, type DeviceArray } from "../core/mod.ts";
+import type { DeviceArray } from "../core/mod.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import { fullGradients } from "../train/full_gradients.ts";
-import { modulesOf, rotaryTables, weightShapes } from "../train/llama.ts";
-import type { LlamaConfig } from "../train/llama_config.ts";
+import { type DecoderConfig, modulesOf, tablesOf, weightShapes } from "../train/decoder.ts";
 import { methodClasses, type MethodOptions } from "../train/methods.ts";
 import { writeModel } from "../train/model_directory.ts";
 import { loadPeft } from "../train/peft/load.ts";
@@ -33,16 +32,25 @@ const root = decodeURIComponent(new URL("fixtures/models", import.meta.url).path
 const device = await openCpu({ threads: 1 });
 
 /** Each model, and its configuration without what makes its family another than plain Llama. */
-const MODELS: Readonly<Record<string, ((config: LlamaConfig) => LlamaConfig) | null>> = {
-  llama3: ({ ropeScaling: _, ...plain }) => plain,
-  llama_biased: ({ ropeScaling: _, ...plain }) => plain,
+const MODELS: Readonly<Record<string, ((config: DecoderConfig) => DecoderConfig) | null>> = {
+  llama3: without("ropeScaling"),
+  llama_biased: without("ropeScaling"),
   smollm2: null,
-  mistral: ({ windows: _, ...plain }) => plain,
-  qwen2: ({ biases: _, ...plain }) => plain,
-  qwen2_window: ({ windows: _, ...plain }) => plain,
-  qwen3: ({ headNorms: _, ...plain }) => plain,
-  qwen3_biased: ({ windows: _, ...plain }) => plain,
+  mistral: without("windows"),
+  qwen2: without("biases"),
+  qwen2_window: without("windows"),
+  qwen3: without("headNorms"),
+  qwen3_biased: without("windows"),
+  gpt2: (config) => ({ ...config, normEps: 0.5 }),
+  gpt2_untied: null,
+  gemma2: without("scoreCap"),
+  gemma3: without("localTheta"),
 };
+
+function without(field: string): (config: DecoderConfig) => DecoderConfig {
+  return (config) =>
+    Object.fromEntries(Object.entries(config).filter(([name]) => name !== field)) as unknown as DecoderConfig;
+}
 
 function expectedOf(name: string): Expected {
   return JSON.parse(Deno.readTextFileSync(`${root}/${name}/expected.json`)) as Expected;
@@ -55,7 +63,7 @@ function batchOf({ ids, labels, rows, length }: Expected): HostBatch {
 async function open(
   dir: string,
   options: Partial<MethodOptions> | null,
-  { optimiser = adamW({ clip: 0 }), change = (c: LlamaConfig) => c, on = device } = {},
+  { optimiser = adamW({ clip: 0 }), change = (c: DecoderConfig) => c, on = device } = {},
 ): Promise<Session> {
   const { config, weights } = loadCheckpoint(dir, { dtype: "f32", shapes: weightShapes });
   const used = change(config);
@@ -141,7 +149,7 @@ Deno.test("windows, biases and norms of heads on a GPU: logits, greedy tokens, l
     return console.log("skipped: there is no WebGPU adapter");
   }
   try {
-    for (const name of ["mistral", "qwen3_biased"]) {
+    for (const name of ["mistral", "qwen3_biased", "gpt2", "gemma2"]) {
       const expected = expectedOf(name);
       const session = await open(`${root}/${name}`, { method: "full" }, { on: gpu });
       const gap = apart(await logitsOf(session, expected), expected.logits);
@@ -158,7 +166,7 @@ Deno.test("windows, biases and norms of heads on a GPU: logits, greedy tokens, l
   }
 });
 
-for (const name of ["mistral", "qwen2", "qwen3_biased"]) {
+for (const name of ["mistral", "qwen2", "qwen3_biased", "gpt2", "gemma3"]) {
   for (const method of ["lora", "dora", "full"] as const) {
     Deno.test(`${name}: ${method} trains, and the merged directory is the adapted model`, async () => {
       const expected = expectedOf(name), batch = batchOf(expected);
@@ -184,16 +192,11 @@ for (const name of ["mistral", "qwen2", "qwen3_biased"]) {
   }
 }
 
-for (const name of ["qwen2_window", "qwen3_biased"]) {
+for (const name of ["qwen2_window", "qwen3_biased", "gpt2", "gemma2", "gemma3"]) {
   Deno.test(`${name}: gradients layer by layer are those of transformers`, async () => {
     const expected = expectedOf(name);
     const { config, weights } = loadCheckpoint(`${root}/${name}`, { dtype: "f32", shapes: weightShapes });
-    const { cos, sin } = rotaryTables(config, 32), at = aval([32, config.headDim]);
-    const all = new Map<string, HostTensor>([
-      ...weights,
-      ["rotary.cos", { aval: at, data: cos }],
-      ["rotary.sin", { aval: at, data: sin }],
-    ]);
+    const all = new Map<string, HostTensor>([...weights, ...tablesOf(config, 32)]);
     const arrays = new Map<string, DeviceArray>(
       [...all].map(([n, t]) => [`weights.${n}`, device.upload(t.data, t.aval)]),
     );

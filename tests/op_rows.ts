@@ -88,6 +88,8 @@ const elementwise: readonly OpRow[] = [
   row("sigmoid", [[6]], on1(ops.sigmoid)),
   row("silu", [[6]], on1(ops.silu)),
   row("gelu", [[6]], on1(ops.gelu)),
+  row("normalCdf", [[16]], on1(ops.normalCdf), { fill: (u, i) => i - 8 + u }),
+  row("geluExact", [[16]], on1(ops.geluExact), { fill: (u, i) => i - 8 + u }),
   row("lt", [[2, 3], [3]], on2(ops.lt), whole),
   row("le", [[2, 3], [3]], on2(ops.le), whole),
   row("le, i32", [aval([9], "i32")], on1((x) => ops.le(x, 7)), whole),
@@ -196,6 +198,9 @@ const reductions: readonly OpRow[] = [
     order: 0,
     fill: (_u, i) => (i % 2 ? -100 : i),
   }),
+  row("crossEntropies", [[3, 7], aval([3], "i32")], on2(ops.crossEntropies), {
+    fill: (u, i, k) => (k === 0 ? 4 * u : 3 * i - 1),
+  }),
   row("crossEntropySum", [[3, 7], aval([3], "i32")], on2((x, l) => ops.crossEntropySum(x, l).sum), {
     fill: (u, i, k) => (k === 0 ? 4 * u : 3 * i - 1),
   }),
@@ -271,6 +276,12 @@ const contractions: readonly OpRow[] = [
   row("pick", [[4, 5], aval([4], "i32")], on2((x, i) => ops.square(ops.pick(x, i))), { fill: index(5) }),
   row("rope", [[2, 3, 4], [3, 4], [3, 4]], (x, c, s) => ops.rope(x!, c!, s!)),
   row("attention", [[1, 4, 3, 2], [1, 2, 3, 2], [1, 2, 3, 2]], (q, k, v) => ops.attention(q!, k!, v!)),
+  row(
+    "attention, capped scores",
+    [[1, 2, 3, 2], [1, 1, 3, 2], [1, 1, 3, 2]],
+    (q, k, v) => ops.attention(q!, k!, v!, undefined, 0.7),
+  ),
+  row("softCap", [[6]], (x) => ops.softCap(x!, 1.5)),
   row(
     "attention, some keys",
     [[2, 2, 1, 4], [2, 1, 5, 4], [2, 1, 5, 4]],

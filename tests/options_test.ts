@@ -22,6 +22,7 @@ Deno.test("options: without flags the bundled example is trained with the hybrid
     data: "/gyre/examples/data/train.jsonl",
     eval: "/gyre/examples/data/eval.jsonl",
     format: "auto",
+    task: null,
     out: "runs/2025-03-04-050607-hybrid",
     method: "hybrid",
     compose: null,
@@ -60,61 +61,63 @@ Deno.test("options: defaults follow the flags that they depend on, wherever thes
 });
 
 Deno.test("options: every flag reaches its option", () => {
-  // An expression takes the place of a method: see below.
-  const given: Readonly<Record<Exclude<keyof TrainOptions, "compose">, readonly [string, unknown]>> = {
-    model: ["m", "m"],
-    data: ["d", "d"],
-    eval: ["e", "e"],
-    format: ["alpaca", "alpaca"],
-    out: ["o", "o"],
-    method: ["oft", "oft"],
-    target: ["q_proj,v_proj", "q_proj,v_proj"],
-    rank: ["3", 3],
-    alpha: ["1.5", 1.5],
-    block: ["4", 4],
-    factors: ["3", 3],
-    layers: ["2", 2],
-    gamma: ["64", 64],
-    variant: ["peft", "peft"],
-    startBatches: ["2", 2],
-    rowScale: ["", true],
-    dropout: ["0.1", 0.1],
-    neumann: ["5", 5],
-    space: ["delta", "delta"],
-    scope: ["layer", "layer"],
-    input: ["raw", "raw"],
-    ema: ["0.5", 0.5],
-    clamp: ["0.1", 0.1],
-    saveModules: ["norm", "norm"],
-    steps: ["77", 77],
-    epochs: ["2.5", 2.5],
-    batch: ["12", 12],
-    accumulate: ["3", 3],
-    seq: ["64", 64],
-    pack: ["", true],
-    lr: ["1e-5", 1e-5],
-    orthogonalLr: ["2e-5", 2e-5],
-    schedule: ["linear", "linear"],
-    warmup: ["10", 10],
-    clip: ["0", 0],
-    seed: ["4294967295", 4294967295],
-    device: ["cpu", "cpu"],
-    dtype: ["f16", "f16"],
-    adapter: ["a", "a"],
-    merge: ["", true],
-    resume: ["", true],
-    saveEvery: ["50", 50],
-    keep: ["3", 3],
-    config: ["c.toml", "c.toml"],
-    dryRun: ["", true],
-    json: ["", true],
-    help: ["", true],
-  };
+  // An expression takes the place of a method, a task that of a format: see below.
+  const given: Readonly<Record<Exclude<keyof TrainOptions, "compose" | "task">, readonly [string, unknown]>> =
+    {
+      model: ["m", "m"],
+      data: ["d", "d"],
+      eval: ["e", "e"],
+      format: ["alpaca", "alpaca"],
+      out: ["o", "o"],
+      method: ["oft", "oft"],
+      target: ["q_proj,v_proj", "q_proj,v_proj"],
+      rank: ["3", 3],
+      alpha: ["1.5", 1.5],
+      block: ["4", 4],
+      factors: ["3", 3],
+      layers: ["2", 2],
+      gamma: ["64", 64],
+      variant: ["peft", "peft"],
+      startBatches: ["2", 2],
+      rowScale: ["", true],
+      dropout: ["0.1", 0.1],
+      neumann: ["5", 5],
+      space: ["delta", "delta"],
+      scope: ["layer", "layer"],
+      input: ["raw", "raw"],
+      ema: ["0.5", 0.5],
+      clamp: ["0.1", 0.1],
+      saveModules: ["norm", "norm"],
+      steps: ["77", 77],
+      epochs: ["2.5", 2.5],
+      batch: ["12", 12],
+      accumulate: ["3", 3],
+      seq: ["64", 64],
+      pack: ["", true],
+      lr: ["1e-5", 1e-5],
+      orthogonalLr: ["2e-5", 2e-5],
+      schedule: ["linear", "linear"],
+      warmup: ["10", 10],
+      clip: ["0", 0],
+      seed: ["4294967295", 4294967295],
+      device: ["cpu", "cpu"],
+      dtype: ["f16", "f16"],
+      adapter: ["a", "a"],
+      merge: ["", true],
+      resume: ["", true],
+      saveEvery: ["50", 50],
+      keep: ["3", 3],
+      config: ["c.toml", "c.toml"],
+      dryRun: ["", true],
+      json: ["", true],
+      help: ["", true],
+    };
   const name = (key: string): string => `--${key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
   const entries = Object.entries(given);
   const expected: Readonly<Record<string, unknown>> = {
     ...Object.fromEntries(entries.map(([key, [, value]]) => [key, value])),
     compose: null,
+    task: null,
   };
   assertEquals({
     ...parse(...entries.flatMap(([key, [text]]) => text === "" ? [name(key)] : [name(key), text])),
@@ -130,6 +133,10 @@ Deno.test("options: an expression takes the place of a method", () => {
   assertEquals([o.out, o.lr], ["runs/2025-03-04-050607-compose", parse("--method", "hybrid").lr]);
 });
 
+Deno.test("options: a task takes the place of a format", () => {
+  assertEquals(parse("--task", "stsb").task, "stsb");
+});
+
 const WRONG: readonly (readonly [argv: readonly string[], message: string])[] = [
   [["--rnak", "4"], "There is no flag --rnak: did you mean --rank?"],
   [["--orthogonal_lr=1"], "There is no flag --orthogonal_lr: did you mean --orthogonal-lr?"],
@@ -139,6 +146,18 @@ const WRONG: readonly (readonly [argv: readonly string[], message: string])[] = 
   [["--", "--rank", "4"], `"--rank" is not a flag: values follow their flag, see --help.`],
   [["--rank", "-4"], `--rank is "-4": give a whole number from 1 to 65536.`],
   [["--rank=2.5"], `--rank is "2.5": give a whole number from 1 to 65536.`],
+  [
+    ["--task", "sst3"],
+    `--task is "sst3": give one of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli; did you mean sst2?`,
+  ],
+  [
+    ["--task", "sst2", "--format", "text"],
+    "--format text: --task sst2 says what rows look like; give one of the two.",
+  ],
+  [
+    ["--task", "sst2", "--pack"],
+    "--pack: sentences of a --task have rows of their own; leave it out.",
+  ],
   [["--rank"], "--rank needs a value: --rank N."],
   [["--rank", "--json"], "--rank needs a value: --rank N."],
   [["--rank="], "--rank needs a value: --rank N."],

@@ -8,7 +8,7 @@ import { batches, batchesPerEpoch, IGNORED, type TokenBatch } from "../train/bat
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import type { Example } from "../train/data.ts";
 import { UserError } from "../train/errors.ts";
-import { weightShapes } from "../train/llama.ts";
+import { weightShapes } from "../train/decoder.ts";
 import { methodClasses } from "../train/methods.ts";
 import { adamW } from "../train/optimiser.ts";
 import { checkpointSteps } from "../train/run_checkpoint.ts";

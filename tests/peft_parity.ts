@@ -5,14 +5,15 @@
 import { assertEquals } from "@std/assert";
 import { lowRank, on, type Placement } from "../adapters/mod.ts";
 import type { Device } from "../core/mod.ts";
-import { loadCheckpoint } from "../train/checkpoint.ts";
-import { modulesOf, weightShapes } from "../train/llama.ts";
+import { loadCheckpoint, loadConfig } from "../train/checkpoint.ts";
+import { modulesOf, weightShapes } from "../train/decoder.ts";
 import { adamW, chain, clipByGlobalNorm, type Optimiser, scaleByRate } from "../train/optimiser.ts";
 import { loadedClasses, loadPeft, withSaved } from "../train/peft/load.ts";
 import { blocksFromEntries, type LeafValues, upperFromEntries } from "../train/peft/convert.ts";
 import { readPeft } from "../train/peft/files.ts";
 import { openSafetensors } from "../train/safetensors.ts";
 import { type HostBatch, type HostTensor, openSession, type Session } from "../train/session.ts";
+import { transposed } from "../train/weight_file.ts";
 
 const root = decodeURIComponent(new URL("fixtures/peft", import.meta.url).pathname);
 
@@ -38,6 +39,9 @@ export const PARITY_CASES: readonly string[] = [
   "hra_odd",
   "hra_gs",
   "lora_saved",
+  "gpt2_lora",
+  "gpt2_dora",
+  "gpt2_saved",
 ];
 
 /**
@@ -219,6 +223,12 @@ export async function measureParity(name: string, device: Device): Promise<Parit
 
   const method = readPeft(`${root}/${name}`).config.method;
   const neumann = method.kind === "OFT" && method.neumannTerms !== null;
+  // Weights that files have [in, out].
+  const turned = new Set(
+    modulesOf(loadConfig(`${root}/${reference.base}`)).flatMap((m) =>
+      m.inputFirst ? [`${m.path}.weight`] : []
+    ),
+  );
   const compared: string[] = [];
   let worst = 0;
   for (const [path, leaves] of await gradientsOf(name, reference, device)) {
@@ -226,7 +236,8 @@ export async function measureParity(name: string, device: Device): Promise<Parit
       // A weight that is trained whole has its own name for a path.
       const key = `grad.base_model.model.${path}${leaf && "."}${leaf}`;
       compared.push(key);
-      worst = Math.max(worst, apart(value.data, file.readF32(key)).relative);
+      const own = turned.has(path) ? transposed(value) : value;
+      worst = Math.max(worst, apart(own.data, file.readF32(key)).relative);
     }
   }
   for (let i = 0; i < steps; i++) await session.step(batch, { plain: lr, orthogonal: lr });

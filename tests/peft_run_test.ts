@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { openCpu } from "../core/cpu/mod.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
-import { modulesOf, weightShapes } from "../train/llama.ts";
+import { modulesOf, weightShapes } from "../train/decoder.ts";
 import { adamW } from "../train/optimiser.ts";
 import { loadedClasses, loadPeft, withSaved } from "../train/peft/load.ts";
 import { openSession } from "../train/session.ts";

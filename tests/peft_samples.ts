@@ -8,7 +8,7 @@ import {
   DEFAULT_SETTINGS,
 } from "../train/adapter_specs.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
-import { modulesOf, weightShapes } from "../train/llama.ts";
+import { modulesOf, weightShapes } from "../train/decoder.ts";
 import { adamW } from "../train/optimiser.ts";
 import { type LoadedAdapters, loadedClasses, withSaved } from "../train/peft/load.ts";
 import { peftLayout } from "../train/peft/methods.ts";
@@ -21,7 +21,7 @@ export const PEFT_MODELS: string = decodeURIComponent(new URL("fixtures/peft", i
 /** An adapter to train. */
 export interface PeftSample {
   readonly name: string;
-  readonly base: "tied" | "untied";
+  readonly base: "tied" | "untied" | "gpt2";
   readonly method: AdapterName;
   readonly target: string;
   readonly settings: AdapterSettings;
@@ -71,6 +71,15 @@ export const PEFT_SAMPLES: readonly PeftSample[] = [
   sample("hra", "untied", "hra", { rank: 4 }),
   sample("boft-by-map", "tied", "boft", {}, { single: false }),
   sample("hybrid", "untied", "hybrid", {}, { single: false }),
+  sample("gpt2-lora", "gpt2", "lora", {}, { target: "c_attn" }),
+  sample("gpt2-dora", "gpt2", "dora", {}, { target: "mlp,attn" }),
+  sample("gpt2-pissa", "gpt2", "pissa"),
+  sample("gpt2-lora-ga", "gpt2", "lora-ga", {}, {
+    target: "c_attn,mlp.c_proj",
+    whole: ["0.attn.c_proj", "1.mlp.c_fc"].flatMap((m) =>
+      ["weight", "bias"].map((leaf) => `transformer.h.${m}.${leaf}`)
+    ),
+  }),
   sample("hybrid-delta", "tied", "hybrid", { space: "delta", block: 4, factors: 1 }, { single: false }),
 ];
 

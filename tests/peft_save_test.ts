@@ -3,7 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { openCpu } from "../core/cpu/mod.ts";
 import { loadConfig } from "../train/checkpoint.ts";
 import { PeftError } from "../train/errors.ts";
-import { modulesOf } from "../train/llama.ts";
+import { modulesOf } from "../train/decoder.ts";
 import { loadPeft } from "../train/peft/load.ts";
 import { parseGyreFile } from "../train/peft/combine.ts";
 import { savePeft } from "../train/peft/save.ts";

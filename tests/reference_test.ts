@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { openCpu } from "../core/cpu/mod.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
-import { weightShapes } from "../train/llama.ts";
+import { weightShapes } from "../train/decoder.ts";
 import { adamW } from "../train/optimiser.ts";
 import { openSession } from "../train/session.ts";
 import { loadTokenizer } from "../train/tokenizer.ts";

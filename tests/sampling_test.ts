@@ -2,17 +2,19 @@
 import { assert, assertEquals } from "@std/assert";
 import * as fc from "fast-check";
 import { openCpu } from "../core/cpu/mod.ts";
+import { openGpu } from "../core/gpu/mod.ts";
 import { aval, type Device, type Tensor } from "../core/mod.ts";
 import { runnerOf } from "../train/runner.ts";
 import { chooseToken, drawAt, tokenAt, tokenWeights } from "../train/sample.ts";
 
-/** Compile `f` on the CPU for inputs of these sizes, and use it. */
+/** Compile `f`, on the CPU unless another device is given, for inputs of these sizes, and use it. */
 async function withGraph<K extends string>(
   f: (x: Readonly<Record<K, Tensor>>) => Tensor,
   shapes: Readonly<Record<K, readonly number[]>>,
   use: (run: (x: Readonly<Record<K, readonly number[]>>) => Promise<number[]>) => Promise<void>,
+  open: () => Promise<Device> = openCpu,
 ): Promise<void> {
-  const device: Device = await openCpu();
+  const device = await open();
   try {
     const names = Object.keys(shapes) as K[];
     const at = (name: K) => aval(shapes[name], name === "keys" ? "u32" : "f32");
@@ -189,4 +191,45 @@ Deno.test("sampling: tokens come as often as their probabilities say", async () 
       });
     },
   );
+});
+
+const gpu = await openGpu({ software: true, provider: "deno" });
+Deno.test({
+  name: "sampling: a GPU chooses the tokens that the CPU chooses",
+  ignore: gpu === null,
+  sanitizeResources: false,
+  sanitizeOps: false,
+  fn: async () => {
+    const vocab = 300, rows = 4;
+    const shapes = {
+      logits: [rows, vocab],
+      temperature: [],
+      topK: [],
+      topP: [],
+      keys: [rows, 2],
+      position: [],
+    };
+    // Whole numbers and their halves: no sum of weights is near a bound by rounding alone.
+    const logits = Array.from({ length: rows * vocab }, (_, i) => ((i * 7919) % 31 - 15) / 2);
+    const on = async (open: () => Promise<Device>): Promise<number[][]> => {
+      const found: number[][] = [];
+      await withGraph(
+        ({ logits, temperature, topK, topP, keys, position }) =>
+          chooseToken(logits, { temperature, topK, topP, keys }, position),
+        shapes,
+        async (run) => {
+          for (let position = 0; position < 12; position++) {
+            const keys = Array.from({ length: 2 * rows }, (_, i) => 1000 + i);
+            const x = { logits, temperature: [0.9], topK: [120], topP: [0.95], keys, position: [position] };
+            found.push(await run(x));
+          }
+        },
+        open,
+      );
+      return found;
+    };
+    const cpu = await on(openCpu);
+    assert(new Set(cpu.flat()).size > 12);
+    assertEquals(await on(() => Promise.resolve(gpu!)), cpu);
+  },
 });

@@ -9,7 +9,7 @@ import { loadDataset } from "../train/data.ts";
 import { UserError } from "../train/errors.ts";
 import { Factoriser } from "../train/factorise.ts";
 import { fullGradients } from "../train/full_gradients.ts";
-import { modulesOf, rotaryTables, weightShapes } from "../train/llama.ts";
+import { modulesOf, tablesOf, weightShapes } from "../train/decoder.ts";
 import { methodClasses, type MethodName } from "../train/methods.ts";
 import { adamW, clipByGlobalNorm } from "../train/optimiser.ts";
 import { type HostBatch, type HostTensor, openSession, type Session } from "../train/session.ts";
@@ -51,12 +51,7 @@ async function session(
 /** The bundled model on the device, with rotary tables of `length` positions. */
 function uploaded(length: number) {
   const { config, weights } = checkpoint("f32");
-  const tables = rotaryTables(config, length), at = aval([length, config.headDim]);
-  const host = new Map<string, HostTensor>([
-    ...weights,
-    ["rotary.cos", { aval: at, data: tables.cos }],
-    ["rotary.sin", { aval: at, data: tables.sin }],
-  ]);
+  const host = new Map<string, HostTensor>([...weights, ...tablesOf(config, length)]);
   return {
     config,
     frozen: Object.fromEntries([...host].map(([name, t]) => [name, t.aval])),

@@ -7,7 +7,7 @@ import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { batches } from "../train/batches.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import { loadDataset } from "../train/data.ts";
-import { weightShapes } from "../train/llama.ts";
+import { weightShapes } from "../train/decoder.ts";
 import { methodClasses, type MethodName, METHODS } from "../train/methods.ts";
 import { adamW } from "../train/optimiser.ts";
 import { openSession } from "../train/session.ts";

@@ -8,9 +8,9 @@ import { AdapterError } from "./errors.ts";
 import type { GivenValues } from "./given.ts";
 import { isPickle, PICKLE_ADVICE } from "./input_file.ts";
 import { readJson } from "./json_file.ts";
-import { modulesOf } from "./llama.ts";
-import type { LlamaConfig } from "./llama_config.ts";
-import { methodClasses, type MethodOptions, METHODS, settingsUsed } from "./methods.ts";
+import { layoutClasses, type MethodOptions, METHODS, type ModelLayout, settingsUsed } from "./methods.ts";
+import type { LoadPeftOptions } from "./peft/branch.ts";
+import { GYRE_FILE, parseGyreFile } from "./peft/combine.ts";
 import { loadedClasses, loadPeft, withSaved } from "./peft/load.ts";
 import { peftLayouts } from "./peft/methods.ts";
 import { savePeft, type SaveRequest } from "./peft/save.ts";
@@ -44,7 +44,9 @@ export interface PeftForm extends Pick<SaveRequest, "branches" | "combine"> {
 /** What is saved, and of which model. */
 export interface SavedAdapter {
   readonly model: string;
-  readonly config: LlamaConfig;
+  readonly layout: ModelLayout;
+  /** What its head predicts, where it has one of its own; absent: the next token. */
+  readonly task?: string;
   readonly classes: readonly ShapeClass[];
   readonly trained: ReadonlyMap<string, ReadonlyMap<string, HostTensor>>;
 }
@@ -53,7 +55,7 @@ export interface SavedAdapter {
 export function saveAdapter(
   dir: string,
   options: MethodOptions,
-  { model, classes, trained }: SavedAdapter,
+  { model, classes, trained, task }: SavedAdapter,
 ): void {
   const { method, compose = null, saveModules = null, target } = options;
   Deno.mkdirSync(dir, { recursive: true });
@@ -63,14 +65,18 @@ export function saveAdapter(
     ...Object.fromEntries(settingsUsed(method).map((name) => [name, options[name]])),
     ...(saveModules === null ? {} : { save_modules: saveModules }),
     target,
+    ...(task === undefined ? {} : { task }),
     base_model: model,
   }, DESCRIPTION);
   writeSafetensors(`${dir}/${ADAPTER_FILE}`, namedParams(classes, trained));
 }
 
 /** How PEFT writes a method's adapters; null for methods that it has no form for. */
-export function peftForms(options: MethodOptions, config: LlamaConfig): readonly PeftForm[] | null {
-  return peftLayouts(options, modulesOf(config))?.map(({ paths, branches, combine }) => ({
+export function peftForms(
+  options: MethodOptions,
+  { modules }: Pick<ModelLayout, "modules">,
+): readonly PeftForm[] | null {
+  return peftLayouts(options, modules)?.map(({ paths, branches, combine }) => ({
     paths,
     branches: () => branches,
     combine,
@@ -81,14 +87,15 @@ export function peftForms(options: MethodOptions, config: LlamaConfig): readonly
 export function exportPeft(
   dir: string,
   forms: readonly PeftForm[],
-  { model, config, trained }: SavedAdapter,
+  { model, layout: { modules }, trained, task }: SavedAdapter,
 ): void {
-  const modules = modulesOf(config), maps = new Set(modules.map((m) => m.path));
+  const maps = new Set(modules.map((m) => m.path));
   forms.forEach(({ paths, branches, combine }, i) => {
     // Weights trained whole go with the first directory.
     const own = [...trained].filter(([path]) => maps.has(path) ? !paths || paths.has(path) : i === 0);
     savePeft(forms.length === 1 ? dir : `${dir}-${i + 1}`, {
       modules,
+      ...(task === undefined ? {} : { classifier: true }),
       trained: new Map(own),
       branches,
       combine,
@@ -103,17 +110,18 @@ export function exportPeft(
  */
 export function loadAdapter(
   dir: string,
-  config: LlamaConfig,
+  layout: ModelLayout,
   weights: ReadonlyMap<string, StoredTensor>,
+  use: LoadPeftOptions,
 ): LoadedAdapter {
-  const modules = modulesOf(config);
+  const { modules } = layout;
   if (isPickle(dir)) {
     throw new AdapterError(`${dir}: ${PICKLE_ADVICE}: PEFT's save_pretrained writes a directory with it.`, {
       dir,
     });
   }
   if (!exists(`${dir}/${DESCRIPTION}`)) {
-    const loaded = loadPeft(dir, modules, { training: true });
+    const loaded = loadPeft(dir, modules, use);
     return {
       classes: loadedClasses(loaded, modules),
       values: loaded.values,
@@ -123,15 +131,41 @@ export function loadAdapter(
     };
   }
   const options = describedOptions(`${dir}/${DESCRIPTION}`);
-  const classes = describedClasses(`${dir}/${DESCRIPTION}`, options, config);
+  const classes = describedClasses(`${dir}/${DESCRIPTION}`, options, layout);
   return {
     classes,
     values: namedValues(`${dir}/${ADAPTER_FILE}`, classes),
     weights,
     options,
-    layouts: peftForms(options, config),
+    layouts: peftForms(options, layout),
   };
 }
+
+/** The model that an adapter's directory, Gyre's or PEFT's, says it belongs to; null where it does not say. Throws AdapterError. */
+export function namedBase(dir: string): string | null {
+  const field = (file: string, name: string): unknown =>
+    (readJson(file, AdapterError, "it belongs to the adapter") as Readonly<Record<string, unknown>> | null)
+      ?.[name];
+  if (exists(`${dir}/${DESCRIPTION}`)) return textOrNull(field(`${dir}/${DESCRIPTION}`, "base_model"));
+  if (exists(`${dir}/${PEFT_CONFIG}`)) {
+    return textOrNull(field(`${dir}/${PEFT_CONFIG}`, "base_model_name_or_path"));
+  }
+  if (!exists(`${dir}/${GYRE_FILE}`)) {
+    throw new AdapterError(
+      `${dir}: is no adapter; expected ${DESCRIPTION}, ${PEFT_CONFIG} or ${GYRE_FILE} in it.`,
+      { dir },
+    );
+  }
+  const file = `${dir}/${GYRE_FILE}`,
+    [first] = parseGyreFile(readJson(file, AdapterError, ""), file).branches;
+  return first?.directories[0] === undefined ? null : namedBase(`${dir}/${first.directories[0]}`);
+}
+
+/** What PEFT's directories have. */
+const PEFT_CONFIG = "adapter_config.json";
+
+const textOrNull = (value: unknown): string | null =>
+  typeof value === "string" && value !== "" ? value : null;
 
 function exists(path: string): boolean {
   try {
@@ -181,9 +215,9 @@ function describedOptions(file: string): MethodOptions {
 }
 
 /** What the adapter trains in this model. */
-function describedClasses(file: string, options: MethodOptions, config: LlamaConfig): ShapeClass[] {
+function describedClasses(file: string, options: MethodOptions, layout: ModelLayout): ShapeClass[] {
   try {
-    return methodClasses(options, config);
+    return layoutClasses(options, layout);
   } catch (error) {
     // Settings that no map can have, and settings that no map of this model can have.
     if (!(error instanceof TypeError || error instanceof ShapeError)) throw error;

@@ -16,12 +16,24 @@ export interface TokenBatch {
   readonly tokens: number;
   /** Examples in it; the other rows are padding. */
   readonly examples: number;
-  /** Where the rows of its examples stand, where that is known. */
-  readonly places: readonly string[];
+  /** These examples; unless rows are packed, a row each. */
+  readonly members: readonly Example[];
+  /** Where the examples are for an encoder. */
+  readonly classified?: ClassifiedRows;
   /** Counted from 0. */
   readonly epoch: number;
   /** Where rows may hold several examples: which of them, from 1, and where in it; 0 in the padding. */
   readonly packing?: { readonly segments: Int32Array; readonly positions: Int32Array };
+}
+
+/** What encoders read and predict beside the ids. */
+export interface ClassifiedRows {
+  /** i32[rows · length]: kinds of tokens; 0 in the padding. */
+  readonly types: Int32Array;
+  /** i32[rows]: tokens of each row; 0 of a row that is padding. */
+  readonly lengths: Int32Array;
+  /** f32[rows]: classes or numbers; 0 of a row that is padding. */
+  readonly targets: Float32Array;
 }
 
 /** Options of {@linkcode batches}. */
@@ -68,7 +80,7 @@ export function batchesPerEpoch(
  */
 export function* batches(examples: readonly Example[], options: BatchOptions): Generator<TokenBatch> {
   const { batch, seq, seed, epochs, pack = false, shuffle = true } = options;
-  const tooLong = examples.find((e) => e.ids.length > seq + 1);
+  const tooLong = examples.find((e) => positions(e) > seq);
   if (tooLong) {
     throw new RangeError(`An example has ${tooLong.ids.length} ids, more than ${seq} positions take.`);
   }
@@ -81,9 +93,9 @@ export function* batches(examples: readonly Example[], options: BatchOptions): G
   }
 }
 
-/** Positions that an example takes: its last id is only a target. */
-function positions({ ids }: Example): number {
-  return ids.length - 1;
+/** Positions that an example takes: its last id is only a target, except for encoders. */
+export function positions({ ids, classified }: Example): number {
+  return classified ? ids.length : ids.length - 1;
 }
 
 function lengthFor(group: readonly Example[], lengths: readonly number[]): number {
@@ -163,7 +175,7 @@ function packed(
     length,
     tokens,
     examples: all.length,
-    places: all.flatMap(({ where }) => where ?? []),
+    members: all,
     epoch,
   };
 }
@@ -172,7 +184,22 @@ function pad(group: readonly Example[], rows: number, lengths: readonly number[]
   const length = lengthFor(group, lengths);
   const ids = new Int32Array(rows * length), labels = new Int32Array(rows * length).fill(IGNORED);
   let tokens = 0;
+  const classified = group.some((e) => e.classified)
+    ? {
+      types: new Int32Array(rows * length),
+      lengths: new Int32Array(rows),
+      targets: new Float32Array(rows),
+    }
+    : null;
   group.forEach((example, row) => {
+    if (classified && example.classified) {
+      const { types, target } = example.classified;
+      classified.types.set(types, row * length);
+      classified.lengths[row] = types.length;
+      classified.targets[row] = target;
+      ids.set(example.ids, row * length);
+      return;
+    }
     for (let t = 0; t < positions(example); t++) {
       ids[row * length + t] = example.ids[t]!;
       if (!example.trained[t + 1]) continue;
@@ -180,8 +207,17 @@ function pad(group: readonly Example[], rows: number, lengths: readonly number[]
       tokens++;
     }
   });
-  const places = group.flatMap(({ where }) => where ?? []);
-  return { ids, labels, rows, length, tokens, examples: group.length, places, epoch };
+  return {
+    ids,
+    labels,
+    rows,
+    length,
+    tokens: classified ? group.length : tokens,
+    examples: group.length,
+    members: group,
+    epoch,
+    ...(classified ? { classified } : {}),
+  };
 }
 
 /** Fisher and Yates's shuffle, drawn from the seed and the epoch. */

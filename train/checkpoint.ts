@@ -1,20 +1,30 @@
 /** Models in Hugging Face's directory layout: `config.json` and `model.safetensors`, or its shards and their index. @module */
 import { type Aval, sameShape, showAval } from "../core/mod.ts";
-import { CheckpointError } from "./errors.ts";
-import { countF16Overflow, f32ToF16 } from "./floats.ts";
+import { type DecoderConfig, modulesOf } from "./decoder.ts";
+import { CheckpointError, SafetensorsError } from "./errors.ts";
 import { isPickle, PICKLE_ADVICE, pickleIn } from "./input_file.ts";
 import { readJson } from "./json_file.ts";
-import { type LlamaConfig, parseLlamaConfig } from "./llama_config.ts";
-import { openSafetensors, type SafetensorsFile, type StoredTensor } from "./safetensors.ts";
+import { parseConfig } from "./model_config.ts";
+import {
+  floatReader,
+  onDemand,
+  openSafetensors,
+  type SafetensorsFile,
+  type StoredTensor,
+} from "./safetensors.ts";
+import type { TensorEntry } from "./safetensors_header.ts";
+import { readWeight } from "./weight_file.ts";
 
+export type { DecoderConfig } from "./decoder.ts";
 export type { LlamaConfig } from "./llama_config.ts";
 
-/** A model on the host. */
+/** A model in its files. */
 export interface Checkpoint {
-  readonly config: LlamaConfig;
+  /** The model's directory. */
+  readonly dir: string;
+  readonly config: DecoderConfig;
+  /** Each weight's `data` is read from its file whenever it is asked for, and not kept: a model may be larger than memory. */
   readonly weights: ReadonlyMap<string, StoredTensor>;
-  /** Finite values that became infinite in f16, by tensor; empty is good. */
-  readonly overflow: ReadonlyMap<string, number>;
   /** Tensors of the files that the model has no use for. */
   readonly unused: readonly string[];
 }
@@ -24,11 +34,13 @@ export interface LoadOptions {
   /** Storage of matrices. Vectors (the scales of norms) are always f32. */
   readonly dtype: "f32" | "f16";
   /** Names and shapes of all weights that a model of this configuration has. */
-  readonly shapes: (config: LlamaConfig) => ReadonlyMap<string, Aval>;
+  readonly shapes: (config: DecoderConfig) => ReadonlyMap<string, Aval>;
+  /** Told, when a weight is read, how many of its finite values became infinite in f16, if any did. */
+  readonly overflow?: (name: string, count: number) => void;
 }
 
 /** Read and check `config.json`. Throws CheckpointError. */
-export function loadConfig(dir: string): LlamaConfig {
+export function loadConfig(dir: string): DecoderConfig {
   const file = `${dir}/config.json`;
   if (isPickle(dir) && exists(dir)) {
     throw new CheckpointError(
@@ -37,24 +49,62 @@ export function loadConfig(dir: string): LlamaConfig {
     );
   }
   const missing = "a model directory needs config.json, model.safetensors and tokenizer.json";
-  return parseLlamaConfig(readJson(file, CheckpointError, missing), file);
+  return parseConfig(readJson(file, CheckpointError, missing), file);
 }
 
 /**
- * Read a model: its configuration and every weight, one after the other, under the names in the files. BF16, F16, F32 and
- * F64 become `dtype`, rounded to nearest. Throws CheckpointError for a tensor that is missing, of the wrong shape, or
- * unknown (a bias left out would be another model), SafetensorsError for a damaged file.
+ * Open a model: its configuration, and every weight to be read when it is needed. BF16, F16, F32 and F64 become `dtype`,
+ * rounded to nearest; maps that are stored [in, out] become [out, in]. Throws CheckpointError for a tensor that is
+ * missing, of the wrong shape, or unknown (a bias left out would be another model), SafetensorsError for a damaged file.
  */
-export function loadCheckpoint(dir: string, { dtype, shapes }: LoadOptions): Checkpoint {
+export function loadCheckpoint(dir: string, { dtype, shapes, overflow }: LoadOptions): Checkpoint {
   const config = loadConfig(dir);
-  const expected = shapes(config);
+  return {
+    config,
+    ...loadTensors(dir, {
+      dtype,
+      expected: shapes(config),
+      turned: new Set(modulesOf(config).flatMap((m) => m.inputFirst ? [`${m.path}.weight`] : [])),
+      isHarmless: (name) => isHarmless(name, config),
+      isOptional: () => false,
+      nameOf: (name) => modelName(name, config),
+      ...(overflow ? { overflow } : {}),
+    }),
+  };
+}
+
+/** The tensors that a model has. */
+export interface TensorRequest {
+  readonly dtype: LoadOptions["dtype"];
+  readonly expected: ReadonlyMap<string, Aval>;
+  /** Weights that the files have [in, out]. */
+  readonly turned: ReadonlySet<string>;
+  /** Whether a tensor that is not expected changes nothing where it is left out. */
+  readonly isHarmless: (name: string) => boolean;
+  /** Whether an expected tensor may be absent or of another shape; it is left out then. */
+  readonly isOptional: (name: string) => boolean;
+  /** The model's name for a tensor of the files. */
+  readonly nameOf: (name: string) => string;
+  readonly overflow?: NonNullable<LoadOptions["overflow"]>;
+}
+
+/** Read a model's tensors, as {@linkcode loadCheckpoint} does. */
+export function loadTensors(
+  dir: string,
+  { dtype, expected, turned, isHarmless, isOptional, nameOf, overflow }: TensorRequest,
+): Omit<Checkpoint, "config"> {
   const weights = new Map<string, StoredTensor>();
-  const overflow = new Map<string, number>();
   const unused: string[] = [];
   using shards = openShards(dir);
+  const names = new Map<string, string>();
   for (const name of shards.places.keys()) {
-    if (expected.has(name)) continue;
-    if (!isHarmless(name, config)) {
+    const own = nameOf(name), other = names.get(own);
+    if (other !== undefined) {
+      throw new CheckpointError(`${dir}: "${name}" and "${other}" are the same tensor; keep one.`, { dir });
+    }
+    names.set(own, name);
+    if (expected.has(own)) continue;
+    if (!isHarmless(name)) {
       throw new CheckpointError(
         `${dir}: tensor "${name}" is no part of a model with this config.json; without it this would be another model.`,
         { dir, tensor: name },
@@ -62,26 +112,65 @@ export function loadCheckpoint(dir: string, { dtype, shapes }: LoadOptions): Che
     }
     unused.push(name);
   }
-  for (const [name, at] of expected) {
-    const file = shards.places.get(name);
-    if (!file) throw missingTensor(dir, name, at);
-    const { shape } = file.header.tensors.get(name)!;
-    if (!sameShape(shape, at.shape)) {
+  for (const [own, at] of expected) {
+    const stored = names.get(own), file = stored === undefined ? undefined : shards.places.get(stored);
+    if (stored === undefined || !file) {
+      if (isOptional(own)) continue;
+      throw missingTensor(dir, own, at);
+    }
+    const entry = file.header.tensors.get(stored)!;
+    const transposed = turned.has(own), asked = transposed ? at.shape.toReversed() : at.shape;
+    if (!sameShape(entry.shape, asked)) {
+      if (isOptional(own)) {
+        unused.push(stored);
+        continue;
+      }
       throw new CheckpointError(
-        `${file.path}: tensor "${name}" has shape [${shape.join()}]; config.json asks for [${at.shape.join()}]; use the files of one model.`,
-        { dir, tensor: name, expected: at.shape, found: shape },
+        `${file.path}: tensor "${stored}" has shape [${entry.shape.join()}]; config.json asks for [${asked.join()}]; use the files of one model.`,
+        { dir, tensor: stored, expected: asked, found: entry.shape },
       );
     }
-    const { tensor, lost } = load(file, name, shape.length > 1 ? dtype : "f32");
-    weights.set(name, tensor);
-    if (lost > 0) overflow.set(name, lost);
+    floatReader(file.path, stored, entry.dtype);
+    const as = at.shape.length > 1 ? dtype : "f32", { path } = file;
+    weights.set(
+      own,
+      onDemand({ shape: at.shape, dtype: as }, (memory) => {
+        using again = openSafetensors(path);
+        requireSame(again, stored, entry);
+        const { data, lost } = readWeight(again, stored, as, transposed, memory);
+        if (lost > 0) overflow?.(own, lost);
+        return data;
+      }),
+    );
   }
-  return { config, weights, overflow, unused };
+  return { dir, weights, unused };
+}
+
+/** Refuse a file that is another one than when the model was opened. Throws SafetensorsError. */
+function requireSame({ header, path }: SafetensorsFile, name: string, { dtype, shape }: TensorEntry): void {
+  const now = header.tensors.get(name);
+  if (now && now.dtype === dtype && sameShape(now.shape, shape)) return;
+  throw new SafetensorsError(
+    `${path}: tensor "${name}" changed since the model was opened; leave the files of a model alone while it is used.`,
+    { file: path, tensor: name },
+  );
+}
+
+/** GPT-2's first checkpoints, which are still about, name tensors without what holds them. */
+const GPT2_PREFIX = "transformer.";
+
+/** The weight that a tensor of the files is. */
+function modelName(stored: string, { family }: DecoderConfig): string {
+  const short = family === "gpt2" && !stored.startsWith(GPT2_PREFIX) && stored !== "lm_head.weight";
+  return short ? `${GPT2_PREFIX}${stored}` : stored;
 }
 
 /** Tables that are computed anew, and a head that is not used because the embedding is the head. */
-function isHarmless(name: string, { tiedEmbeddings }: LlamaConfig): boolean {
-  return name.endsWith(".rotary_emb.inv_freq") || (tiedEmbeddings && name === "lm_head.weight");
+function isHarmless(name: string, { tiedEmbeddings, family }: DecoderConfig): boolean {
+  const table = family === "gpt2"
+    ? /^(transformer\.)?h\.\d+\.attn\.(masked_)?bias$/
+    : /\.rotary_emb\.inv_freq$/;
+  return table.test(name) || (tiedEmbeddings && name === "lm_head.weight");
 }
 
 function missingTensor(dir: string, name: string, at: Aval): CheckpointError {
@@ -93,19 +182,6 @@ function missingTensor(dir: string, name: string, at: Aval): CheckpointError {
     tensor: name,
     expected: at.shape,
   });
-}
-
-function load(
-  file: SafetensorsFile,
-  name: string,
-  dtype: "f32" | "f16",
-): { tensor: StoredTensor; lost: number } {
-  const entry = file.header.tensors.get(name)!;
-  const aval: Aval = { shape: entry.shape, dtype };
-  if (dtype === "f16" && entry.dtype === "F16") return { tensor: file.read(name), lost: 0 };
-  const data = file.readF32(name);
-  if (dtype === "f32") return { tensor: { aval, data }, lost: 0 };
-  return { tensor: { aval, data: f32ToF16(data) }, lost: countF16Overflow(data) };
 }
 
 interface Shards extends Disposable {
@@ -148,7 +224,7 @@ function openShards(dir: string): Shards {
 const SHARD = /^[^/\\\0]{1,200}\.safetensors$/;
 
 /** `model.safetensors`, or the shards that the index names. */
-function shardNames(dir: string): string[] {
+export function shardNames(dir: string): string[] {
   if (exists(`${dir}/model.safetensors`)) return ["model.safetensors"];
   const index = `${dir}/model.safetensors.index.json`;
   const pickle = exists(index) ? null : pickleIn(dir);

@@ -1,6 +1,13 @@
 /** Fields of a model's `config.json`, each read with a check that names the file, the field and the value. @module */
 import { CheckpointError } from "./errors.ts";
 
+/** A field with one supported value, and what to say of others. */
+export interface FixedField {
+  readonly field: string;
+  readonly allowed: readonly unknown[];
+  readonly why: string;
+}
+
 /** The largest size of anything: sizes and places are 32-bit numbers on devices. */
 const LARGEST = 2 ** 31 - 1;
 
@@ -63,4 +70,22 @@ function wrong(file: string, field: string, value: unknown, expected: string): C
     field,
     value,
   });
+}
+
+/** Refuse fields that are there with other values than the supported ones. Throws CheckpointError. */
+export function requireFixed({ present, all, bad }: ConfigFields, fixed: readonly FixedField[]): void {
+  for (const { field, allowed, why } of fixed) {
+    if (!present(field) || allowed.includes(all[field])) continue;
+    const values = allowed.map((v) => JSON.stringify(v)).join(" or ") || "it to be absent";
+    throw bad(field, `expected ${values}: ${why}`);
+  }
+}
+
+/** A token id or a list of them, as a list; empty where the field is absent. */
+export function tokenIds(fields: ConfigFields, field: string): readonly number[] {
+  if (!fields.present(field)) return [];
+  const value = fields.all[field];
+  const ids: readonly unknown[] = Array.isArray(value) ? value : [value];
+  if (ids.every((id): id is number => Number.isSafeInteger(id))) return ids;
+  throw fields.bad(field, "expected a token id or a list of them");
 }

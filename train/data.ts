@@ -20,6 +20,8 @@ export interface Example {
   readonly prompt: string;
   /** What stands after the last "####" of the completion, where there is one. */
   readonly answer?: string;
+  /** Of a row for an encoder, which reads all ids: the kind of each, and the class or the number to predict. */
+  readonly classified?: { readonly types: readonly number[]; readonly target: number };
   /** Where its row stands: `file:line`. */
   readonly where?: string;
 }

@@ -15,8 +15,8 @@ import {
   sum,
   where,
 } from "../ops/mod.ts";
-import { type Attend, hidden, logits, visible } from "./llama.ts";
-import type { LlamaConfig } from "./llama_config.ts";
+import { type Attend, visible } from "./attend.ts";
+import type { DecoderConfig } from "./decoder.ts";
 import { type Choice, chooseToken } from "./sample.ts";
 import { bindModel, type Subject, type Weights } from "./step.ts";
 import { type Arenas, bind } from "./arena.ts";
@@ -43,7 +43,7 @@ export interface DecodeInput {
 }
 
 /** Avals of the state for `rows` sequences of up to `t` tokens. */
-export function decodeStateAvals(config: LlamaConfig, rows: number, t: number): {
+export function decodeStateAvals(config: DecoderConfig, rows: number, t: number): {
   tokens: Aval;
   position: Aval;
   cache: Record<string, Aval>;
@@ -68,19 +68,22 @@ export function decodeStep(
     const next: Record<string, Tensor> = {};
     const ids = cast(sum(where(broadcastTo(here, [rows, t]), tokens, 0), { axes: [1] }), "i32");
     const at = cast(reshape(position, [1]), "i32");
-    const rotary = { cos: gather(weights["rotary.cos"]!, at), sin: gather(weights["rotary.sin"]!, at) };
     const attend: Attend = (layer, queries, { keys, values }) => {
       const mask = broadcastTo(reshape(here, [t, 1]), [rows, kvHeads, t, headDim]);
       const k = next[`k${layer}`] = where(mask, broadcastTo(keys, mask.shape), cache[`k${layer}`]!);
       const v = next[`v${layer}`] = where(mask, broadcastTo(values, mask.shape), cache[`v${layer}`]!);
-      const seen = visible(subject.config.windows?.[layer] ?? null, broadcastTo(position, [t]), columns);
-      return attention(queries, k, v, reshape(seen, [1, t]));
+      const { windows, scoreCap } = subject.config;
+      const seen = visible(windows?.[layer] ?? null, broadcastTo(position, [t]), columns);
+      return attention(queries, k, v, reshape(seen, [1, t]), scoreCap);
     };
-    const model = bindModel(subject, weights, bind(subject.classes, params).members, rotary);
-    const out = logits(
-      model,
-      reshape(hidden(model, reshape(ids, [rows, 1]), attend), [rows, subject.config.hiddenSize]),
+    const model = bindModel(
+      subject,
+      weights,
+      bind(subject.classes, params).members,
+      (table) => gather(table, at),
     );
+    const states = model.hidden(reshape(ids, [rows, 1]), attend);
+    const out = model.logits(reshape(states, [rows, subject.config.hiddenSize]));
     const following = add(position, 1);
     const generated = logicalAnd(
       broadcastTo(eq(columns, broadcastTo(following, [t])), [rows, t]),

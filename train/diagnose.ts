@@ -1,54 +1,45 @@
 /** Where numbers stopped being finite: a step's tensors one after the other, in the order in which they are computed. @module */
-import {
-  type Aval,
-  aval,
-  cotangents,
-  type Device,
-  type DeviceArray,
-  fill,
-  type Tensor,
-} from "../core/mod.ts";
+import { type Aval, aval, type Device, type DeviceArray, type Tensor } from "../core/mod.ts";
 import { abs, cast, lt, sum, where } from "../ops/mod.ts";
-import { bind } from "./arena.ts";
-import type { Llama } from "./llama.ts";
-import { hiddenOf } from "./packed.ts";
+import { bind, type ShapeClass } from "./arena.ts";
 import { runnerOf } from "./runner.ts";
-import { type Batch, bindModel, headLoss, rotaryFor, type Subject } from "./step.ts";
+import { type BatchTensors, type Objective, splitBatch } from "./step.ts";
 
 /** What a step reads, on the device. */
 export interface DiagnosisInput {
   readonly device: Device;
-  readonly subject: Subject;
+  readonly classes: readonly ShapeClass[];
+  readonly objective: Objective;
   /** Avals of frozen weights and of arenas, by name. */
   readonly weights: Readonly<Record<string, Aval>>;
   readonly params: Readonly<Record<string, Aval>>;
-  readonly batch: {
-    readonly ids: Aval;
-    readonly labels: Aval;
-    readonly packing?: { readonly segments: Aval; readonly positions: Aval };
-  };
-  /** All of these by path, with `batch.ids`, `batch.labels` and `key` u32[2]. */
+  readonly batch: Readonly<Record<string, Aval>>;
+  /** Which of the equal parts of the batch is looked at. */
+  readonly part: { readonly index: number; readonly of: number };
+  /** All of these by path, as `batch.<name>`, and the part's `key` u32[2]. */
   readonly arrays: ReadonlyMap<string, DeviceArray>;
 }
 
 /** Numbers from here on are not finite for f32's purposes: the largest is below. */
 const LARGEST = 3.4e38;
 
+/** Shown a tensor and its name, or an arena and a name for each of its rows. */
+type Check = (name: string | readonly string[], of: Tensor) => void;
+
 /**
  * The name of the first tensor of a step that has numbers which are not finite: a parameter, a weight, the input or
- * result of a linear map, the hidden states, the loss, a gradient. Null where all are finite.
+ * result of a linear map, the loss, a gradient. Null where all are finite.
  */
 export async function firstNotFinite(at: DiagnosisInput): Promise<string | null> {
-  const { device, subject, weights, params, batch } = at;
+  const { device, weights, params, batch } = at;
   const names = new Map<string, string | readonly string[]>();
   const run = await runnerOf(device, (x) => {
     const found: Record<string, Tensor> = {};
-    const check = (name: string | readonly string[], of: Tensor): void => {
+    checkStep(at, x, (name, of) => {
       const path = `n${names.size}`;
       names.set(path, name);
       found[path] = typeof name === "string" ? strangers(of) : strangersByRow(of);
-    };
-    checkModel(subject, x, check);
+    });
     return { found };
   }, { weights, params, batch, key: aval([2], "u32") });
   try {
@@ -67,17 +58,16 @@ export async function firstNotFinite(at: DiagnosisInput): Promise<string | null>
 interface Traced {
   readonly weights: Readonly<Record<string, Tensor>>;
   readonly params: Readonly<Record<string, Tensor>>;
-  readonly batch: Batch;
+  readonly batch: BatchTensors;
   readonly key: Tensor;
 }
 
-/** Show `check` the tensors of a step, in order; an arena with a name for each row. */
-function checkModel(
-  subject: Subject,
+/** Show `check` the tensors of a step, in order. */
+function checkStep(
+  { classes, objective, part }: DiagnosisInput,
   { weights, params, batch, key }: Traced,
-  check: (name: string | readonly string[], of: Tensor) => void,
+  check: Check,
 ): void {
-  const { classes } = subject;
   const arenas = (kind: string, of: Readonly<Record<string, Tensor>>): void => {
     for (const c of classes) {
       for (const leaf of c.leaves) {
@@ -89,21 +79,14 @@ function checkModel(
   arenas("the parameter", params);
   for (const [name, weight] of Object.entries(weights)) check(`the weight ${name}`, weight);
   const { members, wrt, gather } = bind(classes, params);
-  const bound = bindModel(subject, weights, members, rotaryFor(weights, batch), { bits: key });
-  const watched: Llama = {
-    ...bound,
-    map: (path) => (x) => {
-      check(`the input of ${path}`, x);
-      const y = bound.map(path)(x);
-      check(`the result of ${path}`, y);
-      return y;
-    },
-  };
-  const states = hiddenOf(watched, batch);
-  check("the hidden states before the head", states);
-  const { sum: loss } = headLoss(watched, states, batch.labels);
+  const own = splitBatch(batch, part.of)[part.index]!;
+  const { sum: loss, fresh } = objective.pull(
+    { weights, params: members, key: { bits: key }, watch: check },
+    own,
+    wrt,
+  );
   check("the loss", loss);
-  arenas("the gradient of", gather(cotangents([loss], [fill(1)], wrt)));
+  arenas("the gradient of", gather(fresh));
 }
 
 /** How many numbers are not finite, f32[]. */

@@ -1,6 +1,6 @@
 /** A run that is only told of: rows as the model sees them, steps, and memory from the plan of the step. @module */
 import * as Effect from "effect/Effect";
-import { showBytes } from "../core/mod.ts";
+import { type Capabilities, showBytes } from "../core/mod.ts";
 import { loadAdapter } from "./adapter_directory.ts";
 import { batches, type TokenBatch } from "./batches.ts";
 import type { Example } from "./data.ts";
@@ -9,7 +9,7 @@ import { countTrainable } from "./arena.ts";
 import { epochShape, piecesOf, showPieces, spread } from "./data/preview.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import type { UserError } from "./errors.ts";
-import { describeClasses, methodClasses } from "./methods.ts";
+import { decoderLayout, describeClasses, layoutClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { freeMemory, planRun, type PlanShape, requireRoom, type RunShapes } from "./memory.ts";
@@ -33,10 +33,10 @@ export interface DryRun {
   /** What the step of the longest batch needs on the device. */
   readonly step_bytes: StepBytes;
   /** Most bytes on the device at one time, evaluation and generation included. */
-  readonly peak_bytes: number;
+  readonly peak_bytes?: number;
   /** Seconds of one step of the longest batch, measured, and what all steps then take; evaluation comes on top. */
-  readonly step_seconds: number;
-  readonly seconds: number;
+  readonly step_seconds?: number;
+  readonly seconds?: number;
 }
 
 /** How a dry run tells of what it finds. */
@@ -49,7 +49,27 @@ export interface DryRunHooks {
 /** Epochs whose batches are looked at for their lengths. */
 const EPOCHS_SEEN = 3;
 /** Rows that are shown. */
-const SHOWN = 3;
+export const SHOWN = 3;
+
+/** What a step needs on a device, and the device, for people. */
+export function sayStep(
+  bytes: StepBytes,
+  { rows, length }: { readonly rows: number; readonly length: number },
+  capabilities: Capabilities,
+  say: DryRunHooks["say"],
+): void {
+  const parts = [
+    `weights ${showBytes(bytes.weights)}`,
+    `trained parameters ${showBytes(bytes.trained)}`,
+    `optimiser ${showBytes(bytes.optimiser)}`,
+    `activations and gradients ${showBytes(bytes.temporaries)}`,
+  ];
+  say(`memory of a step of ${rows} × ${length}: ${showBytes(bytes.total)} (${parts.join(", ")})`);
+  const { maxTotalBytes } = capabilities;
+  say(
+    `device: ${describeDevice(capabilities)}${maxTotalBytes === null ? "" : `, ${showBytes(maxTotalBytes)}`}`,
+  );
+}
 
 /**
  * Load what a run would load and tell what it would do, without writing; two steps are taken to measure their time. Fails with UserError where
@@ -78,11 +98,11 @@ export function dryRun(
         `an epoch: ${epoch.steps} steps of ${options.batch} rows, ${(100 * padding).toFixed(1)} % padding; ` +
           `this run: ${steps} steps`,
       );
-      const { config } = checkpoint;
+      const { config } = checkpoint, layout = decoderLayout(config);
       const earlier = options.adapter === null
         ? null
-        : loadAdapter(options.adapter, config, checkpoint.weights);
-      const classes = earlier?.classes ?? methodClasses(options, config);
+        : loadAdapter(options.adapter, layout, checkpoint.weights, { training: true });
+      const classes = earlier?.classes ?? layoutClasses(options, layout);
       const trainable = countTrainable(classes);
       say(`trained: ${describeClasses(classes)}; ${trainable.toLocaleString("en")} parameters`);
       const weights = earlier?.weights ?? checkpoint.weights;
@@ -99,23 +119,7 @@ export function dryRun(
       };
       const compiled = planStep({ ...sizes, batch: { rows: options.batch, length: epoch.longest } });
       const bytes = stepBytes({ compiled });
-      const parts = [
-        `weights ${showBytes(bytes.weights)}`,
-        `trained parameters ${showBytes(bytes.trained)}`,
-        `optimiser ${showBytes(bytes.optimiser)}`,
-        `activations and gradients ${showBytes(bytes.temporaries)}`,
-      ];
-      say(
-        `memory of a step of ${options.batch} × ${epoch.longest}: ${showBytes(bytes.total)} (${
-          parts.join(", ")
-        })`,
-      );
-      const { maxTotalBytes } = capabilities;
-      say(
-        `device: ${describeDevice(capabilities)}${
-          maxTotalBytes === null ? "" : `, ${showBytes(maxTotalBytes)}`
-        }`,
-      );
+      sayStep(bytes, { rows: options.batch, length: epoch.longest }, capabilities, say);
       requireRoom(compiled, capabilities, freeMemory());
       const run = planRun(sizes, shapesOf(train, held, options, steps, maxLength));
       say(

@@ -2,6 +2,7 @@
 import * as Either from "fp-ts/Either.js";
 import { type AdapterSettings, DEFAULT_SETTINGS, SETTING_READERS } from "./adapter_specs.ts";
 import { type DeviceChoice, DEVICES } from "./devices.ts";
+import { GLUE_TASK_NAMES, type GlueTaskName } from "./evaluation/glue_tasks.ts";
 import { type MethodName, METHODS } from "./methods.ts";
 import { above0, from0, oneOf, text, whole } from "./readers.ts";
 import { bundled, flag, type TableOf, toggle } from "./parse_flags.ts";
@@ -19,6 +20,8 @@ export interface TrainOptions extends AdapterSettings {
   readonly eval: string | null;
   /** What rows look like; "auto": their fields say. */
   readonly format: FormatName | "auto";
+  /** Task of GLUE that an encoder learns; null: a language model learns the rows as text. */
+  readonly task: GlueTaskName | null;
   readonly out: string;
   /** "compose" where an expression says what is trained. */
   readonly method: MethodName | "compose";
@@ -109,7 +112,7 @@ function learningRate(method: MethodName | "compose", isBundled: boolean): numbe
 /** All flags, in the order of the help. */
 export const FLAGS: Table = {
   model: {
-    ...bundled("DIR", BASE, "model directory in the Hugging Face layout"),
+    ...bundled("DIR", BASE, "model directory in the Hugging Face layout, or an id of its hub: owner/name"),
     section: "Model and data",
   },
   data: bundled(
@@ -134,6 +137,15 @@ export const FLAGS: Table = {
       FORMAT_NAMES.join(", ")
     }; auto: their fields say; otherwise fields too many are passed over`,
   ),
+  task: {
+    value: "NAME",
+    read: oneOf(...GLUE_TASK_NAMES),
+    help: `task of GLUE that an encoder (BERT, RoBERTa) with a head learns from its files: ${
+      GLUE_TASK_NAMES.join(", ")
+    }`,
+    absent: () => null,
+    shown: "none: a language model",
+  },
   out: {
     value: "DIR",
     read: text,

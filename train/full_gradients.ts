@@ -14,16 +14,24 @@ import {
 } from "../core/mod.ts";
 import { add, div, dotGeneral, eq, maximum, reshape, where } from "../ops/mod.ts";
 import { baseMap, type Module } from "../adapters/mod.ts";
-import { type Attend, causal, decoderLayer, embed, finalNorm, type Llama, modulesOf } from "./llama.ts";
-import type { LlamaConfig } from "./llama_config.ts";
+import { type Attend, causal } from "./attend.ts";
+import {
+  type BoundWeights,
+  type Decoder,
+  type DecoderConfig,
+  decoderOf,
+  layerPrefix,
+  modulesOf,
+  tableShapes,
+} from "./decoder.ts";
 import { RunnerCache, runnerOf } from "./runner.ts";
 import type { HostBatch } from "./session.ts";
-import { headLoss, rotaryOf, type Weights } from "./step.ts";
+import { firstPositions, headLoss, type Weights } from "./step.ts";
 
 /** What the pass needs: the frozen model on its device. */
 export interface GradientPass {
   readonly device: Device;
-  readonly config: LlamaConfig;
+  readonly config: DecoderConfig;
   /** Avals of the frozen weights by name, rotary tables included, and their arrays under `weights.<name>`. */
   readonly frozen: Readonly<Record<string, Aval>>;
   readonly arrays: ReadonlyMap<string, DeviceArray>;
@@ -56,21 +64,22 @@ export async function* fullGradients(
     return array;
   };
   try {
-    const layerNames = Object.keys(frozen).filter((n) => n.startsWith("model.layers.0."));
+    const prefix = (i: number): string => layerPrefix(config, i);
+    const layerNames = Object.keys(frozen).filter((n) => n.startsWith(prefix(0)));
     const layerAvals = Object.fromEntries(
-      [...layerNames, "rotary.cos", "rotary.sin"].map((n) => [n, frozen[n]!]),
+      [...layerNames, ...tableShapes(config, 1).keys()].map((n) => [n, frozen[n]!]),
     );
     /** The arrays of layer i, under the names of layer 0. */
     const layerArrays = (i: number): [string, DeviceArray][] =>
       Object.keys(layerAvals).map((
         n,
-      ) => [`weights.${n}`, arrays.get(`weights.${n.replace("model.layers.0.", `model.layers.${i}.`)}`)!]);
-    const bind = (weights: Weights, t: number, map?: Llama["map"]): Llama => ({
-      config,
-      weight: (name) => weights[name]!,
-      map: map ?? ((path) => baseMap(weights[`${path}.weight`]!)),
-      rotary: rotaryOf(weights, t),
-    });
+      ) => [`weights.${n}`, arrays.get(`weights.${n.replace(prefix(0), prefix(i))}`)!]);
+    const bind = (weights: Weights, t: number, map?: BoundWeights["map"]): Decoder =>
+      decoderOf(config, {
+        weight: (name) => weights[name]!,
+        map: map ?? ((path) => baseMap(weights[`${path}.weight`]!)),
+        rows: (name) => firstPositions(t)(weights[name]!),
+      });
     const windowOf = (i: number): number | null => config.windows?.[i] ?? null;
     /** Attention of layer i for what is traced as layer 0. */
     const attendAs = (i: number): Attend => (_, queries, fresh) => causal(config)(i, queries, fresh);
@@ -84,7 +93,7 @@ export async function* fullGradients(
       const start = await plans.get(`embed ${shape}`, () =>
         runnerOf(
           device,
-          ({ weights, ids }) => ({ into: embed(bind(weights, length), ids) }),
+          ({ weights, ids }) => ({ into: bind(weights, length).embed(ids) }),
           { weights: frozen, ids: tokens, into: stateAval },
           ["into"],
         ));
@@ -93,7 +102,7 @@ export async function* fullGradients(
         const forward = await plans.get(`forward ${shape} ${windowOf(i)}`, () =>
           runnerOf(
             device,
-            ({ weights, x }) => ({ into: decoderLayer(bind(weights, length), 0, x, attendAs(i)) }),
+            ({ weights, x }) => ({ into: bind(weights, length).layer(0, x, attendAs(i), i) }),
             { weights: layerAvals, x: stateAval, into: stateAval },
             ["into"],
           ));
@@ -104,7 +113,7 @@ export async function* fullGradients(
           device,
           ({ weights, x, labels }) => {
             const model = bind(weights, length);
-            const { sum, count } = headLoss(model, finalNorm(model, x), labels);
+            const { sum, count } = headLoss(model, model.finalNorm(x), labels);
             const loss = div(sum, maximum(count, 1));
             return { into: gradients([loss], [fill(1 / batches.length)], [x])[0]! };
           },
@@ -120,8 +129,8 @@ export async function* fullGradients(
     const totals = new Map<string, DeviceArray>();
     const modules = modulesOf(config);
     for (let i = config.layers - 1; i >= 0; i--) {
-      const asked = modules.filter((m) => m.path.startsWith(`model.layers.${i}.`) && paths.has(m.path))
-        .map((m): Module => ({ ...m, path: m.path.replace(`model.layers.${i}.`, "model.layers.0.") }));
+      const asked = modules.filter((m) => m.path.startsWith(prefix(i)) && paths.has(m.path))
+        .map((m): Module => ({ ...m, path: m.path.replace(prefix(i), prefix(0)) }));
       for (const { path, inDim, outDim } of asked) {
         if (!totals.has(path)) totals.set(path, upload(aval([outDim, inDim])));
       }
@@ -131,7 +140,7 @@ export async function* fullGradients(
         const run = await plans.get(
           name,
           () =>
-            runnerOf(device, layerBackward(bind, asked, length, attendAs(i)), {
+            runnerOf(device, layerBackward(bind, asked, length, attendAs(i), i), {
               weights: layerAvals,
               x: xs[i]!.aval,
               back: back.aval,
@@ -153,7 +162,7 @@ export async function* fullGradients(
       yield {
         bytes,
         gradients: new Map(
-          asked.map((m) => [m.path.replace(".0.", `.${i}.`), totals.get(m.path)!]),
+          asked.map((m) => [m.path.replace(prefix(0), prefix(i)), totals.get(m.path)!]),
         ),
       };
     }
@@ -174,10 +183,11 @@ interface BackwardInput {
 
 /** One layer's cotangent going back, and the gradients of its maps' weights added to the totals. */
 function layerBackward(
-  bind: (weights: Weights, t: number, map?: Llama["map"]) => Llama,
+  bind: (weights: Weights, t: number, map?: BoundWeights["map"]) => Decoder,
   asked: readonly Module[],
   length: number,
   attend: Attend,
+  like: number,
 ): (x: BackwardInput) => { readonly back: Tensor; readonly total: Readonly<Record<string, Tensor>> } {
   return ({ weights, x, back, first, total }) => {
     // A zero added to each map's result catches its cotangent: the weight itself may be stored in f16.
@@ -190,7 +200,7 @@ function layerBackward(
       taps.set(path, { input, zero });
       return add(y, zero);
     });
-    const y = decoderLayer(model, 0, x, attend);
+    const y = model.layer(0, x, attend, like);
     const list = asked.map((m) => taps.get(m.path)!);
     const [dx, ...cts] = gradients([y], [back], [x, ...list.map((t) => t.zero)]);
     const totals = asked.map((m, i) => {

@@ -2,7 +2,7 @@
 import * as Either from "fp-ts/Either.js";
 import { type DeviceChoice, DEVICES } from "./devices.ts";
 import { OptionError } from "./errors.ts";
-import { bundled, flag, helpOf, parseFlags, type PlainFlag, type TableOf, toggle } from "./parse_flags.ts";
+import { bundled, flag, helpOf, optional, parseFlags, type TableOf, toggle } from "./parse_flags.ts";
 import { from0, number, oneOf, type Read, whole } from "./readers.ts";
 
 /** What texts are asked for. */
@@ -36,16 +36,15 @@ export interface GenerateSite {
   readonly root: string;
 }
 
-/** A flag that is null when it is not given. */
-function optional<T>(value: string, read: Read<T>, shown: string, help: string): PlainFlag<T | null> {
-  return { value, read, help, absent: () => null, shown };
-}
-
 const anyText: Read<string> = (t) => Either.right(t);
 
 /** Flags of every program that asks a model. */
 export const ASKING_FLAGS = {
-  model: bundled("DIR", "examples/base", "model directory in the Hugging Face layout"),
+  model: bundled(
+    "DIR",
+    "examples/base",
+    "model directory in the Hugging Face layout, or an id of its hub: owner/name",
+  ),
   adapter: optional("DIR", anyText, "none", "adapter that a run left, or a directory of Hugging Face PEFT"),
   temperature: flag("T", from0, 0, "0 takes the likeliest token; above, logits are divided by it"),
   topK: optional(

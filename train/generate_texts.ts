@@ -9,20 +9,6 @@ import { parsePrompts, type Prompt, promptOf } from "./prompts.ts";
 import { attempt, loadModel } from "./run.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
-/**
- * Sampling has run on the CPU only: on a software GPU its kernels did not compile within a minute. Throws UserError where a
- * GPU is asked for by name.
- */
-export function deviceFor(
-  { device, temperature }: Pick<GenerateFlags, "device" | "temperature">,
-): GenerateFlags["device"] {
-  if (temperature === 0 || device === "cpu") return device;
-  if (device === "auto") return "cpu";
-  throw new UserError(
-    `--device ${device}: sampling runs on the CPU alone for now; use --device cpu, or --temperature 0.`,
-  );
-}
-
 /** An answer; the keys are those of `--json`. */
 export interface Generated extends Answer {
   /** Number of the prompt, and of the answer among those to it. */
@@ -50,13 +36,12 @@ interface Job {
 /** Generate as asked; answers come in the order of the prompts. Fails with UserError for what the user can mend. */
 export function generateTexts(options: GenerateFlags, hooks: GenerateHooks): Effect.Effect<void, UserError> {
   return Effect.scoped(Effect.gen(function* () {
-    const { checkpoint, tokenizer, prompts } = yield* attempt(() => {
-      deviceFor(options);
-      const model = loadModel(options, hooks.say);
-      return Promise.resolve({ ...model, prompts: readPrompts(options, model.tokenizer) });
+    const { checkpoint, tokenizer, prompts } = yield* attempt(async () => {
+      const model = await loadModel(options, hooks.say);
+      return { ...model, prompts: readPrompts(options, model.tokenizer) };
     });
     const { config } = checkpoint;
-    const device = yield* openDevice(deviceFor(options), options.dtype === "f16");
+    const device = yield* openDevice(options.device, options.dtype === "f16");
     hooks.say(`device: ${describeDevice(device.capabilities)}`);
     yield* attempt(async () => {
       const longest = Math.max(...prompts.map((p) => p.ids.length));

@@ -1,10 +1,10 @@
 /** Initial parameters of a session. @module */
 import { type Aval, aval, type Device, type DeviceArray, evaluate, type HostArray } from "../core/mod.ts";
 import { foldIn, key } from "../ops/mod.ts";
-import { packAll } from "./arena.ts";
+import { packAll, type ShapeClass } from "./arena.ts";
 import type { HostFactors } from "./factorise.ts";
 import { runnerOf } from "./runner.ts";
-import { initialParams, KEY_STRIDE, type Subject } from "./step.ts";
+import { initialParams, KEY_STRIDE } from "./step.ts";
 
 /** What parameters start from. */
 export interface StartInput {
@@ -21,7 +21,7 @@ export interface StartInput {
 /** Compute the initial parameters on the device, each member's from its own key. */
 export async function initialise(
   device: Device,
-  { classes }: Subject,
+  classes: readonly ShapeClass[],
   { own, weights, arrays, factors, seed }: StartInput,
 ): Promise<void> {
   const members = classes.flatMap((c) => c.members);

@@ -3,71 +3,39 @@
  * windows: arXiv:2310.06825; biases: arXiv:2407.10671; norms of heads: arXiv:2505.09388. @module
  */
 import { type Aval, aval, type Tensor, within } from "../core/ir/mod.ts";
-import type { LinearMap, Module } from "../adapters/mod.ts";
-import {
-  add,
-  attention,
-  gather,
-  iota,
-  le,
-  linear,
-  logicalAnd,
-  lt,
-  mul,
-  permute,
-  reshape,
-  rmsNorm,
-  rope,
-  silu,
-} from "../ops/mod.ts";
+import type { Attend } from "./attend.ts";
+import type { Blocks, BoundWeights, DecoderFamily, LinearModule, Table } from "./decoder_family.ts";
+import { add, gather, linear, mul, permute, reshape, rmsNorm, rope, silu } from "../ops/mod.ts";
 import type { LlamaConfig } from "./llama_config.ts";
 import { ropeFrequencies } from "./rope_scaling.ts";
 
-/** What a model needs to be called: weights by name, linear maps by path (adapted or not), rotary tables. */
-export interface Llama {
-  readonly config: LlamaConfig;
-  readonly weight: (name: string) => Tensor;
-  readonly map: (path: string) => LinearMap;
-  /** cos and sin f32[t, headDim] of the positions at hand. */
-  readonly rotary: Rotary;
+/** Llama's layout, and that of its relatives. */
+export const LLAMA: DecoderFamily<LlamaConfig> = {
+  blocks,
+  modules: llamaModules,
+  shapes: llamaShapes,
+  layers: "model.layers",
+  head: llamaHead,
+  tableShapes: rotaryShapes,
+  tables: rotaryTables,
+};
+
+/** A model with its weights in place. */
+interface Llama extends BoundWeights {
+  readonly config: LlamaLike;
 }
 
-/** Rotary tables of some positions, f32[t, headDim]; both halves of the axis hold the same angles. */
-export interface Rotary {
-  readonly cos: Tensor;
-  readonly sin: Tensor;
-}
+/** What relatives of other families have in common with Llama. */
+type LlamaLike = Omit<LlamaConfig, "family">;
 
-/** Keys and values of one layer, f32[batch, kvHeads, t, headDim]. */
-export interface KeysValues {
-  readonly keys: Tensor;
-  readonly values: Tensor;
-}
-
-/** How a layer turns queries f32[batch, heads, t, headDim] and its new keys and values into mixed values of the queries' shape. */
-export type Attend = (layer: number, queries: Tensor, fresh: KeysValues) => Tensor;
-
-/** Causal attention over the sequence itself, each layer within its window. */
-export function causal({ windows }: LlamaConfig): Attend {
-  return (layer, queries, { keys, values }) => {
-    const t = queries.shape[2]!, window = windows?.[layer] ?? null;
-    // Without a mask of its own attention is causal.
-    if (window === null || window >= t) return attention(queries, keys, values);
-    return attention(queries, keys, values, visible(window, iota([t, t], 0), iota([t, t], 1)));
+function blocks(config: LlamaConfig, bound: BoundWeights): Blocks {
+  const model: Llama = { config, ...bound };
+  return {
+    embed: (ids) => embed(model, ids),
+    layer: (i, x, attend) => decoderLayer(model, i, x, attend),
+    finalNorm: (x) => finalNorm(model, x),
+    logits: (states) => logits(model, states),
   };
-}
-
-/** Whether a query at position `at` sees the key at `key`, bool of their shape: not those after it, nor those `window` or more before it. */
-export function visible(window: number | null, at: Tensor, key: Tensor): Tensor {
-  const before = le(key, at);
-  return window === null ? before : logicalAnd(before, lt(at, add(key, window)));
-}
-
-/** Hidden states f32[batch, t, hidden] before the head, for ids i32[batch, t]. */
-export function hidden(model: Llama, ids: Tensor, attend: Attend = causal(model.config)): Tensor {
-  let x = embed(model, ids);
-  for (let i = 0; i < model.config.layers; i++) x = decoderLayer(model, i, x, attend);
-  return finalNorm(model, x);
 }
 
 /** Embeddings f32[batch, t, hidden] of ids i32[batch, t]. */
@@ -76,12 +44,7 @@ export function embed({ weight }: Llama, ids: Tensor): Tensor {
 }
 
 /** Layer `i`: x f32[batch, t, hidden] → the same shape. */
-export function decoderLayer(
-  model: Llama,
-  i: number,
-  x: Tensor,
-  attend: Attend = causal(model.config),
-): Tensor {
+function decoderLayer(model: Llama, i: number, x: Tensor, attend: Attend): Tensor {
   const { config: { rmsNormEps }, weight } = model;
   const at = `model.layers.${i}`;
   return within(at, () => {
@@ -101,11 +64,17 @@ export function finalNorm({ config, weight }: Llama, x: Tensor): Tensor {
 
 /** Logits f32[..., vocab] of hidden states f32[..., hidden]; the embedding is the head where they are tied. */
 export function logits({ config, weight }: Llama, states: Tensor): Tensor {
-  return linear(states, weight(config.tiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight"));
+  return linear(states, weight(llamaHead(config)));
 }
 
-function attentionBlock(model: Llama, layer: number, x: Tensor, attend: Attend): Tensor {
-  const { config, rotary, weight } = model;
+/** The weight that makes the logits. */
+export function llamaHead({ tiedEmbeddings }: LlamaLike): string {
+  return tiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+}
+
+/** Queries, keys and values of x f32[batch, t, hidden], mixed by `attend` and projected: the same shape. */
+export function attentionBlock(model: Llama, layer: number, x: Tensor, attend: Attend): Tensor {
+  const { config, rows, weight } = model;
   const { heads, kvHeads, headDim, rmsNormEps } = config;
   const [batch, t] = x.shape as [number, number, number];
   const at = `model.layers.${layer}.self_attn`;
@@ -114,7 +83,7 @@ function attentionBlock(model: Llama, layer: number, x: Tensor, attend: Attend):
   const turned = (name: "q" | "k", count: number): Tensor => {
     const each = split(`${name}_proj`, count);
     const normed = config.headNorms ? rmsNorm(each, weight(`${at}.${name}_norm.weight`), rmsNormEps) : each;
-    return rope(permute(normed, [0, 2, 1, 3]), rotary.cos, rotary.sin);
+    return rope(permute(normed, [0, 2, 1, 3]), forHeads(rows("rotary.cos")), forHeads(rows("rotary.sin")));
   };
   const queries = turned("q", heads), keys = turned("k", kvHeads);
   const values = permute(split("v_proj", kvHeads), [0, 2, 1, 3]);
@@ -133,12 +102,12 @@ function project({ config, map, weight }: Llama, path: string, x: Tensor): Tenso
   return hasBias(config, path) ? add(y, weight(`${path}.bias`)) : y;
 }
 
-function hasBias({ biases = [] }: LlamaConfig, path: string): boolean {
+function hasBias({ biases = [] }: LlamaLike, path: string): boolean {
   return biases.includes(path.slice(path.lastIndexOf(".") + 1));
 }
 
 /** The adaptable linear maps of a model, in order. */
-export function modulesOf(config: LlamaConfig): Module[] {
+export function llamaModules(config: LlamaLike): LinearModule[] {
   const { hiddenSize: h, intermediateSize: f, heads, kvHeads, headDim, layers } = config;
   const sizes: readonly [string, number, number][] = [
     ["self_attn.q_proj", h, heads * headDim],
@@ -156,10 +125,10 @@ export function modulesOf(config: LlamaConfig): Module[] {
 }
 
 /** Names and shapes of all weights of a model, as Hugging Face names them. */
-export function weightShapes(config: LlamaConfig): Map<string, Aval> {
+export function llamaShapes(config: LlamaLike): Map<string, Aval> {
   const { hiddenSize: h, vocabSize, layers } = config;
   const shapes = new Map<string, Aval>([["model.embed_tokens.weight", aval([vocabSize, h])]]);
-  for (const { path, inDim, outDim } of modulesOf(config)) {
+  for (const { path, inDim, outDim } of llamaModules(config)) {
     shapes.set(`${path}.weight`, aval([outDim, inDim]));
     if (hasBias(config, path)) shapes.set(`${path}.bias`, aval([outDim]));
   }
@@ -176,12 +145,19 @@ export function weightShapes(config: LlamaConfig): Map<string, Aval> {
   return shapes;
 }
 
+/** Names of the rotary tables. */
+const TABLES = ["rotary.cos", "rotary.sin"] as const;
+
+/** Shapes of the rotary tables of so many positions. */
+export function rotaryShapes({ headDim }: LlamaLike, positions: number): Map<string, Aval> {
+  return new Map(TABLES.map((name) => [name, aval([positions, headDim])]));
+}
+
 /** cos and sin of position · frequency, each [positions, headDim] with both halves alike, computed in float64. */
 export function rotaryTables(
-  config: LlamaConfig,
+  { headDim, ropeTheta, ropeScaling }: Pick<LlamaConfig, "headDim" | "ropeTheta" | "ropeScaling">,
   positions: number,
-): { cos: Float32Array; sin: Float32Array } {
-  const { headDim, ropeTheta, ropeScaling } = config;
+): Map<string, Table> {
   const rope = ropeScaling ? { theta: ropeTheta, scaling: ropeScaling } : { theta: ropeTheta };
   const frequencies = ropeFrequencies(headDim, rope);
   const cos = new Float32Array(positions * headDim), sin = new Float32Array(positions * headDim);
@@ -192,5 +168,12 @@ export function rotaryTables(
       sin[p * headDim + i] = Math.sin(angle);
     }
   }
-  return { cos, sin };
+  const at = aval([positions, headDim]);
+  return new Map([[TABLES[0], { aval: at, data: cos }], [TABLES[1], { aval: at, data: sin }]]);
+}
+
+/** Rows of a rotary table as all heads read them: those that differ by row of the batch, f32[batch, t, d], get an axis of heads. */
+function forHeads(table: Tensor): Tensor {
+  const [batch, t, d] = table.shape;
+  return d === undefined ? table : reshape(table, [batch!, 1, t!, d]);
 }

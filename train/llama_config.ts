@@ -1,10 +1,12 @@
 /** The configuration of a decoder of Llama's layout, as Hugging Face writes it in `config.json`, checked field by field. @module */
-import { type ConfigFields, configFields } from "./config_fields.ts";
-import { FAMILIES, type Family, type FixedField } from "./model_families.ts";
+import type { Attention } from "./attend.ts";
+import { type ConfigFields, configFields, type FixedField, requireFixed, tokenIds } from "./config_fields.ts";
+import { FAMILIES, type Family, OTHER_TYPES } from "./model_families.ts";
 import { parseRope, type RopeScaling } from "./rope_scaling.ts";
 
 /** Sizes and constants of a model. */
-export interface LlamaConfig {
+export interface LlamaConfig extends Attention {
+  readonly family?: "llama";
   readonly vocabSize: number;
   readonly hiddenSize: number;
   /** Width of the feed-forward block. */
@@ -30,8 +32,6 @@ export interface LlamaConfig {
   readonly biases?: readonly string[];
   /** Whether queries and keys are normed head by head (`q_norm`, `k_norm`) before they are turned; absent: no. */
   readonly headNorms?: boolean;
-  /** How many positions each layer sees, itself included; null: all before it. Absent: all layers see all. */
-  readonly windows?: readonly (number | null)[];
 }
 
 /** Fields with one supported value in all families. */
@@ -58,11 +58,7 @@ export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
   const fields = configFields(json, file);
   const { all, present, size, bad } = fields;
   const family = familyOf(fields);
-  for (const { field, allowed, why } of [...family.fixed, ...FIXED]) {
-    if (!present(field) || allowed.includes(all[field])) continue;
-    const values = allowed.map((v) => JSON.stringify(v)).join(" or ") || "it to be absent";
-    throw bad(field, `expected ${values}: ${why}`);
-  }
+  requireFixed(fields, [...family.fixed, ...FIXED]);
 
   const hiddenSize = size("hidden_size");
   const heads = size("num_attention_heads");
@@ -122,8 +118,11 @@ function familyOf(fields: ConfigFields): Family {
   const type = fields.present("model_type") ? fields.all["model_type"] : "llama";
   const family = typeof type === "string" ? FAMILIES.get(type) : undefined;
   if (!family) {
-    const types = [...FAMILIES.keys()].map((t) => JSON.stringify(t)).join(", ");
-    throw fields.bad("model_type", `expected one of ${types}: Gyre trains models of these families`);
+    const types = [...FAMILIES.keys(), ...OTHER_TYPES].map((t) => JSON.stringify(t)).join(", ");
+    throw fields.bad(
+      "model_type",
+      `expected one of ${types}: Gyre trains models of these families; bert and roberta learn tasks, see train.ts --task`,
+    );
   }
   const { architectures } = fields.all;
   if (
@@ -136,12 +135,4 @@ function familyOf(fields: ConfigFields): Family {
     );
   }
   return family;
-}
-
-function tokenIds(fields: ConfigFields, field: string): readonly number[] {
-  if (!fields.present(field)) return [];
-  const value = fields.all[field];
-  const ids: readonly unknown[] = Array.isArray(value) ? value : [value];
-  if (ids.every((id): id is number => Number.isSafeInteger(id))) return ids;
-  throw fields.bad(field, "expected a token id or a list of them");
 }

@@ -9,11 +9,12 @@ import {
   showBytes,
 } from "../core/mod.ts";
 import { arenaAval, bind } from "./arena.ts";
+import { tableShapes } from "./decoder.ts";
 import { decodeStateAvals, decodeStep } from "./decode.ts";
 import { UserError } from "./errors.ts";
 import { compileFor } from "./runner.ts";
 import { type StepBytes, stepBytes } from "./session.ts";
-import { bindModel, lossOf, rotaryOf } from "./step.ts";
+import { bindModel, firstPositions, lossOf } from "./step.ts";
 import { planStep, type StepPlanOptions } from "./step_plan.ts";
 
 /** Rows and positions of a plan. */
@@ -66,12 +67,9 @@ function ownBytes(compiled: Compiled): number {
 
 function avalsOf({ subject: { config, classes }, weights, maxLength }: Sizes) {
   const trained = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
-  const table = aval([maxLength, config.headDim]);
-  const frozen: Record<string, Aval> = Object.fromEntries(
-    [...weights].filter(([name]) => !trained.has(name)),
-  );
+  const all = [...weights, ...tableShapes(config, maxLength)];
   return {
-    weights: { ...frozen, "rotary.cos": table, "rotary.sin": table },
+    weights: Object.fromEntries(all.filter(([name]) => !trained.has(name))) as Record<string, Aval>,
     params: Object.fromEntries(
       classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)] as const)),
     ),
@@ -82,7 +80,7 @@ function planEvaluation(sizes: Sizes, { rows, length }: PlanShape): Compiled {
   const { subject, capabilities } = sizes, ids = aval([rows, length], "i32");
   return compileFor(capabilities, ({ weights, params, batch }) => {
     const { members } = bind(subject.classes, params);
-    return { ...lossOf(bindModel(subject, weights, members, rotaryOf(weights, length)), batch) };
+    return { ...lossOf(bindModel(subject, weights, members, firstPositions(length)), batch) };
   }, { ...avalsOf(sizes), batch: { ids, labels: ids } });
 }
 

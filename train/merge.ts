@@ -11,15 +11,18 @@ export interface MergeInput {
   readonly classes: readonly ShapeClass[];
   readonly frozen: Readonly<Record<string, Aval>>;
   readonly arrays: ReadonlyMap<string, DeviceArray>;
+  /** Paths of maps, or names of weights trained themselves, that are wanted; absent: all. */
+  readonly only?: ReadonlySet<string>;
 }
 
 /** Weights f32 of every map that has an adapter or is trained itself, by name, one after the other. */
 export async function* mergedWeights(
-  { device, classes, frozen, arrays }: MergeInput,
+  { device, classes, frozen, arrays, only }: MergeInput,
 ): AsyncGenerator<readonly [name: string, tensor: HostTensor]> {
   for (const of of classes) {
     const params = Object.fromEntries(of.leaves.map((leaf) => [leaf.key, arenaAval(of, leaf)]));
     for (const member of of.members) {
+      if (only && !only.has(member)) continue;
       const name = of.fitted ? `${member}.weight` : member;
       const { run, executable } = await runnerOf(
         device,

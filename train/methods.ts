@@ -1,11 +1,11 @@
 /** Fine-tuning methods by name: which adapter goes where, or which weights are trained themselves. @module */
-import { butterflySizes, on, place, type Placement, unitaryNote } from "../adapters/mod.ts";
+import { butterflySizes, type Module, on, place, type Placement, unitaryNote } from "../adapters/mod.ts";
+import type { Aval } from "../core/ir/mod.ts";
 import { type AdapterName, ADAPTERS, type AdapterSettings, DEFAULT_SETTINGS } from "./adapter_specs.ts";
 import { classesOf, countTrainable, type ShapeClass, weightClasses } from "./arena.ts";
 import { composedPlacements, requirePlaces } from "./compose_adapters.ts";
 import { UserError } from "./errors.ts";
-import type { LlamaConfig } from "./llama_config.ts";
-import { modulesOf, weightShapes } from "./llama.ts";
+import { type DecoderConfig, modulesOf, weightShapes } from "./decoder.ts";
 import { savedClasses } from "./save_modules.ts";
 
 /** Name of a method. */
@@ -29,28 +29,53 @@ export interface MethodOptions extends AdapterSettings {
  * What a method trains in a model. Throws ShapeError where sizes do not fit or the target matches nothing, UserError
  * where the mistake is in an expression or nothing is trained.
  */
-export function methodClasses(options: MethodOptions, config: LlamaConfig): ShapeClass[] {
+export function methodClasses(options: MethodOptions, config: DecoderConfig): ShapeClass[] {
+  return layoutClasses(options, decoderLayout(config));
+}
+
+/** What can be trained in a model. */
+export interface ModelLayout {
+  /** The adaptable linear maps, in order. */
+  readonly modules: readonly Module[];
+  /** All weights by name. */
+  readonly shapes: ReadonlyMap<string, Aval>;
+  /** Whether the embedding is also the head. */
+  readonly tied: boolean;
+  /** Weights that adapters leave to be trained whole, as those of a fresh head are. */
+  readonly whole: readonly string[];
+}
+
+/** The layout of a decoder. */
+export function decoderLayout(config: DecoderConfig): ModelLayout {
+  const { tiedEmbeddings: tied } = config;
+  return { modules: modulesOf(config), shapes: weightShapes(config), tied, whole: [] };
+}
+
+/** {@linkcode methodClasses} of any model. */
+export function layoutClasses(options: MethodOptions, layout: ModelLayout): ShapeClass[] {
   const { method, target, compose, saveModules } = options;
-  if (method === "full") {
-    return weightClasses([...weightShapes(config)].map(([name, aval]) => ({ name, aval })));
-  }
+  const { modules, shapes } = layout;
+  if (method === "full") return weightClasses([...shapes].map(([name, aval]) => ({ name, aval })));
   const adapted = placedClasses(
     method === "compose"
-      ? composed(compose ?? "", options, config)
+      ? composed(compose ?? "", options, modules)
       : [on(target, ADAPTERS[method].make(options))],
-    config,
+    modules,
   );
-  const all = [
-    ...adapted,
-    ...(typeof saveModules === "string" ? savedClasses(saveModules, config, adapted) : []),
-  ];
+  const saved = typeof saveModules === "string" ? savedClasses(saveModules, layout, adapted) : [];
+  const taken = new Set(saved.flatMap((c) => c.members));
+  const whole = layout.whole.filter((name) => !taken.has(name)).map((name) => ({
+    name,
+    aval: shapes.get(name)!,
+  }));
+  const all = [...adapted, ...saved, ...weightClasses(whole, adapted.length + saved.length)];
   if (countTrainable(all) === 0) throw new UserError("There is nothing to train: give an adapter, as lora.");
   return all;
 }
 
-function composed(text: string, options: MethodOptions, config: LlamaConfig): readonly Placement[] {
+function composed(text: string, options: MethodOptions, modules: readonly Module[]): readonly Placement[] {
   const placements = composedPlacements(text, options, options.target);
-  requirePlaces(text, placements, modulesOf(config));
+  requirePlaces(text, placements, modules);
   return placements;
 }
 
@@ -72,13 +97,13 @@ export function describeClasses(classes: readonly ShapeClass[]): string {
 }
 
 /** What placements train in a model. */
-export function placedClasses(placements: readonly Placement[], config: LlamaConfig): ShapeClass[] {
-  return classesOf(place(modulesOf(config), placements));
+export function placedClasses(placements: readonly Placement[], modules: readonly Module[]): ShapeClass[] {
+  return classesOf(place(modules, placements));
 }
 
 /** What a method makes of maps of each input size where that is not plain from its settings, for people; may be empty. */
-export function describeFit(options: MethodOptions, config: LlamaConfig): string {
-  const sizes = [...new Set(modulesOf(config).map((m) => m.inDim))];
+export function describeFit(options: MethodOptions, modules: readonly Module[]): string {
+  const sizes = [...new Set(modules.map((m) => m.inDim))];
   switch (options.method) {
     case "oft":
     case "boft":

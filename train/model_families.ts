@@ -1,5 +1,5 @@
 /** Families of decoders by `model_type`: how each differs from plain Llama, and what its absent fields mean. @module */
-import type { ConfigFields } from "./config_fields.ts";
+import type { ConfigFields, FixedField } from "./config_fields.ts";
 
 /** A family of models. */
 export interface Family {
@@ -19,13 +19,6 @@ export interface Family {
   readonly headNorms: boolean;
   /** How many positions each layer sees, itself included; null: all before it. */
   readonly windows: (fields: ConfigFields, layers: number) => readonly (number | null)[];
-}
-
-/** A field with one supported value, and what to say of others. */
-export interface FixedField {
-  readonly field: string;
-  readonly allowed: readonly unknown[];
-  readonly why: string;
 }
 
 const QKV: readonly string[] = ["q_proj", "k_proj", "v_proj"];
@@ -71,7 +64,10 @@ function qwenWindows(fields: ConfigFields, layers: number): readonly (number | n
   });
 }
 
-/** Families by `model_type`. */
+/** Types of models with a layout of their own. */
+export const OTHER_TYPES: readonly string[] = ["gpt2", "gemma2", "gemma3_text"];
+
+/** Families of Llama's layout by `model_type`. */
 export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["llama", {
     architecture: "LlamaForCausalLM",

@@ -2,6 +2,7 @@
 import type { Device } from "../core/mod.ts";
 import { loadAdapter } from "./adapter_directory.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import { decoderLayout } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import { openSession, type Session } from "./session.ts";
 
@@ -20,7 +21,7 @@ export function openModel(
   { config, weights }: Checkpoint,
   { adapter: dir, seed, maxLength }: ModelRequest,
 ): Promise<Session> {
-  const adapter = dir === null ? null : loadAdapter(dir, config, weights);
+  const adapter = dir === null ? null : loadAdapter(dir, decoderLayout(config), weights, { training: false });
   return openSession({
     device,
     subject: { config, classes: adapter?.classes ?? [] },

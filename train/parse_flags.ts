@@ -41,6 +41,17 @@ function entriesOf<O, S>(table: TableOf<O, S>): readonly Entry<O, S>[] {
   );
 }
 
+/** A command line's words that are no flags and no values of flags, and the rest. */
+export function takeWords<O, S>(
+  table: TableOf<O, S>,
+  argv: readonly string[],
+): { readonly words: readonly string[]; readonly flags: readonly string[] } {
+  const valued = entriesOf(table).filter(([, , f]) => f.value !== null).map(([name]) => `--${name}`);
+  const isValue = (i: number): boolean => i > 0 && valued.includes(argv[i - 1]!);
+  const isWord = argv.map((arg, i) => !isValue(i) && !/^-./.test(arg));
+  return { words: argv.filter((_, i) => isWord[i]), flags: argv.filter((_, i) => !isWord[i]) };
+}
+
 /** Understand a command line. Throws OptionError: the flag, its value, what was expected. */
 export function parseFlags<O, S>(table: TableOf<O, S>, argv: readonly string[], site: S): O {
   const entries = entriesOf(table);
@@ -111,8 +122,8 @@ function joinNegative(argv: readonly string[], valued: readonly string[]): strin
   return joined;
 }
 
-/** The text of `--help`: `title`, then a line a flag. */
-export function helpOf<O, S>(title: string, table: TableOf<O, S>): string {
+/** The text of `--help`: `title`, then a line a flag, then examples of use. */
+export function helpOf<O, S>(title: string, table: TableOf<O, S>, examples: readonly string[] = []): string {
   const entries = entriesOf(table);
   const usages = entries.map(([name, , { value }]) => value === null ? `--${name}` : `--${name} ${value}`);
   const pad = Math.max(...usages.map((u) => u.length));
@@ -120,7 +131,8 @@ export function helpOf<O, S>(title: string, table: TableOf<O, S>): string {
     ...(section === undefined ? [] : ["", `${section}:`]),
     `  ${usages[i]!.padEnd(pad)}  ${help}${shown === "" ? "" : ` [${shown}]`}`,
   ]);
-  return [title, ...lines, ""].join("\n");
+  const uses = examples.length === 0 ? [] : ["", "Examples:", ...examples.map((line) => `  ${line}`)];
+  return [title, ...lines, ...uses, ""].join("\n");
 }
 
 /** A flag whose default is fixed, or follows from where the program runs. */
@@ -152,6 +164,11 @@ export function bundled(value: string, path: string, help: string): PlainFlag<st
     absent: (_, { root }) => `${root}/${path}`,
     shown: path,
   };
+}
+
+/** A flag that is null when it is not given. */
+export function optional<T>(value: string, read: Read<T>, shown: string, help: string): PlainFlag<T | null> {
+  return { value, read, help, absent: () => null, shown };
 }
 
 /** A flag without a value. */

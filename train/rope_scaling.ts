@@ -50,7 +50,8 @@ export function parseRope(fields: ConfigFields): RopeConfig {
 
 const DEFAULT_THETA = 10000;
 
-function scalingOf(
+/** The scaling, and θ where it is there, of the object `field`. Throws as {@linkcode parseRope}. */
+export function scalingOf(
   fields: ConfigFields,
   field: string,
 ): { readonly scaling?: RopeScaling; readonly theta?: number } {

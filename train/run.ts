@@ -20,12 +20,13 @@ import { type Dataset, type Example, openDataset } from "./data.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import { DataError, LostError, ResumeError, UserError } from "./errors.ts";
 import { answerAll, exactMatch } from "./exact_match.ts";
-import { weightShapes } from "./llama.ts";
-import { describeClasses, describeFit, methodClasses } from "./methods.ts";
+import { type DecoderConfig, weightShapes } from "./decoder.ts";
+import { decoderLayout, describeClasses, describeFit, layoutClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { drawLambdaHeatmap } from "./plots/mod.ts";
 import { type MetricsFile, openMetrics, readMetrics, writeSettings } from "./run_files.ts";
+import { modelDirectory } from "./hub.ts";
 import { writeModel } from "./model_directory.ts";
 import { openSession, type Session, type StepBytes, valuesOf } from "./session.ts";
 import { epochShape } from "./data/preview.ts";
@@ -35,6 +36,8 @@ import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { DeviceLostError, PlanError, ShapeError, showBytes } from "../core/mod.ts";
 import { type Earlier, NOTHING_YET, TOO_MANY_SKIPPED, totalSteps, trainAll } from "./train_loop.ts";
 import { writeTextAtomically } from "./atomic_file.ts";
+import { leaveReport } from "./run_report/leave.ts";
+import { addScalars, heldOutScalars, withEvents } from "./tensorboard/event_file.ts";
 
 /** What a run reports; the keys are those of `--json`. Null where something was not measured. */
 export interface RunResult {
@@ -76,24 +79,31 @@ const SHOWN = 3;
 
 /** Fine-tune as asked. Fails with UserError for what the user can mend; sizes that do not fit become one as well. */
 export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<RunResult, UserError> {
-  return Effect.scoped(Effect.gen(function* () {
-    yield* lockOutput(options.out);
-    return yield* Effect.matchEffect(fineTuneOnce(options, hooks), {
-      onSuccess: (result) => Effect.succeed(result),
-      // Once: a device that goes away again will not stay.
-      onFailure: (error) =>
-        error instanceof LostError && !hooks.stopped() ? goOn(error, options, hooks) : Effect.fail(error),
-    });
-  }));
+  return guarded(fineTuneOnce, options, hooks);
 }
 
-/** Go on from the newest checkpoint after the device went away, from the beginning where there is none. */
-function goOn(lost: LostError, options: TrainOptions, hooks: RunHooks): Effect.Effect<RunResult, UserError> {
-  const resume = checkpointSteps(options.out).length > 0;
-  hooks.say(
-    `${lost.message} ${resume ? "Going on from the newest checkpoint" : "Beginning again"}, this once.`,
-  );
-  return fineTuneOnce({ ...options, resume }, hooks);
+/** Make a run while nobody else writes into its directory; it goes on once where the device goes away. */
+export function guarded<T>(
+  once: (options: TrainOptions, hooks: RunHooks) => Effect.Effect<T, UserError>,
+  options: TrainOptions,
+  hooks: RunHooks,
+): Effect.Effect<T, UserError> {
+  /** From the newest checkpoint, or from the beginning where there is none. */
+  const goOn = (lost: LostError): Effect.Effect<T, UserError> => {
+    const resume = checkpointSteps(options.out).length > 0;
+    hooks.say(
+      `${lost.message} ${resume ? "Going on from the newest checkpoint" : "Beginning again"}, this once.`,
+    );
+    return once({ ...options, resume }, hooks);
+  };
+  return Effect.scoped(Effect.gen(function* () {
+    yield* lockOutput(options.out);
+    return yield* Effect.matchEffect(once(options, hooks), {
+      onSuccess: (result) => Effect.succeed(result),
+      // Once: a device that goes away again will not stay.
+      onFailure: (error) => error instanceof LostError && !hooks.stopped() ? goOn(error) : Effect.fail(error),
+    });
+  }));
 }
 
 function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<RunResult, UserError> {
@@ -107,11 +117,11 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Run
     const chosen = gpu ? `${kind}:${gpu.provider}` : kind;
     hooks.say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(async () => {
-      const { config } = checkpoint;
+      const { config } = checkpoint, layout = decoderLayout(config);
       const earlier = options.adapter === null
         ? null
-        : loadAdapter(options.adapter, config, checkpoint.weights);
-      const classes = earlier?.classes ?? methodClasses(options, config);
+        : loadAdapter(options.adapter, layout, checkpoint.weights, { training: true });
+      const classes = earlier?.classes ?? layoutClasses(options, layout);
       const trainable = countTrainable(classes);
       // A directory of PEFT says itself what it is.
       const own = earlier ? earlier.options : options;
@@ -119,7 +129,7 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Run
       if (earlier) hooks.say(`goes on from ${options.adapter}: ${describeClasses(classes)}`);
       hooks.say(`method: ${method}, ${trainable.toLocaleString("en")} trainable parameters`);
       if (options.compose !== null || options.saveModules !== null) hooks.say(describeClasses(classes));
-      const fit = own ? describeFit(own, config) : "";
+      const fit = own ? describeFit(own, layout.modules) : "";
       if (fit) hooks.say(fit);
       const maxLength = Math.min(config.maxPositions, longestOf(options, held));
       const weights = new Map(
@@ -163,7 +173,11 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Run
         sweepOutput(options.out);
         const { config: _, ...asked } = options;
         writeSettings(options.out, { ...asked, resume: false, device: chosen, adapter_name: adapterName });
-        return openMetrics(options.out, earlierSteps.text);
+        return withEvents(openMetrics(options.out, earlierSteps.text), options.out, {
+          steps: earlierSteps.steps,
+          rateRatio: options.orthogonalLr / options.lr,
+          ...(resumed ? {} : { before: heldOutScalars(before) }),
+        });
       };
       const save = async (at: { readonly step: number; readonly skipped: number }): Promise<void> => {
         const { tensors } = await session.state();
@@ -178,9 +192,9 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Run
         earlierSteps,
       );
       if (done.steps === 0) throw new UserError("interrupted before the first step: nothing is written.");
-      const saved: SavedAdapter = { model: options.model, config, classes, trained: await session.trained() };
+      const saved: SavedAdapter = { model: options.model, layout, classes, trained: await session.trained() };
       if (own) writeResults(options.out, (to) => saveAdapter(`${to}/adapter`, own, saved));
-      const forms = earlier ? earlier.layouts : peftForms(options, config);
+      const forms = earlier ? earlier.layouts : peftForms(options, layout);
       if (forms) {
         // An adapter of PEFT is written as it came; beside one of Gyre's own lies PEFT's form of it.
         const name = own ? "peft" : "adapter";
@@ -203,13 +217,14 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Run
         );
       }
       const after = done.interrupted ? null : await measure(session, tokenizer, held, options, hooks);
+      addScalars(options.out, done.steps, heldOutScalars(after));
       if (options.merge) {
         const merged = await session.merged();
-        writeResults(options.out, (to) => writeModel(`${to}/merged`, options.model, merged));
+        writeResults(options.out, (to) => writeModel(`${to}/merged`, checkpoint.dir, merged));
         hooks.say(`the model with the adapter merged in: ${options.out}/merged`);
       }
       await conclude(session, classes, options, hooks, before, after);
-      return {
+      const result: RunResult = {
         method,
         device: kind,
         adapter_name: adapterName,
@@ -226,12 +241,18 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Run
         trainable,
         out: options.out,
       };
+      await leaveReport(options.out, { ...result, branches: branchNames(classes) }, {
+        session,
+        classes,
+        base: earlier?.weights ?? checkpoint.weights,
+      }, hooks);
+      return result;
     });
   }));
 }
 
 /** Whether adapters start from factors of weights or gradients, which take time and are not needed again. */
-function startsFromFactors(classes: readonly ShapeClass[]): boolean {
+export function startsFromFactors(classes: readonly ShapeClass[]): boolean {
   return classes.some((c) => (c.fitted?.asks.length ?? 0) > 0);
 }
 
@@ -261,21 +282,31 @@ function isFileError(error: unknown): error is Error {
     (/\(os error \d+\)/.test(error.message) || error instanceof Deno.errors.NotCapable);
 }
 
-/** A model and its tokenizer, checked against each other. Throws CheckpointError, TokenizerError and DataError. */
-export function loadModel(
+/** Says once of each weight how many of its values are too large for f16: a weight may be read more than once. */
+export function overflowSayer(say: RunHooks["say"]): (name: string, count: number) => void {
+  const said = new Set<string>();
+  return (name, count) => {
+    if (!said.has(name)) say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
+    said.add(name);
+  };
+}
+
+/**
+ * A model, by its directory or its id on the hub, and its tokenizer, checked against each other. Throws CheckpointError,
+ * TokenizerError and DataError.
+ */
+export async function loadModel(
   { model, dtype }: Pick<TrainOptions, "model" | "dtype">,
   say: RunHooks["say"],
-): { readonly checkpoint: Checkpoint; readonly tokenizer: Tokenizer } {
-  const checkpoint = loadCheckpoint(model, { dtype, shapes: weightShapes });
-  const tokenizer = loadTokenizer(model);
-  const { config, overflow } = checkpoint;
+): Promise<{ readonly checkpoint: Checkpoint; readonly tokenizer: Tokenizer }> {
+  const dir = await modelDirectory(model, { say });
+  const checkpoint = loadCheckpoint(dir, { dtype, shapes: weightShapes, overflow: overflowSayer(say) });
+  const tokenizer = loadTokenizer(dir);
+  const { config } = checkpoint;
   if (tokenizer.vocabSize > config.vocabSize) {
     throw new DataError(
       `${model}: tokenizer.json has ${tokenizer.vocabSize} tokens and the model's vocab_size is ${config.vocabSize}; use the tokenizer that belongs to the model.`,
     );
-  }
-  for (const [name, count] of overflow) {
-    say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
   }
   return { checkpoint, tokenizer };
 }
@@ -298,7 +329,7 @@ export interface Loaded {
 /** Rows, model and tokenizer, checked against each other; a dry run needs no place to write to. Throws UserError. */
 export async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">): Promise<Loaded> {
   if (!options.dryRun) checkOutput(options);
-  const { checkpoint, tokenizer } = loadModel(options, say);
+  const { checkpoint, tokenizer } = await loadModel(options, say);
   const { config } = checkpoint;
   if (options.seq > config.maxPositions) {
     throw new UserError(
@@ -315,6 +346,7 @@ export async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">
     return data;
   };
   say(`model: ${options.model}, ${config.layers} layers of ${config.hiddenSize}`);
+  sayDropout(config, say);
   const data = await read(options.data), train = data.examples;
   const rows = await digestRows(train);
   return {
@@ -330,8 +362,14 @@ export async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">
   };
 }
 
+/** Say what the model's own training had and this one has not. */
+function sayDropout(config: DecoderConfig, say: RunHooks["say"]): void {
+  const fields = config.family === "gpt2" ? Object.keys(config.dropout) : [];
+  if (fields.length > 0) say(`the model trains without dropout (config.json: ${fields.join(", ")})`);
+}
+
 /** The run that is continued: its newest checkpoint, and how far its metrics are. */
-async function loadRun(options: TrainOptions, train: readonly Example[], rows: string) {
+export async function loadRun(options: TrainOptions, train: readonly Example[], rows: string) {
   const resumed = await readCheckpoint(options.out);
   requireSameRun(resumed, options, rows);
   const { step, skipped } = resumed, total = totalSteps(options, train);
@@ -346,7 +384,12 @@ async function loadRun(options: TrainOptions, train: readonly Example[], rows: s
 }
 
 /** Say where a run goes on, and what keeps it from being the same to the last bit. */
-function sayResumed({ dir, step, device }: RunCheckpoint, total: number, here: string, say: RunHooks["say"]) {
+export function sayResumed(
+  { dir, step, device }: RunCheckpoint,
+  total: number,
+  here: string,
+  say: RunHooks["say"],
+): void {
   say(`goes on from ${dir}: step ${step} of ${total}`);
   if (device !== here) say(`it was begun on ${device}: from here on its last bits may differ`);
 }
@@ -394,7 +437,7 @@ async function measure(
 }
 
 /** Names of the branches of the mixed adapters, for the picture of their weights; all names of a branch where they differ. */
-function branchNames(classes: readonly ShapeClass[]): readonly string[] {
+export function branchNames(classes: readonly ShapeClass[]): readonly string[] {
   const lists = classes.flatMap((c) => c.mixing.map((m) => m.branches));
   const most = Math.max(0, ...lists.map((names) => names.length));
   return Array.from({ length: most }, (_, i) => [...new Set(lists.flatMap((l) => l[i] ?? []))].join(" or "));

@@ -25,6 +25,8 @@ export interface Measured {
   /** Share of exact matches; null where no row has an answer. */
   readonly exact: number | null;
   readonly samples: readonly Sample[];
+  /** Of encoders: the task's metrics by name. */
+  readonly metrics?: Readonly<Record<string, number>>;
 }
 
 /** What a checkpoint says of its run. */
@@ -221,13 +223,17 @@ export function flagsOfRun({ options }: RunState): string[] {
   return flagsOfOptions(Object.entries(options).filter(([key]) => !left.has(key)));
 }
 
-/** SHA-256 of what rows mean for training: their ids, and which of them are learnt. */
+/** SHA-256 of what rows mean for training: their ids, and which of them are learnt, or their kinds and the target. */
 export function digestRows(examples: readonly Example[]): Promise<string> {
-  const words = new Int32Array(examples.reduce((n, { ids }) => n + 1 + ids.length, 0));
+  const words = new Int32Array(
+    examples.reduce((n, { ids, classified }) => n + (classified ? 2 : 1) + ids.length, 0),
+  );
+  const numbers = new Float32Array(words.buffer);
   let at = 0;
-  for (const { ids, trained } of examples) {
+  for (const { ids, trained, classified } of examples) {
     words[at++] = ids.length;
-    ids.forEach((id, t) => words[at++] = 2 * id + (trained[t] ? 1 : 0));
+    ids.forEach((id, t) => words[at++] = 2 * id + (classified ? classified.types[t]! : trained[t] ? 1 : 0));
+    if (classified) numbers[at++] = classified.target;
   }
   return sha256(words);
 }

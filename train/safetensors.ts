@@ -18,6 +18,22 @@ import {
 export interface StoredTensor {
   readonly aval: Aval;
   readonly data: HostArray;
+  /**
+   * The same numbers at the beginning of `memory`, for those who need them only until they read the next: where `data`
+   * is made anew each time. Throws RangeError where there is too little memory.
+   */
+  readonly readInto?: (memory: ArrayBuffer) => HostArray;
+}
+
+/** A tensor whose numbers are made anew whenever they are asked for, and not kept: in `memory` if there is any. */
+export function onDemand(aval: Aval, read: (memory?: ArrayBuffer) => HostArray): StoredTensor {
+  return {
+    aval,
+    get data() {
+      return read();
+    },
+    readInto: read,
+  };
 }
 
 /** An open file. */
@@ -26,6 +42,8 @@ export interface SafetensorsFile extends Disposable {
   readonly header: SafetensorsHeader;
   /** The bytes of a tensor, freshly read into memory of their own. Throws SafetensorsError for an unknown name. */
   readonly bytes: (name: string) => Uint8Array<ArrayBuffer>;
+  /** The bytes `from ≤ byte < to` of a tensor, at the beginning of `memory` if it is given. */
+  readonly part: (name: string, from: number, to: number, memory?: ArrayBuffer) => Uint8Array<ArrayBuffer>;
   /** A tensor as it is stored: F32, F16, BF16, I32, U32 and BOOL. Throws SafetensorsError for other element types. */
   readonly read: (name: string) => StoredTensor;
   /** A tensor of floats as f32: F32, F16, BF16 and F64. Throws SafetensorsError for other element types. */
@@ -38,8 +56,13 @@ const PREFIX = 8;
 /** The format's own limit. */
 const LONGEST_HEADER = 100_000_000;
 
-function readAt(file: Deno.FsFile, at: number, length: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
+function readAt(
+  file: Deno.FsFile,
+  at: number,
+  length: number,
+  memory: ArrayBuffer = new ArrayBuffer(length),
+): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(memory, 0, length);
   file.seekSync(at, Deno.SeekMode.Start);
   let got = 0;
   while (got < length) {
@@ -85,26 +108,26 @@ function reader(path: string, file: Deno.FsFile): SafetensorsFile {
     if (!found) throw bad(`has no tensor "${name}".`, { tensor: name });
     return found;
   };
-  const bytes = (name: string): Uint8Array<ArrayBuffer> => {
-    const { begin, end } = entry(name);
-    const read = readAt(file, dataStart + begin, end - begin);
-    if (read.length !== end - begin) {
+  const part: SafetensorsFile["part"] = (name, from, to, memory) => {
+    const read = readAt(file, dataStart + entry(name).begin + from, to - from, memory);
+    if (read.length !== to - from) {
       throw bad(
-        `tensor "${name}" needs ${end - begin} bytes and ${read.length} could be read: did the file change?`,
-        {
-          tensor: name,
-          expected: end - begin,
-          found: read.length,
-        },
+        `tensor "${name}" needs ${to - from} bytes and ${read.length} could be read: did the file change?`,
+        { tensor: name, expected: to - from, found: read.length },
       );
     }
     return read;
+  };
+  const bytes = (name: string): Uint8Array<ArrayBuffer> => {
+    const { begin, end } = entry(name);
+    return part(name, 0, end - begin);
   };
   const close = (): void => file.close();
   return {
     path,
     header,
     bytes,
+    part,
     read: (name) => {
       const { dtype, shape } = entry(name);
       const stored = IN_MEMORY[dtype];
@@ -113,14 +136,7 @@ function reader(path: string, file: Deno.FsFile): SafetensorsFile {
       }
       return { aval: { shape, dtype: stored }, data: hostArray(dtype, bytes(name)) };
     },
-    readF32: (name) => {
-      const { dtype } = entry(name);
-      const convert = TO_F32[dtype];
-      if (!convert) {
-        throw bad(`tensor "${name}" is ${dtype}; expected one of ${Object.keys(TO_F32).join(", ")}.`);
-      }
-      return convert(bytes(name).buffer);
-    },
+    readF32: (name) => floatReader(path, name, entry(name).dtype)(bytes(name).buffer),
     close,
     [Symbol.dispose]: close,
   };
@@ -134,6 +150,20 @@ const IN_MEMORY: { readonly [D in FileDType]?: DType } = {
   U32: "u32",
   BOOL: "bool",
 };
+
+/** How bytes of these elements become f32. Throws SafetensorsError for types that are no floats. */
+export function floatReader(
+  path: string,
+  name: string,
+  dtype: FileDType,
+): (bytes: ArrayBuffer) => Float32Array {
+  const convert = TO_F32[dtype];
+  if (convert) return convert;
+  throw new SafetensorsError(
+    `${path}: tensor "${name}" is ${dtype}; expected one of ${Object.keys(TO_F32).join(", ")}.`,
+    { file: path, tensor: name },
+  );
+}
 
 const TO_F32: { readonly [D in FileDType]?: (bytes: ArrayBuffer) => Float32Array } = {
   F32: (b) => new Float32Array(b),
@@ -159,8 +189,9 @@ const IN_FILE: Readonly<Record<DType, FileDType>> = {
 };
 
 /**
- * Write tensors by name, atomically: wide element types first, so that every tensor is aligned. `metadata` goes into the
- * header. Throws SafetensorsError when an array has another length than its shape.
+ * Write tensors by name, atomically: wide element types first, so that every tensor is aligned. Each one's `data` is
+ * asked for when its turn comes. `metadata` goes into the header. Throws SafetensorsError when an array has another
+ * length than its shape.
  */
 export function writeSafetensors(
   path: string,
@@ -172,22 +203,14 @@ export function writeSafetensors(
   const ordered = [...tensors].sort(([, a], [, b]) => width(b) - width(a));
   let at = 0;
   for (const [name, tensor] of ordered) {
-    const { aval: { shape, dtype }, data } = tensor;
+    const { aval: { shape, dtype } } = tensor;
     if (name === "__metadata__") {
       throw new SafetensorsError(`${path}: a tensor cannot be named "__metadata__".`, {
         file: path,
         tensor: name,
       });
     }
-    if (data.length !== sizeOf(shape)) {
-      throw new SafetensorsError(
-        `${path}: tensor "${name}" has shape [${shape.join()}], ${
-          sizeOf(shape)
-        } values, and ${data.length} were given.`,
-        { file: path, tensor: name },
-      );
-    }
-    const end = at + data.length * width(tensor);
+    const end = at + sizeOf(shape) * width(tensor);
     entries.push([name, { dtype: IN_FILE[dtype], shape, data_offsets: [at, end] }]);
     at = end;
   }
@@ -195,10 +218,26 @@ export function writeSafetensors(
   const head = new Uint8Array(PREFIX + Math.ceil(json.length / 8) * 8).fill(0x20);
   new DataView(head.buffer).setBigUint64(0, BigInt(head.length - PREFIX), true);
   head.set(json, PREFIX);
-  writeAtomically(path, [head, ...ordered.map(([, t]) => fileBytes(t))]);
+  writeAtomically(path, parts(path, head, ordered));
 }
 
-function fileBytes({ aval, data }: StoredTensor): Uint8Array {
+function* parts(
+  path: string,
+  head: Uint8Array,
+  tensors: readonly (readonly [name: string, tensor: StoredTensor])[],
+): Generator<Uint8Array> {
+  yield head;
+  for (const [name, tensor] of tensors) yield fileBytes(path, name, tensor);
+}
+
+function fileBytes(path: string, name: string, tensor: StoredTensor): Uint8Array {
+  const { aval } = tensor, data = tensor.data, expected = sizeOf(aval.shape);
+  if (data.length !== expected) {
+    throw new SafetensorsError(
+      `${path}: tensor "${name}" has shape [${aval.shape.join()}], ${expected} values, and ${data.length} were given.`,
+      { file: path, tensor: name },
+    );
+  }
   return aval.dtype === "bool"
     ? Uint8Array.from(data)
     : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);

@@ -21,6 +21,11 @@ const BYTES = {
   F64: 8,
 } as const;
 
+/** Bytes of an element. */
+export function fileBytesOf(dtype: FileDType): number {
+  return BYTES[dtype];
+}
+
 /** Element type in a file. */
 export type FileDType = keyof typeof BYTES;
 

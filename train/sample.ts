@@ -56,15 +56,36 @@ function kept(x: Tensor): Tensor {
   return gather(x, iota([x.shape[0]!], 0));
 }
 
-/** The largest threshold f32[rows] from {@linkcode LOWEST} to 0 for which `enough` holds: if it holds, it holds below. */
-function threshold(rows: number, enough: (at: Tensor) => Tensor): Tensor {
-  let low: Tensor = fill(LOWEST, [rows]);
-  for (let i = 0; i < HALVINGS; i++) {
-    // The first step leads to 0, the score of the likeliest.
-    const step = -LOWEST * 2 ** -i;
-    low = add(low, where(enough(add(low, step)), fill(step, [rows]), 0));
+/** x f32[rows] in memory of its own. */
+function keptRow(x: Tensor): Tensor {
+  const [rows] = x.shape as [number];
+  return reshape(kept(reshape(x, [rows, 1])), [rows]);
+}
+
+/** Steps of a bisection in one kernel: the next ones are the same kernel again, instead of one too long to compile. */
+const TOGETHER = 4;
+
+/**
+ * The largest f32[rows] reached from `low` by adding `step`, half of it, a quarter, … , `steps` of them, each where
+ * `enough` holds with it: if it holds for a number, it holds for smaller ones.
+ */
+function bisect(
+  rows: number,
+  { low, step, steps }: { readonly low: number; readonly step: number; readonly steps: number },
+  enough: (at: Tensor) => Tensor,
+): Tensor {
+  let reached: Tensor = fill(low, [rows]), size: Tensor = fill(step, [rows]);
+  for (let i = 1; i <= steps; i++) {
+    reached = add(reached, where(enough(add(reached, size)), size, 0));
+    size = mul(size, 0.5);
+    if (i % TOGETHER === 0) [reached, size] = [keptRow(reached), keptRow(size)];
   }
-  return reshape(kept(reshape(low, [rows, 1])), [rows]);
+  return keptRow(reached);
+}
+
+/** The largest threshold f32[rows] from {@linkcode LOWEST} to 0 for which `enough` holds; the first step leads to 0, the score of the likeliest. */
+function threshold(rows: number, enough: (at: Tensor) => Tensor): Tensor {
+  return bisect(rows, { low: LOWEST, step: -LOWEST, steps: HALVINGS }, enough);
 }
 
 /**
@@ -104,10 +125,12 @@ export function tokenAt(weights: Tensor, at: Tensor): Tensor {
   const massOf = (count: Tensor): Tensor =>
     sum(where(lt(places, along(count, vocab)), weights, 0), { axes: [1] });
   const wanted = mul(sum(weights, { axes: [1] }), at);
-  let before: Tensor = fill(0, [rows]);
-  for (let step = 2 ** Math.floor(Math.log2(vocab)); step >= 1; step /= 2) {
-    before = add(before, where(le(massOf(add(before, step)), wanted), fill(step, [rows]), 0));
-  }
+  const halvings = Math.floor(Math.log2(vocab));
+  const before = bisect(
+    rows,
+    { low: 0, step: 2 ** halvings, steps: halvings + 1 },
+    (count) => le(massOf(count), wanted),
+  );
   // Whatever rounding does, the last token that has a weight is the last that can be chosen.
   const last = max(where(lt(0, weights), places, 0), { axes: [1] });
   return cast(minimum(before, last), "i32");

@@ -2,8 +2,7 @@
 import { identity, on } from "../adapters/mod.ts";
 import { type ShapeClass, weightClasses } from "./arena.ts";
 import { UserError } from "./errors.ts";
-import { modulesOf, weightShapes } from "./llama.ts";
-import type { LlamaConfig } from "./llama_config.ts";
+import type { ModelLayout } from "./methods.ts";
 
 /**
  * Classes of the weights that `names` asks for: patterns as those of `on`, separated by commas, for the names without
@@ -12,15 +11,15 @@ import type { LlamaConfig } from "./llama_config.ts";
  */
 export function savedClasses(
   names: string,
-  config: LlamaConfig,
+  layout: ModelLayout,
   adapted: readonly ShapeClass[],
 ): ShapeClass[] {
-  const modules = [...weightShapes(config)].map(([name, aval]) => ({
+  const modules = [...layout.shapes].map(([name, aval]) => ({
     name,
     aval,
     path: name.replace(/\.(weight|bias)$/, ""),
   }));
-  const maps = new Set(modulesOf(config).map((m) => m.path));
+  const maps = new Set(layout.modules.map((m) => m.path));
   const patterns = names.split(",").map((p) => p.trim()).filter((p) => p !== "");
   const chosen = new Set<string>();
   for (const pattern of patterns) {
@@ -29,7 +28,7 @@ export function savedClasses(
     const found = modules.filter((m) => matches(m.path) && (pattern !== "all-linear" || maps.has(m.path)));
     if (found.length === 0) {
       const kinds = [...new Set(modules.map((m) => m.path.split(".").at(-1)!))].join(", ");
-      const tied = config.tiedEmbeddings ? "; its head is embed_tokens" : "";
+      const tied = layout.tied ? "; its head is embed_tokens" : "";
       throw new UserError(`--save-modules: no weight matches "${pattern}"; the model has ${kinds}${tied}.`);
     }
     found.forEach((m) => chosen.add(m.path));

@@ -16,21 +16,31 @@ import { foldIn, key } from "../ops/mod.ts";
 import { arenaAval, bind, type ShapeClass } from "./arena.ts";
 import { generate, type GenerateOptions } from "./generate.ts";
 import { type GivenValues, giveValues } from "./given.ts";
+import { tablesOf } from "./decoder.ts";
 import { firstNotFinite } from "./diagnose.ts";
-import { hidden, logits, rotaryTables } from "./llama.ts";
 import type { Optimiser } from "./optimiser.ts";
 import { initialise } from "./initialise.ts";
 import { mergedWeights } from "./merge.ts";
 import { weightsLeaf } from "./mixing.ts";
 import { type Runner, RunnerCache, runnerOf } from "./runner.ts";
-import { startFactors } from "./start_factors.ts";
-import { bindModel, lossOf, rotaryFor, rotaryOf, rowLosses, type Subject, trainStep } from "./step.ts";
+import { fullGradients } from "./full_gradients.ts";
+import type { StoredTensor } from "./safetensors.ts";
+import { startFactors, type StartPass } from "./start_factors.ts";
+import {
+  bindModel,
+  firstPositions,
+  languageObjective,
+  lossOf,
+  type Objective,
+  objectiveStep,
+  positionsOf,
+  rowLosses,
+  type Subject,
+} from "./step.ts";
+import { uploadWeights } from "./upload.ts";
 
 /** Numbers of a weight on the host. */
-export interface HostTensor {
-  readonly aval: Aval;
-  readonly data: HostArray;
-}
+export type HostTensor = StoredTensor;
 
 /** A batch on the host: ids and labels i32[rows · length], labels −100 where nothing is trained. */
 export interface HostBatch {
@@ -93,13 +103,39 @@ export interface SessionState {
   readonly tensors: ReadonlyMap<string, HostTensor>;
 }
 
-/** A model in training. */
-export interface Session {
+/** Parameters in training on a device, whatever they are trained for; `B` is a batch on the host. */
+export interface Training<B> {
   /** One optimiser step at these learning rates. Queued; the promise resolves when the numbers are back. */
   readonly step: (
-    batch: HostBatch,
+    batch: B,
     rates: { readonly plain: number; readonly orthogonal: number },
   ) => Promise<StepMetrics>;
+  readonly lambdas: () => Promise<Lambdas>;
+  /** What first is not finite in the computation of step `step` on this batch, as things stand; null where all is. */
+  readonly firstNotFinite: (batch: B, step: number) => Promise<string | null>;
+  /** Trained values by member and leaf path, f32. */
+  readonly trained: () => Promise<ReadonlyMap<string, ReadonlyMap<string, HostTensor>>>;
+  /** What {@linkcode Session.restore} needs to go on bit for bit; to be asked for when no step is under way. */
+  readonly state: () => Promise<SessionState>;
+  /** Go on from a state of an equal session. Throws ShapeError where its tensors are not those of this session. */
+  readonly restore: (state: SessionState) => void;
+  /** All weights of the model with what was trained merged in: f32 where something was, the others as they came. */
+  readonly merged: () => Promise<ReadonlyMap<string, HostTensor>>;
+  /** Merged weights f32 of these maps, or weights that are trained themselves, alone. */
+  readonly mergedOnly: (members: ReadonlySet<string>) => Promise<ReadonlyMap<string, HostTensor>>;
+  /**
+   * Seconds spent compiling so far, bytes that the largest plan needs besides weights and state, and what the training
+   * step needs (of several shapes the largest; null before the first step).
+   */
+  readonly stats: () => {
+    readonly compileSeconds: number;
+    readonly temporaryBytes: number;
+    readonly step: StepBytes | null;
+  };
+}
+
+/** A decoder in training. */
+export interface Session extends Training<HostBatch> {
   /** Mean loss per trained token over batches, as far as they go before `stopped`; 0 tokens give NaN. */
   readonly evaluate: (
     batches: Iterable<HostBatch>,
@@ -116,38 +152,43 @@ export interface Session {
   ) => Promise<number[][]>;
   /** Logits f32[length, vocab] of one sequence. */
   readonly logits: (ids: readonly number[]) => Promise<Float32Array>;
-  readonly lambdas: () => Promise<Lambdas>;
-  /** What first is not finite in the computation of step `step` on this batch, as things stand; null where all is. */
-  readonly firstNotFinite: (batch: HostBatch, step: number) => Promise<string | null>;
-  /** Trained values by member and leaf path, f32. */
-  readonly trained: () => Promise<ReadonlyMap<string, ReadonlyMap<string, HostTensor>>>;
-  /** What {@linkcode Session.restore} needs to go on bit for bit; to be asked for when no step is under way. */
-  readonly state: () => Promise<SessionState>;
-  /** Go on from a state of an equal session. Throws ShapeError where its tensors are not those of this session. */
-  readonly restore: (state: SessionState) => void;
-  /** All weights of the model with what was trained merged in: f32 where something was, the others as they came. */
-  readonly merged: () => Promise<ReadonlyMap<string, HostTensor>>;
-  /**
-   * Seconds spent compiling so far, bytes that the largest plan needs besides weights and state, and what the training
-   * step needs (of several shapes the largest; null before the first step).
-   */
-  readonly stats: () => {
-    readonly compileSeconds: number;
-    readonly temporaryBytes: number;
-    readonly step: StepBytes | null;
-  };
 }
 
-/** Upload a model and prepare its parameters; plans are compiled when a batch of a new shape first comes. */
-export async function openSession(options: SessionOptions): Promise<Session> {
-  const { device, subject, optimiser, accumulate, maxLength, betas: [beta1, beta2] = [0.9, 0.999] } = options;
-  const { config, classes } = subject;
-  const host = new Map(options.weights);
-  const tables = rotaryTables(config, maxLength), tableAval = aval([maxLength, config.headDim]);
-  host.set("rotary.cos", { aval: tableAval, data: tables.cos }).set("rotary.sin", {
-    aval: tableAval,
-    data: tables.sin,
-  });
+/** Options of {@linkcode openTraining}. */
+export interface TrainingOptions<B> extends Omit<SessionOptions, "subject" | "maxLength" | "startBatches"> {
+  readonly classes: readonly ShapeClass[];
+  readonly objective: Objective;
+  /** Tensors that the model reads beside its weights, by name. */
+  readonly tables: ReadonlyMap<string, HostTensor>;
+  /** What the objective reads of a batch, by name. */
+  readonly inputs: (batch: B) => Readonly<Record<string, HostTensor>>;
+  /** How gradients of whole weights are computed, for adapters that start from them. */
+  readonly start: (
+    frozen: Readonly<Record<string, Aval>>,
+    arrays: StartPass["arrays"],
+  ) => Pick<StartPass, "batches" | "gradients">;
+}
+
+/** A training with what graphs of its model are made of. */
+export interface OpenTraining<B> extends Training<B> {
+  /** Frozen weights and tables, and arenas. */
+  readonly frozen: Readonly<Record<string, Aval>>;
+  readonly params: Readonly<Record<string, Aval>>;
+  /** Their arrays, as `weights.<name>` and `params.<key>`. */
+  readonly arrays: ReadonlyMap<string, DeviceArray>;
+  /** Compiled graphs by name; what they cost is in the training's stats. */
+  readonly runner: (name: string, make: () => Promise<Runner>) => Promise<Runner>;
+  /** An input array by name, written anew. */
+  readonly feed: (name: string, at: Aval, data: HostArray) => DeviceArray;
+  /** The arrays, and those of a batch as `batch.<name>`. */
+  readonly withBatch: (batch: B) => Map<string, DeviceArray>;
+  readonly batchAvals: (batch: B) => Readonly<Record<string, Aval>>;
+}
+
+/** Upload weights and prepare parameters; plans are compiled when a batch of a new shape first comes. */
+export async function openTraining<B>(options: TrainingOptions<B>): Promise<OpenTraining<B>> {
+  const { device, classes, objective, optimiser, accumulate, betas: [beta1, beta2] = [0.9, 0.999] } = options;
+  const host = new Map([...options.weights, ...options.tables]);
   const trainedNames = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
   const arrays = new Map<string, DeviceArray>();
   const stats: { compileSeconds: number; temporaryBytes: number; step: StepBytes | null } = {
@@ -166,35 +207,24 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const frozen = Object.fromEntries(
     [...host].filter(([name]) => !trainedNames.has(name)).map(([name, t]) => [name, t.aval]),
   );
-  for (const name of Object.keys(frozen)) {
-    arrays.set(`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval));
-  }
+  uploadWeights(device, host, Object.keys(frozen)).forEach((array, name) => arrays.set(name, array));
 
   const params = Object.fromEntries(classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)])));
   // Until the start is computed, trained weights are needed as they were.
-  const own = new Map(
-    [...trainedNames].map((
-      name,
-    ) => [`weights.${name}`, device.upload(host.get(name)!.data, host.get(name)!.aval)]),
-  );
+  const own = uploadWeights(device, host, trainedNames);
   const whole = {
     ...frozen,
     ...Object.fromEntries([...trainedNames].map((name) => [name, host.get(name)!.aval])),
   };
+  const before = new Map([...arrays, ...own]);
   const factors = await startFactors(
-    {
-      device,
-      config,
-      frozen: whole,
-      arrays: new Map([...arrays, ...own]),
-      batches: options.startBatches ?? [],
-    },
+    { device, arrays: before, ...options.start(whole, before) },
     classes,
     options.seed,
     options.say,
     options.values,
   );
-  await initialise(device, subject, { own, weights: whole, arrays, factors, seed: options.seed });
+  await initialise(device, classes, { own, weights: whole, arrays, factors, seed: options.seed });
   for (const array of own.values()) device.free(array);
   if (options.values) await giveValues(device, classes, arrays, options.values);
   const stateSpec = optimiser.state(classes);
@@ -214,23 +244,15 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     arrays.set(id, fresh);
     return fresh;
   };
-  const withBatch = ({ ids, labels, packing, rows, length }: HostBatch): Map<string, DeviceArray> => {
-    const at = aval([rows, length], "i32");
-    const all = new Map([...arrays, ["batch.ids", feed("ids", at, ids)], [
-      "batch.labels",
-      feed("labels", at, labels),
-    ]]);
-    for (const [name, data] of Object.entries(packing ?? {})) {
-      all.set(`batch.packing.${name}`, feed(name, at, data));
-    }
-    return all;
+  const withBatch = (batch: B): Map<string, DeviceArray> => {
+    const inputs = Object.entries(options.inputs(batch));
+    return new Map([
+      ...arrays,
+      ...inputs.map(([name, t]) => [`batch.${name}`, feed(name, t.aval, t.data)] as const),
+    ]);
   };
-  const batchAvals = ({ rows, length, packing }: HostBatch) => {
-    const ids = aval([rows, length], "i32");
-    return { ids, labels: ids, ...(packing ? { packing: { segments: ids, positions: ids } } : {}) };
-  };
-  const shapeName = ({ rows, length, packing }: HostBatch): string =>
-    `${rows} ${length}${packing ? " packed" : ""}`;
+  const batchAvals = (batch: B): Record<string, Aval> =>
+    Object.fromEntries(Object.entries(options.inputs(batch)).map(([name, t]) => [name, t.aval]));
   const readLambdas = async (): Promise<Lambdas> => {
     const all: Record<string, number[]> = {};
     await Promise.all(
@@ -264,16 +286,24 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   };
 
   return {
+    frozen,
+    params,
+    arrays,
+    runner,
+    feed,
+    withBatch,
+    batchAvals,
     step: async (batch, rates) => {
-      const run = await runner(`step ${shapeName(batch)}`, () =>
+      const avals = batchAvals(batch);
+      const run = await runner(`step ${showAvals(avals)}`, () =>
         runnerOf(
           device,
-          trainStep(subject, optimiser, accumulate),
+          objectiveStep(classes, objective, optimiser, accumulate),
           {
             weights: frozen,
             params,
             optimiser: state,
-            batch: batchAvals(batch),
+            batch: avals,
             rates: aval([4]),
             key: aval([2], "u32"),
           },
@@ -301,92 +331,19 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       const [loss, gradNorm, lambdas] = await Promise.all([read("loss"), read("gradNorm"), readLambdas()]);
       return { loss, gradNorm, lambdas };
     },
-    evaluate: async (batches, stopped = () => false) => {
-      let total = 0, tokens = 0;
-      for (const batch of batches) {
-        // The CPU computes on this thread: let signals in between batches.
-        await new Promise((resume) => setTimeout(resume, 0));
-        if (stopped()) break;
-        const run = await runner(
-          `eval ${shapeName(batch)}`,
-          () =>
-            runnerOf(device, ({ weights, params, batch }) => {
-              const model = bindModel(
-                subject,
-                weights,
-                bind(classes, params).members,
-                rotaryFor(weights, batch),
-              );
-              return { ...lossOf(model, batch) };
-            }, { weights: frozen, params, batch: batchAvals(batch) }),
-        );
-        const out = run.run(withBatch(batch));
-        const [sum, count] = await Promise.all(
-          ["sum", "count"].map((name) => device.download(out.get(name)!)),
-        );
-        total += sum![0]!;
-        tokens += count![0]!;
-      }
-      return { loss: total / tokens, tokens };
-    },
-    rowLosses: async (batch) => {
-      const run = await runner(
-        `rows ${batch.rows} ${batch.length}`,
-        () =>
-          runnerOf(device, ({ weights, params, batch }) => {
-            const rotary = rotaryOf(weights, batch.ids.shape[1]!);
-            return {
-              losses: rowLosses(bindModel(subject, weights, bind(classes, params).members, rotary), batch),
-            };
-          }, { weights: frozen, params, batch: batchAvals(batch) }),
-      );
-      return await device.download(run.run(withBatch(batch)).get("losses")!) as Float32Array;
-    },
-    generate: (prompts, maxNew, end, asked) =>
-      generate(
-        { device, subject, frozen, params, arrays, runner, maxLength, feed },
-        prompts,
-        maxNew,
-        end,
-        asked,
-      ),
-    logits: async (ids) => {
-      const at = aval([1, ids.length], "i32");
-      const run = await runner(`logits ${ids.length}`, () =>
-        runnerOf(device, ({ weights, params, ids }) => {
-          const model = bindModel(
-            subject,
-            weights,
-            bind(classes, params).members,
-            rotaryOf(weights, ids.shape[1]!),
-          );
-          return { logits: logits(model, hidden(model, ids)) };
-        }, { weights: frozen, params, ids: at }));
-      const out = run.run(new Map([...arrays, ["ids", feed("sequence", at, Int32Array.from(ids))]]));
-      return await device.download(out.get("logits")!) as Float32Array;
-    },
     lambdas: readLambdas,
-    firstNotFinite: async ({ ids, labels, packing, rows, length }, step) => {
-      const own = foldIn(key(options.seed), STEP_KEYS + step), size = rows / accumulate;
+    firstNotFinite: async (batch, step) => {
+      const own = foldIn(key(options.seed), STEP_KEYS + step);
       for (let part = 0; part < accumulate; part++) {
-        const cut = (x: Int32Array): Int32Array =>
-          x.subarray(part * size * length, (part + 1) * size * length);
-        const batch: HostBatch = {
-          ids: cut(ids),
-          labels: cut(labels),
-          rows: size,
-          length,
-          ...(packing
-            ? { packing: { segments: cut(packing.segments), positions: cut(packing.positions) } }
-            : {}),
-        };
         const bits = evaluate([foldIn(own, part).bits])[0]!;
         const found = await firstNotFinite({
           device,
-          subject,
+          classes,
+          objective,
           weights: frozen,
           params,
           batch: batchAvals(batch),
+          part: { index: part, of: accumulate },
           arrays: withBatch(batch).set("key", feed("key", aval([2], "u32"), Uint32Array.from(bits))),
         });
         if (found !== null) return found;
@@ -412,8 +369,107 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       }
       return all;
     },
+    mergedOnly: async (only) =>
+      new Map(await Array.fromAsync(mergedWeights({ device, classes, frozen, arrays, only }))),
     stats: () => stats,
   };
+}
+
+/** Upload a decoder and prepare its parameters; plans are compiled when a batch of a new shape first comes. */
+export async function openSession(options: SessionOptions): Promise<Session> {
+  const { device, subject, maxLength, startBatches = [] } = options;
+  const { config, classes } = subject;
+  const training = await openTraining<HostBatch>({
+    ...options,
+    classes,
+    objective: languageObjective(subject),
+    tables: tablesOf(config, maxLength),
+    inputs: ({ ids, labels, packing, rows, length }) => {
+      const at = aval([rows, length], "i32");
+      const all = { ids, labels, ...packing };
+      return Object.fromEntries(Object.entries(all).map(([name, data]) => [name, { aval: at, data }]));
+    },
+    start: (frozen, arrays) => ({
+      batches: startBatches.length,
+      gradients: (paths) => fullGradients({ device, config, frozen, arrays, batches: startBatches }, paths),
+    }),
+  });
+  const { frozen, params, arrays, runner, feed, withBatch } = training;
+  const batchAvals = ({ rows, length, packing }: HostBatch) => {
+    const ids = aval([rows, length], "i32");
+    return { ids, labels: ids, ...(packing ? { segments: ids, positions: ids } : {}) };
+  };
+  return {
+    ...training,
+    evaluate: async (batches, stopped = () => false) => {
+      let total = 0, tokens = 0;
+      for (const batch of batches) {
+        // The CPU computes on this thread: let signals in between batches.
+        await new Promise((resume) => setTimeout(resume, 0));
+        if (stopped()) break;
+        const run = await runner(
+          `eval ${showAvals(batchAvals(batch))}`,
+          () =>
+            runnerOf(device, ({ weights, params, batch }) => {
+              const model = bindModel(
+                subject,
+                weights,
+                bind(classes, params).members,
+                positionsOf(batch),
+              );
+              return { ...lossOf(model, batch) };
+            }, { weights: frozen, params, batch: batchAvals(batch) }),
+        );
+        const out = run.run(withBatch(batch));
+        const [sum, count] = await Promise.all(
+          ["sum", "count"].map((name) => device.download(out.get(name)!)),
+        );
+        total += sum![0]!;
+        tokens += count![0]!;
+      }
+      return { loss: total / tokens, tokens };
+    },
+    rowLosses: async (batch) => {
+      const run = await runner(
+        `rows ${batch.rows} ${batch.length}`,
+        () =>
+          runnerOf(device, ({ weights, params, batch }) => {
+            const positions = firstPositions(batch.ids.shape[1]!);
+            return {
+              losses: rowLosses(bindModel(subject, weights, bind(classes, params).members, positions), batch),
+            };
+          }, { weights: frozen, params, batch: batchAvals(batch) }),
+      );
+      return await device.download(run.run(withBatch(batch)).get("losses")!) as Float32Array;
+    },
+    generate: (prompts, maxNew, end, asked) =>
+      generate(
+        { device, subject, frozen, params, arrays, runner, maxLength, feed },
+        prompts,
+        maxNew,
+        end,
+        asked,
+      ),
+    logits: async (ids) => {
+      const at = aval([1, ids.length], "i32");
+      const run = await runner(`logits ${ids.length}`, () =>
+        runnerOf(device, ({ weights, params, ids }) => {
+          const model = bindModel(
+            subject,
+            weights,
+            bind(classes, params).members,
+            firstPositions(ids.shape[1]!),
+          );
+          return { logits: model.logits(model.hidden(ids)) };
+        }, { weights: frozen, params, ids: at }));
+      const out = run.run(new Map([...arrays, ["ids", feed("sequence", at, Int32Array.from(ids))]]));
+      return await device.download(out.get("logits")!) as Float32Array;
+    },
+  };
+}
+
+function showAvals(avals: Readonly<Record<string, Aval>>): string {
+  return Object.values(avals).map(showAval).join(" ");
 }
 
 /** Folded into the seed's key for the key of step t: above the numbers of members, which begin at 0. */

@@ -1,11 +1,11 @@
 /** The factors that adapters ask for before they start: of their weights, or of the loss's gradients for them. @module */
-import { type DeviceArray, showBytes } from "../core/mod.ts";
+import { type Device, type DeviceArray, showBytes } from "../core/mod.ts";
 import type { Ask, Fitted } from "../adapters/mod.ts";
 import type { ShapeClass } from "./arena.ts";
 import { UserError } from "./errors.ts";
 import { Factoriser, type HostFactors } from "./factorise.ts";
 import type { GivenValues } from "./given.ts";
-import { fullGradients, type GradientPass } from "./full_gradients.ts";
+import type { LayerGradients } from "./full_gradients.ts";
 
 /** Factors for a start that given values take the place of. */
 function nothing({ asks, dims: { inDim, outDim } }: Fitted): HostFactors[] {
@@ -16,13 +16,24 @@ function nothing({ asks, dims: { inDim, outDim } }: Fitted): HostFactors[] {
   }));
 }
 
+/** What starts are computed from. */
+export interface StartPass {
+  readonly device: Device;
+  /** Weights under `weights.<name>`. */
+  readonly arrays: ReadonlyMap<string, DeviceArray>;
+  /** Batches whose gradients are taken. */
+  readonly batches: number;
+  /** Gradients of their mean loss for the weights of these maps, some maps at a time. */
+  readonly gradients: (paths: ReadonlySet<string>) => AsyncIterable<LayerGradients>;
+}
+
 /**
  * Factors by member, in the order of its adapter's asks. Gradients are of the base model, layer by layer. Throws
  * UserError where a gradient is not finite, or no batches were given for adapters that start from gradients. Members that
  * are given all their values need none, and get zeros.
  */
 export async function startFactors(
-  pass: GradientPass,
+  pass: StartPass,
   classes: readonly ShapeClass[],
   seed: number,
   say: (line: string) => void = () => {},
@@ -63,18 +74,18 @@ export async function startFactors(
     }
     const learners = wanting("gradient");
     if (learners.size > 0) {
-      if (pass.batches.length === 0) {
+      if (pass.batches === 0) {
         throw new UserError("An adapter starts from gradients (LoRA-GA): give rows to compute them on.");
       }
       const start = performance.now();
       let peak = 0;
-      for await (const { gradients, bytes } of fullGradients(pass, learners)) {
+      for await (const { gradients, bytes } of pass.gradients(learners)) {
         peak = Math.max(peak, bytes);
         for (const [member, gradient] of gradients) await take("gradient", member, gradient);
       }
       const seconds = ((performance.now() - start) / 1000).toFixed(1);
       say(
-        `gradients of ${learners.size} maps on ${pass.batches.length} batches, one layer at a time: ${seconds} s, ` +
+        `gradients of ${learners.size} maps on ${pass.batches} batches: ${seconds} s, ` +
           `${showBytes(peak)} besides the model`,
       );
     }

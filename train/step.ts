@@ -17,39 +17,77 @@ import {
   sum,
 } from "../ops/mod.ts";
 import { type Arenas, bind, type ShapeClass, SLOT_UNIT } from "./arena.ts";
-import type { LlamaConfig } from "./llama_config.ts";
-import { hidden, type Llama, logits, type Rotary } from "./llama.ts";
-import { hiddenOf, type Packing, rotaryAt } from "./packed.ts";
+import { type BoundWeights, type Decoder, type DecoderConfig, decoderOf, headOf } from "./decoder.ts";
+import { hiddenOf, packedPositions } from "./packed.ts";
 import { keepIfFinite, type Optimiser, type OptimiserState, type StepRates } from "./optimiser.ts";
 
 /** Frozen tensors by name. */
 export type Weights = Readonly<Record<string, Tensor>>;
 
 /** A batch: ids i32[rows, t] and labels i32[rows, t], the id that each position should predict, or −100. */
-export interface Batch {
+export type Batch = {
   readonly ids: Tensor;
   readonly labels: Tensor;
-  /** Where rows hold several examples. */
-  readonly packing?: Packing;
+  /** Where rows hold several examples, see Packing: both or neither. */
+  readonly segments?: Tensor;
+  readonly positions?: Tensor;
+};
+
+/** Tensors of a batch by name; the first axis of each counts its rows. */
+export type BatchTensors = Readonly<Record<string, Tensor>>;
+
+/** Is shown a tensor of a step, with its name for people. */
+export type Watch = (name: string, of: Tensor) => void;
+
+/** What a training step makes small. */
+export interface Objective {
+  /** Number of losses in a batch, f32[]. */
+  readonly count: (batch: BatchTensors) => Tensor;
+  /** Sum of a batch's losses, f32[], and its cotangents for `wrt`. */
+  readonly pull: (
+    at: {
+      readonly weights: Weights;
+      readonly params: ReadonlyMap<string, readonly Tensor[]>;
+      readonly key: Key;
+      /** Shown what the model's linear maps read and give, in order. */
+      readonly watch?: Watch;
+    },
+    batch: BatchTensors,
+    wrt: readonly Tensor[],
+  ) => { readonly sum: Tensor; readonly fresh: readonly (Tensor | null)[] };
 }
 
 /** What training is about: the model and which of its maps or weights are trained. */
 export interface Subject {
-  readonly config: LlamaConfig;
+  readonly config: DecoderConfig;
   readonly classes: readonly ShapeClass[];
 }
 
 /**
- * The model with trained parameters in place: `params` holds a list of tensors for each member of each class; `key` is
- * a training step's randomness, from which each member draws its own.
+ * The model with trained parameters in place: `params` holds a list of tensors for each member of each class;
+ * `positions` takes the rows of the positions at hand out of a table; `key` is a training step's randomness, from which
+ * each member draws its own.
  */
 export function bindModel(
   { config, classes }: Subject,
   weights: Weights,
   params: ReadonlyMap<string, readonly Tensor[]>,
-  rotary: Rotary,
+  positions: Positions,
   key?: Key,
-): Llama {
+  watch?: Watch,
+): Decoder {
+  const bound = bindMaps(classes, weights, params, key, watch);
+  return decoderOf(config, { ...bound, rows: (name) => positions(bound.weight(name)) });
+}
+
+/** The weights and linear maps of any model with trained parameters in place, see {@linkcode bindModel}. */
+export function bindMaps(
+  classes: readonly ShapeClass[],
+  weights: Weights,
+  params: ReadonlyMap<string, readonly Tensor[]>,
+  key?: Key,
+  watch?: Watch,
+): Pick<BoundWeights, "weight" | "map"> {
   const adapters = new Map(classes.flatMap((c) => c.members.map((m) => [m, c.fitted] as const)));
   const places = new Map([...adapters.keys()].map((member, i) => [member, i]));
   const weight = (name: string): Tensor => {
@@ -61,26 +99,37 @@ export function bindModel(
   const map = (path: string): LinearMap => {
     const base = baseMap(weight(`${path}.weight`));
     const fitted = adapters.get(path);
-    return fitted ? fitted.apply(params.get(path)!, base, key && foldIn(key, places.get(path)!)) : base;
+    const own = fitted ? fitted.apply(params.get(path)!, base, key && foldIn(key, places.get(path)!)) : base;
+    return watch ? watched(own, path, watch) : own;
   };
-  return { config, weight, map, rotary };
+  return { weight, map };
 }
 
-/** The first `t` rows of the rotary tables among the weights. */
-export function rotaryOf(weights: Weights, t: number): Rotary {
-  const rows = (x: Tensor): Tensor => slice(x, { start: [0, 0], stop: [t, x.shape[1]!] });
-  return { cos: rows(weights["rotary.cos"]!), sin: rows(weights["rotary.sin"]!) };
+function watched(map: LinearMap, path: string, watch: Watch): LinearMap {
+  return (x) => {
+    watch(`the input of ${path}`, x);
+    const y = map(x);
+    watch(`the result of ${path}`, y);
+    return y;
+  };
 }
 
-/** The rotary tables for a batch. */
-export function rotaryFor(weights: Weights, { ids, packing }: Pick<Batch, "ids" | "packing">): Rotary {
-  if (!packing) return rotaryOf(weights, ids.shape[1]!);
-  return rotaryAt({ cos: weights["rotary.cos"]!, sin: weights["rotary.sin"]! }, packing.positions);
+/** Rows of a table [positions, ...] that belong to the positions at hand. */
+export type Positions = (table: Tensor) => Tensor;
+
+/** Positions 0 to t − 1. */
+export function firstPositions(t: number): Positions {
+  return (table) => slice(table, { start: [0, 0], stop: [t, table.shape[1]!] });
+}
+
+/** The positions of a batch: those of its packing, or the first ones. */
+export function positionsOf({ ids, positions }: Pick<Batch, "ids" | "positions">): Positions {
+  return positions ? packedPositions(positions) : firstPositions(ids.shape[1]!);
 }
 
 /** Sum of the losses over trained positions, f32[], and their number, f32[]. */
 export function lossOf(
-  model: Llama,
+  model: Decoder,
   batch: Batch,
 ): { readonly sum: Tensor; readonly count: Tensor } {
   return headLoss(model, hiddenOf(model, batch), batch.labels);
@@ -88,28 +137,44 @@ export function lossOf(
 
 /** The same from the hidden states f32[rows, t, hidden] before the head. */
 export function headLoss(
-  model: Llama,
+  model: Decoder,
   states: Tensor,
   labels: Tensor,
 ): { readonly sum: Tensor; readonly count: Tensor } {
   const [rows, t] = labels.shape as [number, number];
-  const flat = reshape(logits(model, states), [rows * t, model.config.vocabSize]);
+  const flat = reshape(model.logits(states), [rows * t, model.config.vocabSize]);
   return crossEntropySum(flat, reshape(labels, [rows * t]));
 }
 
-/** The losses of each row added up, f32[rows]: −log probability of the row's labels together. */
-export function rowLosses(model: Llama, { ids, labels }: Batch): Tensor {
+/**
+ * The losses of each row added up, f32[rows]: −log probability of the row's labels together. Where there would be more than
+ * `most` logits, they are made for some positions at a time.
+ */
+export function rowLosses(model: Decoder, { ids, labels }: Batch, most = MOST_LOGITS): Tensor {
   const [rows, t] = labels.shape as [number, number];
-  const flat = reshape(logits(model, hidden(model, ids)), [rows * t, model.config.vocabSize]);
-  return sum(reshape(crossEntropies(flat, reshape(labels, [rows * t])), [rows, t]), { axes: [1] });
+  const { hiddenSize, vocabSize } = model.config;
+  const states = reshape(model.hidden(ids), [rows * t, hiddenSize]), flat = reshape(labels, [rows * t]);
+  let parts = Math.min(rows * t, Math.ceil(rows * t * vocabSize / most));
+  while (rows * t % parts !== 0) parts++;
+  const size = rows * t / parts;
+  const each = Array.from({ length: parts }, (_, i) => {
+    const from = i * size, to = from + size;
+    const x = slice(states, { start: [from, 0], stop: [to, hiddenSize] });
+    return crossEntropies(model.logits(x), slice(flat, { start: [from], stop: [to] }));
+  });
+  const together = slice(pack(each, Math.ceil(size / SLOT_UNIT) * SLOT_UNIT), {
+    start: [0, 0],
+    stop: [parts, size],
+  });
+  return sum(reshape(together, [rows, t]), { axes: [1] });
 }
 
 /** Everything that a step reads. */
-export interface StepInput {
+export interface StepInput<B extends BatchTensors = Batch> {
   readonly weights: Weights;
   readonly params: Arenas;
   readonly optimiser: OptimiserState;
-  readonly batch: Batch;
+  readonly batch: B;
   /** f32[4]: learning rate, orthogonal learning rate, Adam's two bias corrections. */
   readonly rates: Tensor;
   /** u32[2]: the step's key, for dropout. */
@@ -132,19 +197,39 @@ export function trainStep(
   optimiser: Optimiser,
   accumulate: number,
 ): (x: StepInput) => StepOutput {
-  const { classes } = subject;
+  return objectiveStep(subject.classes, languageObjective(subject), optimiser, accumulate);
+}
+
+/** The loss of a decoder: that of each position that is to predict the next token. */
+export function languageObjective(subject: Subject): Objective {
+  return {
+    count: ({ labels }) => countTrained(labels!),
+    pull: ({ weights, params, key, watch }, batch, wrt) => {
+      const part = batch as Batch;
+      const model = bindModel(subject, weights, params, positionsOf(part), key, watch);
+      return lossAndCotangents(model, part, wrt, trainsHead(subject));
+    },
+  };
+}
+
+/** {@linkcode trainStep} for what trains the parameters of `classes` towards any objective. */
+export function objectiveStep(
+  classes: readonly ShapeClass[],
+  objective: Objective,
+  optimiser: Optimiser,
+  accumulate: number,
+): (x: StepInput<BatchTensors>) => StepOutput {
   return ({ weights, params, optimiser: state, batch, rates, key }) => {
     const { members, wrt, gather } = bind(classes, params);
     const parts = splitBatch(batch, accumulate);
-    const count = maximum(countTrained(batch.labels), 1);
+    const count = maximum(objective.count(batch), 1);
     let loss: Tensor | null = null;
     let grads: (Tensor | null)[] | null = null;
     for (const [i, part] of parts.entries()) {
       const own = foldIn({ bits: key }, i);
-      const model = bindModel(subject, weights, members, rotaryFor(weights, part), own);
       // Of the sum, not of the mean: cotangents of activations are then of a size that f16 holds.
-      const { sum, fresh } = lossAndCotangents(model, part, wrt, trainsHead(subject));
-      grads = grads ? grads.map((g, i) => g && fresh[i] ? add(g, fresh[i]) : g ?? fresh[i]!) : fresh;
+      const { sum, fresh } = objective.pull({ weights, params: members, key: own }, part, wrt);
+      grads = grads ? grads.map((g, i) => g && fresh[i] ? add(g, fresh[i]) : g ?? fresh[i]!) : [...fresh];
       loss = loss ? add(loss, sum) : sum;
     }
     // Divided here and not one by one, so that each is computed when its cotangent appears.
@@ -174,8 +259,7 @@ const MOST_LOGITS = 2 ** 27;
 
 /** Whether the weight that makes the logits is trained itself. */
 function trainsHead({ config, classes }: Subject): boolean {
-  const head = config.tiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
-  return classes.some((c) => !c.fitted && c.members.includes(head));
+  return classes.some((c) => !c.fitted && c.members.includes(headOf(config)));
 }
 
 /**
@@ -183,7 +267,7 @@ function trainsHead({ config, classes }: Subject): boolean {
  * time, and consumed before the next ones; a head that is trained itself must see the `whole`.
  */
 export function lossAndCotangents(
-  model: Llama,
+  model: Decoder,
   batch: Batch,
   wrt: readonly Tensor[],
   whole: boolean,
@@ -213,19 +297,21 @@ export function lossAndCotangents(
   return { sum: total!, fresh: cotangents([states], [ct], wrt) };
 }
 
-function splitBatch({ ids, labels, packing }: Batch, parts: number): Batch[] {
-  const [rows, t] = ids.shape as [number, number];
-  if (rows % parts !== 0) throw new Error(`A batch of ${rows} rows cannot be cut into ${parts} equal parts.`);
-  const size = rows / parts;
-  return Array.from({ length: parts }, (_, i) => {
-    const cut = (x: Tensor): Tensor =>
-      parts === 1 ? x : slice(x, { start: [i * size, 0], stop: [(i + 1) * size, t] });
-    return {
-      ids: cut(ids),
-      labels: cut(labels),
-      ...(packing ? { packing: { segments: cut(packing.segments), positions: cut(packing.positions) } } : {}),
-    };
-  });
+/** A batch in equal parts. Throws Error where its rows cannot be cut so. */
+export function splitBatch(batch: BatchTensors, parts: number): BatchTensors[] {
+  if (parts === 1) return [batch];
+  const cut = (x: Tensor, i: number): Tensor => {
+    const [rows, ...rest] = x.shape as [number, ...number[]];
+    if (rows % parts !== 0) {
+      throw new Error(`A batch of ${rows} rows cannot be cut into ${parts} equal parts.`);
+    }
+    const size = rows / parts;
+    return slice(x, { start: [i * size, ...rest.map(() => 0)], stop: [(i + 1) * size, ...rest] });
+  };
+  return Array.from(
+    { length: parts },
+    (_, i) => Object.fromEntries(Object.entries(batch).map(([name, x]) => [name, cut(x, i)])),
+  );
 }
 
 /** u32 words between the keys of two members: 256 bytes, so that each can be bound on its own. */

@@ -1,9 +1,10 @@
 /** The plan of a training step without a model in memory: what a run would need. @module */
 import { type Aval, aval, type Capabilities, type Compiled } from "../core/mod.ts";
-import { arenaAval } from "./arena.ts";
+import { arenaAval, type ShapeClass } from "./arena.ts";
+import { tableShapes } from "./decoder.ts";
 import type { Optimiser } from "./optimiser.ts";
 import { compileFor } from "./runner.ts";
-import { type Subject, trainStep } from "./step.ts";
+import { languageObjective, type Objective, objectiveStep, type Subject } from "./step.ts";
 
 /** What is planned. */
 export interface StepPlanOptions {
@@ -13,7 +14,7 @@ export interface StepPlanOptions {
   readonly weights: ReadonlyMap<string, Aval>;
   readonly optimiser: Optimiser;
   readonly accumulate: number;
-  /** Rows of the rotary tables. */
+  /** Rows of the tables of positions. */
   readonly maxLength: number;
   readonly batch: { readonly rows: number; readonly length: number };
   /** Whether rows hold several examples. */
@@ -22,22 +23,41 @@ export interface StepPlanOptions {
 
 /** Compile the step of a session with these options; nothing is uploaded or run. Throws ShapeError. */
 export function planStep(options: StepPlanOptions): Compiled {
-  const { capabilities, subject, optimiser, accumulate, maxLength, batch: { rows, length }, packed } =
-    options;
-  const { config, classes } = subject;
+  const { subject, maxLength, batch: { rows, length }, packed } = options;
+  const ids = aval([rows, length], "i32");
+  return planObjective({
+    ...options,
+    classes: subject.classes,
+    objective: languageObjective(subject),
+    weights: new Map([...options.weights, ...tableShapes(subject.config, maxLength)]),
+    batch: { ids, labels: ids, ...(packed ? { segments: ids, positions: ids } : {}) },
+  });
+}
+
+/** What is planned of a training towards any objective. */
+export interface ObjectivePlanOptions
+  extends Pick<StepPlanOptions, "capabilities" | "weights" | "optimiser" | "accumulate"> {
+  readonly classes: readonly ShapeClass[];
+  readonly objective: Objective;
+  /** What the objective reads of a batch. */
+  readonly batch: Readonly<Record<string, Aval>>;
+}
+
+/** {@linkcode planStep} for any objective. */
+export function planObjective(options: ObjectivePlanOptions): Compiled {
+  const { capabilities, classes, objective, optimiser, accumulate, batch } = options;
   const trained = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
-  const table = aval([maxLength, config.headDim]), ids = aval([rows, length], "i32");
   const frozen = [...options.weights].filter(([name]) => !trained.has(name));
   const params = classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)] as const));
   const state = Object.entries(optimiser.state(classes)).map(([name, s]) => [name, s.aval] as const);
   return compileFor(
     capabilities,
-    trainStep(subject, optimiser, accumulate),
+    objectiveStep(classes, objective, optimiser, accumulate),
     {
-      weights: { ...Object.fromEntries(frozen), "rotary.cos": table, "rotary.sin": table },
+      weights: Object.fromEntries(frozen),
       params: Object.fromEntries(params),
       optimiser: Object.fromEntries(state),
-      batch: { ids, labels: ids, ...(packed ? { packing: { segments: ids, positions: ids } } : {}) },
+      batch,
       rates: aval([4]),
       key: aval([2], "u32"),
     },

@@ -138,7 +138,8 @@ function asRecord(x: unknown): Readonly<Record<string, unknown>> | null {
   return typeof x === "object" && x !== null && !Array.isArray(x) ? x as Record<string, unknown> : null;
 }
 
-function build(tokenizer: object, config: object, source: string): HuggingFaceTokenizer {
+/** The tokenizer that `tokenizer.json` describes; `source` names it in errors. Throws TokenizerError. */
+export function build(tokenizer: object, config: object, source: string): HuggingFaceTokenizer {
   return usable(source, () => new HuggingFaceTokenizer(tokenizer, config));
 }
 

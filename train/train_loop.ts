@@ -7,7 +7,7 @@ import { openProgress } from "./report.ts";
 import { checkpointSteps } from "./run_checkpoint.ts";
 import type { MetricsFile } from "./run_files.ts";
 import { schedule, warmupSteps } from "./schedule.ts";
-import type { Session, StepMetrics } from "./session.ts";
+import type { StepMetrics, Training } from "./session.ts";
 
 /** Steps whose numbers may still be on their way back while the next ones are queued. */
 const IN_FLIGHT = 4;
@@ -62,7 +62,7 @@ export function totalSteps(
  * every `saveEvery` steps and at the end, unless it gave up. With `earlier` steps, the session must be as they left it.
  */
 export async function trainAll(
-  session: Session,
+  session: Pick<Training<TokenBatch>, "step" | "firstNotFinite">,
   examples: readonly Example[],
   options: TrainOptions,
   { stopped, open, save }: StepHooks,
@@ -165,14 +165,15 @@ interface Pending {
  * finite once stays so.
  */
 async function notFinite(
-  session: Session,
+  session: Pick<Training<TokenBatch>, "firstNotFinite">,
   { step, batch }: Pending,
   loss: number,
   { out, saveEvery }: TrainOptions,
 ): Promise<NotFiniteError> {
   const first = await session.firstNotFinite(batch, step);
   const saved = checkpointSteps(out).at(-1);
-  const places = batch.places.length > 0 ? ` on ${batch.places.join(", ")}` : "";
+  const rows = batch.members.flatMap(({ where }) => where ?? []);
+  const places = rows.length > 0 ? ` on ${rows.join(", ")}` : "";
   return new NotFiniteError(
     `step ${step}: the loss is ${loss}${places}; not finite ` +
       (first === null ? "was nothing any more when the step was computed again" : `first was ${first}`) +
@@ -180,7 +181,7 @@ async function notFinite(
       (saved === undefined
         ? `nothing was kept${saveEvery === 0 ? ", since --save-every is 0" : ""}.`
         : `${out}/checkpoints/step-${saved} stands: --resume --out ${out} goes on from it.`),
-    { step, rows: batch.places, first, saved },
+    { step, rows, first, saved },
   );
 }
 

@@ -1,5 +1,5 @@
 /** Examples as the model sees them, and what a set of them comes to, for people. @module */
-import { batches, type BatchOptions } from "../batches.ts";
+import { batches, type BatchOptions, positions as positionsOf } from "../batches.ts";
 import type { Example } from "../data.ts";
 import type { Tokenizer } from "../tokenizer.ts";
 
@@ -74,8 +74,7 @@ export function epochShape(
     positions += rows * length;
     longest = Math.max(longest, length);
   }
-  // The last id of an example is only a target.
-  const filled = examples.reduce((n, { ids }) => n + ids.length - 1, 0);
+  const filled = examples.reduce((n, example) => n + positionsOf(example), 0);
   return { steps, positions, padding: positions - filled, longest };
 }
 

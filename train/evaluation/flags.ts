@@ -33,6 +33,9 @@ export interface EvaluateFlags extends Shared {
   /** Null: the sequence's length. */
   readonly stride: number | null;
   readonly format: FormatName | "auto" | null;
+  /** Solved questions before each one, and their file; both or none are given. */
+  readonly shots: number | null;
+  readonly shotsFrom: string | null;
   readonly subset: GlueTaskName | null;
   /** Null: as rows. */
   readonly prompts: PromptStyle | null;
@@ -86,6 +89,8 @@ export const WRITING = Object.keys(MAX_NEW) as readonly TaskName[];
 export const USED_BY = {
   stride: ["perplexity"],
   format: ["perplexity"],
+  shots: ["gsm8k"],
+  shotsFrom: ["gsm8k"],
   subset: ["glue"],
   prompts: ["glue", "xnli"],
   pairs: ["flores"],
@@ -102,7 +107,7 @@ export const USED_BY = {
   memory: ["humaneval"],
   python: ["humaneval"],
   unsafeRun: ["humaneval"],
-  chat: ["gsm8k", "flores"],
+  chat: ["gsm8k", "flores", "humaneval"],
   maxNew: WRITING,
   topK: WRITING,
 } as const satisfies Partial<Record<keyof EvaluateFlags, readonly TaskName[]>>;
@@ -161,6 +166,14 @@ export const EVALUATE_FLAGS: TableOf<EvaluateFlags, EvaluateSite> = {
     oneOf("auto", ...FORMAT_NAMES),
     "auto",
     "what rows look like, as for train.ts; a file that ends in .txt is one text",
+  ),
+  shots: only("shots", "N", whole(1), "none", "solved questions put before each one"),
+  shotsFrom: only(
+    "shotsFrom",
+    "FILE",
+    text,
+    "must be given with --shots",
+    "where they are, as train.jsonl; the first ones are taken",
   ),
   subset: only(
     "subset",
@@ -238,7 +251,7 @@ export const EVALUATE_FLAGS: TableOf<EvaluateFlags, EvaluateSite> = {
     "answers of another model, to be compared with in place of scores",
   ),
   unsafeRun: toggle("humaneval: run programs without a sandbox, with all rights that you have"),
-  chat: toggle("gsm8k, flores: ask through the model's chat template"),
+  chat: toggle("gsm8k, flores, humaneval: ask through the model's chat template"),
   maxNew: {
     ...only(
       "maxNew",

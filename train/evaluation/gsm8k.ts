@@ -3,8 +3,10 @@ import { exampleOf } from "../data.ts";
 import { readText } from "../data/text_file.ts";
 import { DataError } from "../errors.ts";
 import { exactMatch, finalAnswer, sampleOf } from "../exact_match.ts";
-import { parseRows } from "../rows.ts";
-import { askAll, askedPrompt, type AskSettings, roomNotes } from "./ask.ts";
+import { promptOf } from "../prompts.ts";
+import { parseRows, type PlacedRow } from "../rows.ts";
+import type { Message } from "../tokenizer.ts";
+import { askAll, type AskSettings, chatPrompt, roomNotes } from "./ask.ts";
 import { asking, type PreparedTask } from "./task.ts";
 
 /** What {@linkcode prepareGsm8k} reads. */
@@ -13,28 +15,58 @@ export interface Gsm8kOptions {
   readonly limit: number;
   /** Ask through the model's chat template. */
   readonly chat: boolean;
+  /** Solved questions put before each one; empty: none. */
+  readonly shots: readonly SolvedRow[];
   readonly settings: AskSettings;
 }
 
-/** Read questions and answers. Throws DataError naming the row for an answer without `####`. */
-export function prepareGsm8k({ files, limit, chat, settings }: Gsm8kOptions): PreparedTask {
-  const rows = files.flatMap((file) => parseRows(readText(file), file).slice(0, limit)).map((placed) => {
-    const { row, where } = placed;
-    const expected = row.kind === "prompt" ? finalAnswer(row.completion) : null;
-    if (row.kind === "prompt" && expected !== null) return { ...placed, prompt: row.prompt, expected };
+/** A question with its answer. */
+export interface SolvedRow {
+  readonly placed: PlacedRow;
+  /** With the line break at its end. */
+  readonly question: string;
+  readonly answer: string;
+  /** The number after `####`. */
+  readonly expected: string;
+}
+
+/** Questions with answers, the first `limit` of a file. Throws DataError naming the row for an answer without `####`. */
+export function solvedRows(file: string, limit: number): SolvedRow[] {
+  return parseRows(readText(file), file).slice(0, limit).map((placed) => {
+    const { row, where } = placed, expected = row.kind === "prompt" ? finalAnswer(row.completion) : null;
+    if (row.kind === "prompt" && expected !== null) {
+      return { placed, question: row.prompt, answer: row.completion, expected };
+    }
     throw new DataError(`${where}: the answer has no ####; expected {"question", "answer"} as in GSM8K.`, {
       where,
     });
   });
+}
+
+/** What stands between a solved question and the next. */
+const BETWEEN = "\n\n";
+
+/** Read questions and answers. Throws DataError as {@linkcode solvedRows} does. */
+export function prepareGsm8k({ files, limit, chat, shots, settings }: Gsm8kOptions): PreparedTask {
+  const rows = files.flatMap((file) => solvedRows(file, limit));
+  const before = shots.map(({ question, answer }) => `${question}${answer.trimEnd()}${BETWEEN}`).join("");
   return asking(async (examinee, follow) => {
     const { tokenizer, seq } = examinee;
-    const prompts = rows.map((placed) => {
-      if (chat) return askedPrompt(placed.prompt.trim(), true, tokenizer);
+    const prompts = rows.map(({ placed, question }) => {
+      if (chat) {
+        const said = shots.flatMap((shot): Message[] => [
+          { role: "user", content: shot.question.trim() },
+          { role: "assistant", content: shot.answer },
+        ]);
+        return chatPrompt([...said, { role: "user", content: question.trim() }], tokenizer);
+      }
+      if (shots.length > 0) return promptOf(before + question, tokenizer);
       // Tokens as in training, where question and answer are encoded together.
       const { ids, promptLength, prompt } = exampleOf(placed, tokenizer);
       return { text: prompt, ids: ids.slice(0, promptLength) };
     });
-    const answers = await askAll(examinee, prompts, settings, follow);
+    const stop = chat || shots.length === 0 ? [] : [BETWEEN];
+    const answers = await askAll(examinee, prompts, { ...settings, stop }, follow);
     const samples = answers.map(({ text }, i) => sampleOf(prompts[i]!.text, text, rows[i]!.expected));
     return {
       metrics: {
@@ -44,7 +76,7 @@ export function prepareGsm8k({ files, limit, chat, settings }: Gsm8kOptions): Pr
         without_answer: samples.filter((s) => finalAnswer(s.generated) === null).length,
       },
       parts: [],
-      items: samples.map((s, i) => ({ where: rows[i]!.where, ...s, finish: answers[i]!.finish })),
+      items: samples.map((s, i) => ({ where: rows[i]!.placed.where, ...s, finish: answers[i]!.finish })),
       notes: roomNotes(answers, seq),
     };
   });

@@ -1,9 +1,8 @@
 /** HumanEval: programs that a model writes, run against their tests. arXiv:2107.03374. @module */
-import { jsonLines } from "../data/json_records.ts";
 import { readText } from "../data/text_file.ts";
-import { DataError } from "../errors.ts";
-import { promptOf } from "../prompts.ts";
-import { askAll, type AskSettings, roomNotes } from "./ask.ts";
+import { askAll, askedPrompt, type AskSettings, roomNotes } from "./ask.ts";
+import { chatRequest, completionIn } from "./humaneval_chat.ts";
+import { parseCompletions, parseProblems, type Problem } from "./humaneval_files.ts";
 import { inTurn } from "./in_turn.ts";
 import { type ProgramEnd, requirePython, requireSandbox } from "./sandbox.ts";
 import type { Limits } from "./sandbox_commands.ts";
@@ -17,6 +16,8 @@ export interface HumanEvalOptions {
   readonly answers: string | null;
   /** Programs that the model writes for each problem. */
   readonly samples: number;
+  /** Ask through the model's chat template, and take the code out of the answers. */
+  readonly chat: boolean;
   readonly limits: Limits;
   readonly python: string;
   /** Run programs without a sandbox. */
@@ -24,16 +25,6 @@ export interface HumanEvalOptions {
   /** Programs that run at once. */
   readonly workers: number;
   readonly settings: AskSettings;
-}
-
-/** A problem of the file. */
-export interface Problem {
-  readonly id: string;
-  readonly prompt: string;
-  /** Defines `check`, which takes the function. */
-  readonly test: string;
-  /** The function's name. */
-  readonly entry: string;
 }
 
 /** What begins something new after a function: a program ends before it, as in the paper. */
@@ -53,54 +44,6 @@ export function passAtK(n: number, c: number, k: number): number {
   let none = 1;
   for (let i = n - c + 1; i <= n; i++) none *= 1 - k / i;
   return n - c < k ? 1 : 1 - none;
-}
-
-/** Read problems. Throws DataError naming `file:line`. */
-export function parseProblems(text: string, file: string): Problem[] {
-  const problems = jsonLines(text, file).map(({ json, where }) => {
-    const fields = Object(json) as Readonly<Record<string, unknown>>;
-    const read = (key: string): string => {
-      const value = fields[key];
-      if (typeof value === "string" && value !== "") return value;
-      throw new DataError(
-        `${where}: ${key} is ${JSON.stringify(value) ?? "absent"}; expected a text, as in HumanEval.`,
-        {
-          where,
-          key,
-        },
-      );
-    };
-    const entry = read("entry_point");
-    if (!/^[\p{L}_][\p{L}\p{N}_]*$/u.test(entry)) {
-      throw new DataError(`${where}: entry_point is ${JSON.stringify(entry)}; expected a name of Python.`, {
-        where,
-      });
-    }
-    return { id: read("task_id"), prompt: read("prompt"), test: read("test"), entry };
-  });
-  if (problems.length > 0) return problems;
-  throw new DataError(`${file}: has no problems; expected JSON lines, as HumanEval has them.`, { file });
-}
-
-/** Completions by problem. Throws DataError for a problem without one. */
-export function parseCompletions(
-  text: string,
-  file: string,
-  problems: readonly Problem[],
-): ReadonlyMap<string, readonly string[]> {
-  const found = new Map<string, string[]>(problems.map(({ id }) => [id, []]));
-  for (const { json, where } of jsonLines(text, file)) {
-    const { task_id: id, completion } = Object(json) as Readonly<Record<string, unknown>>;
-    if (typeof id !== "string" || typeof completion !== "string") {
-      throw new DataError(`${where}: expected {"task_id", "completion"} of texts.`, { where });
-    }
-    found.get(id)?.push(completion);
-  }
-  const missing = [...found].find(([, list]) => list.length === 0);
-  if (missing) {
-    throw new DataError(`${file}: has no completion for ${missing[0]}; each problem needs one.`, { file });
-  }
-  return found;
 }
 
 /** A whole program: it ends in `token` when the tests have gone through, and not when it ends early. */
@@ -168,14 +111,25 @@ export async function prepareHumanEval(options: HumanEvalOptions): Promise<Prepa
 async function write(
   examinee: Examinee,
   problems: readonly Problem[],
-  { samples, settings }: HumanEvalOptions,
+  { samples, chat, settings }: HumanEvalOptions,
   follow: Follow,
 ) {
   const asked = problems.flatMap((problem) =>
-    Array.from({ length: samples }, () => ({ problem, prompt: promptOf(problem.prompt, examinee.tokenizer) }))
+    Array.from({ length: samples }, () => ({
+      problem,
+      prompt: askedPrompt(chat ? chatRequest(problem) : problem.prompt, chat, examinee.tokenizer),
+    }))
   );
-  const answers = await askAll(examinee, asked.map((a) => a.prompt), { ...settings, stop: STOPS }, follow);
+  const answers = await askAll(
+    examinee,
+    asked.map((a) => a.prompt),
+    { ...settings, stop: chat ? [] : STOPS },
+    follow,
+  );
   const completions = new Map<string, string[]>(problems.map(({ id }) => [id, []]));
-  asked.forEach(({ problem }, i) => completions.get(problem.id)!.push(answers[i]!.text));
+  asked.forEach(({ problem }, i) => {
+    const { text } = answers[i]!;
+    completions.get(problem.id)!.push(chat ? completionIn(text, problem) : text);
+  });
   return { completions, notes: roomNotes(answers, examinee.seq) };
 }

@@ -27,6 +27,12 @@ export function parseEvaluateFlags(argv: readonly string[], site: EvaluateSite):
       task,
     });
   }
+  if ((options.shots === null) !== (options.shotsFrom === null)) {
+    const missing = options.shots === null ? "--shots" : "--shots-from";
+    throw new OptionError(`Solved questions need --shots and --shots-from: give ${missing} too.`, {
+      missing,
+    });
+  }
   if ((options.judgeUrl === null) !== (options.judgeModel === null)) {
     const missing = options.judgeUrl === null ? "--judge-url" : "--judge-model";
     throw new OptionError(`A judge needs --judge-url and --judge-model: give ${missing} too.`, { missing });

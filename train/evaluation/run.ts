@@ -2,14 +2,16 @@
 import * as Effect from "effect/Effect";
 import { writeTextAtomically } from "../atomic_file.ts";
 import { describeDevice, openDevice } from "../devices.ts";
-import { UserError } from "../errors.ts";
-import { deviceFor, samplingOf } from "../generate_texts.ts";
+import { isEncoderDirectory } from "../encoder_checkpoint.ts";
+import { DataError, UserError } from "../errors.ts";
+import { samplingOf } from "../generate_texts.ts";
 import { openModel } from "../open_model.ts";
 import { attempt, loadModel } from "../run.ts";
 import type { AskSettings } from "./ask.ts";
 import { prepareGlue, prepareXnli } from "./classify.ts";
+import { evaluateEncoder } from "./encoder.ts";
 import { prepareFlores } from "./flores.ts";
-import { prepareGsm8k } from "./gsm8k.ts";
+import { prepareGsm8k, type SolvedRow, solvedRows } from "./gsm8k.ts";
 import { prepareHumanEval } from "./humaneval.ts";
 import { type Judge, openJudge } from "./judge.ts";
 import { prepareMtBench } from "./mtbench.ts";
@@ -45,16 +47,21 @@ export function evaluateModel(
   { say, follow }: EvaluateHooks,
 ): Effect.Effect<Evaluation, UserError> {
   return Effect.scoped(Effect.gen(function* () {
-    const task = requireTask(options);
+    const task = requireTask(options), begun = performance.now();
+    const subset = task === "glue" ? options.subset : null;
+    if (subset !== null && isEncoderDirectory(options.model)) {
+      const { items, failure: _, ...outcome } = yield* evaluateEncoder(options, subset, { say, follow });
+      return yield* attempt(() => {
+        keepItems(options, items, say);
+        const { model, adapter, data, limit } = options, seconds = (performance.now() - begun) / 1000;
+        return Promise.resolve({ task, model, adapter, data, limit, ...outcome, seconds });
+      });
+    }
     const prepared = yield* attempt(() => prepareTask(options));
-    const begun = performance.now();
     const examinee = prepared.asks ? yield* openExaminee(options, say) : null;
     return yield* attempt(async (): Promise<Evaluation> => {
       const { items, failure, ...outcome } = await prepared.run(examinee, follow);
-      if (options.out !== null) {
-        writeTextAtomically(options.out, items.map((item) => `${JSON.stringify(item)}\n`).join(""));
-        say(`rows: ${options.out}`);
-      }
+      keepItems(options, items, say);
       if (failure !== undefined) throw new UserError(failure);
       return {
         task,
@@ -68,6 +75,17 @@ export function evaluateModel(
       };
     });
   }));
+}
+
+/** Write a record for each row where that is asked for. */
+function keepItems(
+  { out }: EvaluateFlags,
+  items: Outcome["items"],
+  say: EvaluateHooks["say"],
+): void {
+  if (out === null) return;
+  writeTextAtomically(out, items.map((item) => `${JSON.stringify(item)}\n`).join(""));
+  say(`rows: ${out}`);
 }
 
 function requireTask({ task }: EvaluateFlags): TaskName {
@@ -95,7 +113,7 @@ async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
         batch,
       });
     case "gsm8k":
-      return prepareGsm8k({ files, limit, chat, settings });
+      return prepareGsm8k({ files, limit, chat, shots: shotsOf(options), settings });
     case "glue":
     case "xnli": {
       const asked = { files, limit, batch, style: options.prompts ?? "rows" };
@@ -107,6 +125,7 @@ async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
         limit,
         answers: options.answers,
         samples: options.samples ?? 1,
+        chat,
         limits: { seconds: options.timeout ?? 10, memoryBytes: (options.memory ?? 512) * 2 ** 20 },
         python: options.python ?? "python3",
         unsafe: options.unsafeRun,
@@ -130,6 +149,16 @@ async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
   }
 }
 
+/** The solved questions that are asked for. Throws DataError where there are fewer. */
+function shotsOf({ shots, shotsFrom }: EvaluateFlags): SolvedRow[] {
+  if (shots === null || shotsFrom === null) return [];
+  const found = solvedRows(shotsFrom, shots);
+  if (found.length === shots) return found;
+  throw new DataError(`${shotsFrom}: has ${found.length} rows and --shots ${shots} asks for more.`, {
+    shots,
+  });
+}
+
 /** The judge that is asked for; null: none. */
 function judgeOf({ judgeUrl, judgeModel, judgeKeyEnv }: EvaluateFlags): Judge | null {
   if (judgeUrl === null || judgeModel === null) return null;
@@ -140,17 +169,14 @@ function judgeOf({ judgeUrl, judgeModel, judgeKeyEnv }: EvaluateFlags): Judge | 
 /** Load the model that is examined, and put it on its device. */
 function openExaminee(options: EvaluateFlags, say: EvaluateHooks["say"]) {
   return Effect.gen(function* () {
-    const { checkpoint, tokenizer } = yield* attempt(() => {
-      deviceFor(options);
-      return Promise.resolve(loadModel(options, say));
-    });
+    const { checkpoint, tokenizer } = yield* attempt(() => loadModel(options, say));
     const { maxPositions } = checkpoint.config, seq = options.seq ?? Math.min(maxPositions, LONGEST);
     if (seq > maxPositions) {
       return yield* Effect.fail(
         new UserError(`--seq ${seq}: the model has ${maxPositions} positions; use at most that many.`),
       );
     }
-    const device = yield* openDevice(deviceFor(options), options.dtype === "f16");
+    const device = yield* openDevice(options.device, options.dtype === "f16");
     say(`device: ${describeDevice(device.capabilities)}`);
     const { adapter, seed } = options;
     const session = yield* attempt(() => openModel(device, checkpoint, { adapter, seed, maxLength: seq }));

@@ -7,8 +7,8 @@ import {
   householder,
   type LinearDims,
   lowRank,
-  type Module,
 } from "../../adapters/mod.ts";
+import type { LinearModule } from "../decoder.ts";
 import { PeftError } from "../errors.ts";
 import type { PeftMethod } from "./config.ts";
 import { blockOfEntries, fromPeft, type LeafValues, type PeftTensors } from "./convert.ts";
@@ -16,6 +16,7 @@ import { CONFIG_FILE, readPeft } from "./files.ts";
 import { patternValue, targetTest } from "./targets.ts";
 import type { BranchSpec } from "./save.ts";
 import type { StoredTensor } from "../safetensors.ts";
+import { transposed } from "../weight_file.ts";
 
 /** What the adapters are loaded for: dropout matters to training only. */
 export interface LoadPeftOptions {
@@ -48,18 +49,13 @@ export interface LoadedBranch {
  */
 export function loadBranch(
   dir: string,
-  modules: readonly Module[],
+  modules: readonly LinearModule[],
   options: LoadPeftOptions,
 ): LoadedBranch {
   const read = readPeft(dir);
   const file = `${dir}/${CONFIG_FILE}`;
   const { method, fanInFanOut, targets } = read.config;
   const bad = (what: string): PeftError => new PeftError(`${file}: ${what}.`, { file });
-  if (fanInFanOut) {
-    throw bad(
-      "fan_in_fan_out is true; the maps of this model store their weights [out, in], set it to false",
-    );
-  }
   const { bias } = read.config;
   const biased = bias === "none" ? undefined : [...read.saved.keys()].find((name) => name.endsWith(".bias"));
   if (biased !== undefined) {
@@ -80,20 +76,37 @@ export function loadBranch(
         : `the adapter is on ${stray}, which is no linear map that Gyre adapts in this model`,
     );
   }
+  requireLayout(method, fanInFanOut, chosen, bad);
   const adapters = new Map<string, MapBranch>();
   const values = new Map<string, LeafValues>();
   for (const { path } of chosen) {
     const tensors = read.modules.get(path)!;
     const own = methodAt(method, path, file);
-    if (options.training && own.kind === "LORA" && own.dropout > 0) {
-      throw bad(
-        `lora_dropout is ${own.dropout}; Gyre trains low-rank adapters without dropout, set it to 0 to train on`,
-      );
+    if (options.training && own.kind === "LORA" && own.dora && own.dropout > 0) {
+      throw bad(`lora_dropout is ${own.dropout}; Gyre trains DoRA without dropout, set it to 0 to train on`);
     }
     values.set(path, fromPeft(own, tensors));
     adapters.set(path, adapterOf(own, tensors));
   }
-  return { adapters, values, saved: read.saved };
+  const turned = new Set(modules.flatMap((m) => m.inputFirst ? [`${m.path}.weight`] : []));
+  const saved = new Map([...read.saved].map(([name, t]) => [name, turned.has(name) ? transposed(t) : t]));
+  return { adapters, values, saved };
+}
+
+/** Refuse what contradicts how the model's files store the chosen maps. Conv1D layers PEFT itself takes as such. */
+function requireLayout(
+  { kind }: PeftMethod,
+  fanInFanOut: boolean,
+  chosen: readonly LinearModule[],
+  bad: (what: string) => PeftError,
+): void {
+  const conv = chosen.find((m) => m.inputFirst), linear = chosen.find((m) => !m.inputFirst);
+  if (fanInFanOut && linear) {
+    throw bad(`fan_in_fan_out is true; ${linear.path} stores its weight [out, in], set it to false`);
+  }
+  if (conv && kind !== "LORA") {
+    throw bad(`${conv.path} is a Conv1D layer, for which PEFT has no ${kind}; use LORA`);
+  }
 }
 
 /** The method of one map: patterns applied. */
@@ -120,11 +133,12 @@ function adapterOf(
   });
   switch (method.kind) {
     case "LORA": {
-      const { rank, alpha, rankStabilised, dora } = method;
-      return made(lowRank({ rank, alpha, rankStabilised, decomposed: dora }), {
+      const { rank, alpha, rankStabilised, dora } = method, dropout = dora ? 0 : method.dropout;
+      return made(lowRank({ rank, alpha, rankStabilised, decomposed: dora, dropout }), {
         kind: "lowRank",
         alpha,
         rankStabilised,
+        dropout,
       });
     }
     case "OFT": {

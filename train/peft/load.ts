@@ -14,6 +14,7 @@ import {
 } from "../../adapters/mod.ts";
 import { aval, sameShape, showAval } from "../../core/mod.ts";
 import { classesOf, type ShapeClass, weightClasses } from "../arena.ts";
+import type { LinearModule } from "../decoder.ts";
 import { PeftError } from "../errors.ts";
 import { readJson } from "../json_file.ts";
 import {
@@ -61,7 +62,11 @@ export function placementsOf(
  * The adapters start from the values in the files. Throws PeftError, as {@linkcode loadBranch} does, and where branches
  * do not adapt the same maps.
  */
-export function loadPeft(dir: string, modules: readonly Module[], options: LoadPeftOptions): LoadedAdapters {
+export function loadPeft(
+  dir: string,
+  modules: readonly LinearModule[],
+  options: LoadPeftOptions,
+): LoadedAdapters {
   const file = `${dir}/${GYRE_FILE}`;
   const json = readOptionalJson(file);
   if (json === undefined) {

@@ -1,7 +1,8 @@
 /** How the methods that `--method` names are laid out in PEFT. @module */
-import { identity, type Module, on } from "../../adapters/mod.ts";
+import { identity, on } from "../../adapters/mod.ts";
 import { type AdapterName, ADAPTERS, type AdapterSettings, mixOptions } from "../adapter_specs.ts";
 import { type Resolved, resolvedPlaces } from "../compose_adapters.ts";
+import type { LinearModule } from "../decoder.ts";
 import type { MethodOptions } from "../methods.ts";
 import type { PeftCombine } from "./combine.ts";
 import type { BranchSpec, SavedBranch } from "./save.ts";
@@ -20,7 +21,7 @@ export interface PlacedLayout extends PeftLayout {
 /** The layouts of a method, one for each place of an expression; null where PEFT has no form for one of them. */
 export function peftLayouts(
   options: MethodOptions,
-  modules: readonly Module[],
+  modules: readonly LinearModule[],
 ): readonly PlacedLayout[] | null {
   const { method, target, compose } = options;
   if (method === "full") return null;
@@ -32,7 +33,10 @@ export function peftLayouts(
     const paths = new Set(modules.map((m) => m.path).filter((path) => matches(path) && !taken.has(path)));
     paths.forEach((path) => taken.add(path));
     const layout = layoutOf(adapter);
-    return layout && { ...layout, paths };
+    // For Conv1D layers PEFT has low-rank maps alone.
+    const conv = modules.some((m) => m.inputFirst && paths.has(m.path));
+    const lacking = conv && layout?.branches.some((b) => b.spec.kind !== "lowRank");
+    return layout && !lacking ? { ...layout, paths } : null;
   });
   return layouts.every((l) => l !== null) ? layouts : null;
 }

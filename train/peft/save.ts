@@ -1,7 +1,8 @@
 /** Trained adapters as directories of Hugging Face PEFT: one for each branch and its sizes, `gyre.json` where they combine. @module */
-import type { LinearDims, Module } from "../../adapters/mod.ts";
+import type { LinearDims } from "../../adapters/mod.ts";
 import { aval } from "../../core/mod.ts";
 import { writeTextAtomically, writeWhole } from "../atomic_file.ts";
+import type { LinearModule } from "../decoder.ts";
 import { PeftError } from "../errors.ts";
 import { combineJson, GYRE_FILE, type PeftCombine } from "./combine.ts";
 import type { PeftConfig, PeftMethod, PeftPattern } from "./config.ts";
@@ -9,10 +10,16 @@ import { blockOfEntries, type LeafValues, type PeftTensors, toPeft } from "./con
 import { refuseFull, writePeftFiles } from "./files.ts";
 import { peftConfigJson } from "./json.ts";
 import type { StoredTensor } from "../safetensors.ts";
+import { transposed } from "../weight_file.ts";
 
 /** What the parameters of a branch do not tell about it. */
 export type BranchSpec =
-  | { readonly kind: "lowRank"; readonly alpha: number; readonly rankStabilised: boolean }
+  | {
+    readonly kind: "lowRank";
+    readonly alpha: number;
+    readonly rankStabilised: boolean;
+    readonly dropout?: number;
+  }
   | { readonly kind: "butterfly"; readonly neumannTerms: number | null; readonly dropout: number }
   | { readonly kind: "householder"; readonly gramSchmidt: boolean };
 
@@ -28,7 +35,7 @@ export interface SavedBranch {
 /** What {@linkcode savePeft} writes. */
 export interface SaveRequest {
   /** All linear maps of the model that could be adapted. */
-  readonly modules: readonly Module[];
+  readonly modules: readonly LinearModule[];
   /** Parameters of adapted maps by path, and weights trained whole by name: as `Session.trained` gives them. */
   readonly trained: ReadonlyMap<string, LeafValues>;
   /** The branches of a map, in the order in which they combine. */
@@ -37,6 +44,8 @@ export interface SaveRequest {
   readonly combine: PeftCombine | null;
   /** Name of the model that is adapted. */
   readonly base: string | null;
+  /** Whether the model has a head that classifies, named as in Hugging Face; absent: it predicts the next token. */
+  readonly classifier?: boolean;
   /** More weights trained whole, by name. */
   readonly saved?: ReadonlyMap<string, StoredTensor>;
 }
@@ -53,7 +62,7 @@ interface Group {
  * else a directory of them and `gyre.json`. Throws PeftError for what PEFT has no type for, and where `dir` is there.
  */
 export function savePeft(dir: string, request: SaveRequest): void {
-  const { modules, trained, branches, combine, base } = request;
+  const { modules, trained, branches, combine, base, classifier = false } = request;
   const groups = new Map<string, Group>();
   const saved = new Map(request.saved ?? []);
   for (const [path, values] of trained) {
@@ -65,6 +74,15 @@ export function savePeft(dir: string, request: SaveRequest): void {
     for (const { name, prefix, spec } of branches(path)) {
       const own = withDefaults(under(values, prefix), spec, dims);
       const method = methodOf(spec, own, `${dir}: ${name} on ${path}`);
+      if (dims.inputFirst && method.kind !== "LORA") {
+        throw new PeftError(
+          `${dir}: PEFT has no ${method.kind} for ${path}, a Conv1D layer; merge it instead.`,
+          {
+            dir,
+            path,
+          },
+        );
+      }
       // Ranks and alphas may differ inside a directory, nothing else may.
       const key = `${name} ${
         JSON.stringify(method.kind === "LORA" ? { ...method, rank: 0, alpha: 0 } : method)
@@ -77,8 +95,12 @@ export function savePeft(dir: string, request: SaveRequest): void {
   }
   const list = [...groups.values()];
   if (list.length === 0) throw new PeftError(`${dir}: there is no adapter to save.`, { dir });
+  for (const { path, inputFirst } of modules) {
+    const whole = inputFirst && saved.get(`${path}.weight`);
+    if (whole) saved.set(`${path}.weight`, transposed(whole));
+  }
   const json = (group: Group): Record<string, unknown> =>
-    peftConfigJson(configOf(group, modules, base, [...saved.keys()]));
+    peftConfigJson(configOf(group, { modules, base, classifier }, [...saved.keys()]));
   refuseFull(dir);
   writeWhole(dir, (at) => {
     if (list.length === 1) {
@@ -134,7 +156,7 @@ function methodOf(spec: BranchSpec, values: LeafValues, where: string): PeftMeth
         alpha: spec.alpha * (spec.rankStabilised ? Math.sqrt(times) : times),
         rankStabilised: spec.rankStabilised,
         dora: values.has("magnitude"),
-        dropout: 0,
+        dropout: spec.dropout ?? 0,
         rankPattern: [],
         alphaPattern: [],
       };
@@ -170,27 +192,28 @@ function common({ methods }: Group): PeftMethod {
 
 function configOf(
   group: Group,
-  modules: readonly Module[],
-  base: string | null,
+  { modules, base, classifier }: Required<Pick<SaveRequest, "modules" | "base" | "classifier">>,
   saved: readonly string[],
 ): PeftConfig {
   const { modules: own } = group;
   const last = (path: string): string => path.split(".").at(-1)!;
   const names = [...new Set([...own.keys()].map(last))].sort();
   const meant = modules.filter((m) => names.includes(last(m.path)));
+  // PEFT saves a head whole, under the name that it has in the model; maps of heads and poolers are called as others are.
+  const whole = saved.map((name) => classifier ? name.replace(/^classifier\..*/, "classifier") : name);
   return {
     method: common(group),
     targets: {
-      modules: meant.length === own.size ? names : [...own.keys()].sort(),
+      modules: !classifier && meant.length === own.size ? names : [...own.keys()].sort(),
       exclude: [],
       layers: null,
       layersPattern: [],
-      saved: [...new Set(saved.map((name) => name.replace(/\.(weight|bias)$/, "")))].sort(),
+      saved: [...new Set(whole.map((name) => name.replace(/\.(weight|bias)$/, "")))].sort(),
     },
     bias: "none",
-    fanInFanOut: false,
+    fanInFanOut: modules.some((m) => m.inputFirst && own.has(m.path)),
     base,
-    taskType: "CAUSAL_LM",
+    taskType: classifier ? "SEQ_CLS" : "CAUSAL_LM",
   };
 }
 

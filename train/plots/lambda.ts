@@ -83,18 +83,22 @@ function layerOf(path: string): number {
 
 /** The maps of a layer in the order in which data flows through them; others after them, as they come. */
 const ORDER: readonly string[] = [
+  "c_attn",
   "q_proj",
   "k_proj",
   "v_proj",
   "o_proj",
+  "attn.c_proj",
+  "c_fc",
   "gate_proj",
   "up_proj",
   "down_proj",
+  "mlp.c_proj",
 ];
 
 function placeOf(path: string): number {
   // Inside another adapter, the mix's own path follows after a space.
-  const place = ORDER.indexOf(path.split(" ")[0]!.split(".").at(-1)!);
+  const place = ORDER.findIndex((name) => path.split(" ")[0]!.endsWith(`.${name}`));
   return place < 0 ? ORDER.length : place;
 }
 
@@ -105,7 +109,9 @@ export function byPlace(a: string, b: string): number {
 
 /** A map's path in short: its layer and its name. */
 export function label(path: string): string {
-  return path.replace(/^model\.layers\./, "").replace(/self_attn\.|mlp\./, "");
+  const short = path.replace(/^(model\.layers|transformer\.h)\./, "");
+  // GPT-2 has a c_proj in each of both blocks.
+  return /\.c_proj\b/.test(short) ? short : short.replace(/(self_)?attn\.|mlp\./, "");
 }
 
 function mean(values: readonly number[]): number {

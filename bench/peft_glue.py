@@ -1,0 +1,116 @@
+"""One run of transformers + PEFT on rows of GLUE, for examples/glue.ts: the same rows in the same batches, the same
+optimiser, schedule, rates and maps. Reads a request as JSON from the file in its argument, writes the answer as JSON to
+standard output. Needs torch, transformers and peft.
+"""
+
+import json
+import math
+import sys
+import time
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+MAPS = r".*encoder\.layer\.\d+\.(attention\.self\.(query|key|value)|(attention\.output|intermediate|output)\.dense)"
+ORTHOGONAL = ("oft_R", "boft_R", "hra_u")
+
+
+def adapt(model, q):
+    """The model with the adapter of a method; the model itself where all weights are trained."""
+    from peft import BOFTConfig, HRAConfig, LoraConfig, OFTConfig, get_peft_model
+    common = dict(task_type="SEQ_CLS", target_modules=MAPS)
+    low = dict(r=q["rank"], lora_alpha=q["alpha"], lora_dropout=0.0, **common)
+    configs = {
+        "lora": lambda: LoraConfig(**low),
+        "rslora": lambda: LoraConfig(use_rslora=True, **low),
+        "dora": lambda: LoraConfig(use_dora=True, **low),
+        "pissa": lambda: LoraConfig(init_lora_weights="pissa", **low),
+        "olora": lambda: LoraConfig(init_lora_weights="olora", **low),
+        "oft": lambda: OFTConfig(oft_block_size=8, use_cayley_neumann=False, **common),
+        "boft": lambda: BOFTConfig(boft_block_size=8, boft_n_butterfly_factor=2, **common),
+        "hra": lambda: HRAConfig(r=q["rank"], **common),
+    }
+    return model if q["method"] == "full" else get_peft_model(model, configs[q["method"]]())
+
+
+def read_rows(path, task):
+    lines = open(path, encoding="utf-8", newline="\n").read().split("\n")
+    table = [line.rstrip("\r").split("\t") for line in lines if line]
+    if task["named"]:
+        names, *table = table
+        place = {name.strip(): i for i, name in enumerate(names)}
+    else:
+        place = {i: i for i in range(task["cells"])}
+    target = task["target"]
+    rows = []
+    for cells in table:
+        label = cells[place[task["label"]]].strip()
+        value = target["labels"].index(label) if target["kind"] == "classes" else float(label)
+        rows.append(([cells[place[c]].strip() for c in task["sentences"]], value))
+    return rows
+
+
+def multiplier(step, total, warmup):
+    """Linear warm-up, then half a cosine; steps count from 0."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return (1 + math.cos(math.pi * min(1, (step - warmup) / max(1, total - warmup)))) / 2
+
+
+def main(q):
+    torch.set_num_threads(q["threads"])
+    torch.manual_seed(q["seed"])
+    task, numbers = q["task"], q["task"]["target"]["kind"] == "regression"
+    tokenizer = AutoTokenizer.from_pretrained(q["model"])
+    model = AutoModelForSequenceClassification.from_pretrained(
+        q["model"], num_labels=1 if numbers else len(task["target"]["labels"]), hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0, dtype=torch.float32)
+    model = adapt(model, q)
+    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    slow = [p for n, p in trained if any(o in n for o in ORTHOGONAL)]
+    fast = [p for n, p in trained if not any(o in n for o in ORTHOGONAL)]
+    groups = [dict(params=ps, base=base) for ps, base in ((fast, q["lr"]), (slow, q["orthogonalLr"])) if ps]
+    optimiser = torch.optim.AdamW(groups, lr=q["lr"], betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+
+    def encode(rows, length):
+        texts = [[r[0][i] for r in rows] for i in range(len(rows[0][0]))]
+        return tokenizer(*texts, truncation="longest_first", max_length=length, padding="max_length",
+                         return_tensors="pt", return_token_type_ids=True)
+
+    rows, total = read_rows(q["train"], task), len(q["batches"])
+    warmup = min(total, round(q["warmup"] * total))
+    model.train()
+    losses, start = [], None
+    for step, planned in enumerate(q["batches"]):
+        chosen = [rows[i] for i in planned["rows"]]
+        labels = torch.tensor([r[1] for r in chosen], dtype=torch.float32 if numbers else torch.long)
+        for group in optimiser.param_groups:
+            group["lr"] = group["base"] * multiplier(step, total, warmup)
+        optimiser.zero_grad(set_to_none=True)
+        loss = model(**encode(chosen, planned["length"]), labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for _, p in trained], q["clip"])
+        optimiser.step()
+        losses.append(loss.item())
+        # As in Gyre's metrics, the clock begins at the end of the first step.
+        start = start or time.perf_counter()
+    seconds = time.perf_counter() - start
+    model.eval()
+    predicted, held = [], read_rows(q["dev"], task)
+    with torch.no_grad():
+        for at in range(0, len(held), 32):
+            part = held[at:at + 32]
+            texts = [[r[0][i] for r in part] for i in range(len(part[0][0]))]
+            inputs = tokenizer(*texts, truncation="longest_first", max_length=q["seq"], padding=True,
+                               return_tensors="pt", return_token_type_ids=True)
+            logits = model(**inputs).logits
+            predicted += (logits[:, 0] if numbers else logits.argmax(1)).tolist()
+    print(json.dumps({"predicted": predicted, "truth": [r[1] for r in held], "seconds": seconds, "losses": losses,
+                      "trainable": sum(p.numel() for _, p in trained)}))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    with open(sys.argv[1]) as file:
+        main(json.load(file))

@@ -1,0 +1,157 @@
+/**
+ * Encoders of BERT's layout as pure functions of their weights: BERT, arXiv:1810.04805, and RoBERTa, arXiv:1907.11692,
+ * with a head that classifies or predicts a number. @module
+ */
+import { type Aval, aval, type Tensor, within } from "../core/ir/mod.ts";
+import type { LinearMap, Module } from "../adapters/mod.ts";
+import {
+  add,
+  attention,
+  gather,
+  gelu,
+  geluExact,
+  iota,
+  layerNorm,
+  lt,
+  permute,
+  reshape,
+  slice,
+  tanh,
+} from "../ops/mod.ts";
+import type { EncoderConfig } from "./encoder_config.ts";
+
+/** What an encoder needs to be called: weights by name, linear maps by path, adapted or not. */
+export interface Encoder {
+  readonly config: EncoderConfig;
+  readonly weight: (name: string) => Tensor;
+  readonly map: (path: string) => LinearMap;
+}
+
+/** What an encoder reads: ids and kinds of tokens, i32[rows, t], and how many tokens each row has, i32[rows]. */
+export interface Sentences {
+  readonly ids: Tensor;
+  readonly types: Tensor;
+  readonly lengths: Tensor;
+}
+
+/** Hidden states f32[rows, t, hidden]; those of the padding, behind a row's tokens, mean nothing and nothing sees them. */
+export function encode(model: Encoder, { ids, types, lengths }: Sentences): Tensor {
+  const { config } = model, [rows, t] = ids.shape as [number, number];
+  // Of scores [rows, heads, 1, t, t]: the keys of a row's own tokens.
+  const visible = lt(iota([1, 1, 1, 1, t], 4), reshape(lengths, [rows, 1, 1, 1, 1]));
+  let x = embedTokens(model, ids, types);
+  for (let i = 0; i < config.layers; i++) x = encoderLayer(model, i, x, visible);
+  return x;
+}
+
+/** Sums of three learnt vectors, normed: f32[rows, t, hidden]. */
+function embedTokens(model: Encoder, ids: Tensor, types: Tensor): Tensor {
+  const { config: { family, firstPosition, hiddenSize }, weight } = model, t = ids.shape[1]!;
+  const at = `${family}.embeddings`;
+  const positions = slice(weight(`${at}.position_embeddings.weight`), {
+    start: [firstPosition, 0],
+    stop: [firstPosition + t, hiddenSize],
+  });
+  const words = gather(weight(`${at}.word_embeddings.weight`), ids);
+  const kinds = gather(weight(`${at}.token_type_embeddings.weight`), types);
+  return norm(model, `${at}.LayerNorm`, add(add(words, kinds), positions));
+}
+
+/** Layer `i`, each part added to what it read and then normed: x f32[rows, t, hidden] → the same shape. */
+function encoderLayer(model: Encoder, i: number, x: Tensor, visible: Tensor): Tensor {
+  const { config: { family, activation } } = model, at = `${family}.encoder.layer.${i}`;
+  return within(at, () => {
+    const seen = project(
+      model,
+      `${at}.attention.output.dense`,
+      attend(model, `${at}.attention.self`, x, visible),
+    );
+    const mixed = norm(model, `${at}.attention.output.LayerNorm`, add(seen, x));
+    const wide = (activation === "gelu" ? geluExact : gelu)(
+      project(model, `${at}.intermediate.dense`, mixed),
+    );
+    return norm(model, `${at}.output.LayerNorm`, add(project(model, `${at}.output.dense`, wide), mixed));
+  });
+}
+
+function attend(model: Encoder, at: string, x: Tensor, visible: Tensor): Tensor {
+  const { heads, hiddenSize } = model.config, [rows, t] = x.shape as [number, number, number];
+  const split = (name: string): Tensor =>
+    permute(reshape(project(model, `${at}.${name}`, x), [rows, t, heads, hiddenSize / heads]), [0, 2, 1, 3]);
+  const mixed = attention(split("query"), split("key"), split("value"), visible);
+  return reshape(permute(mixed, [0, 2, 1, 3]), [rows, t, hiddenSize]);
+}
+
+function norm({ config, weight }: Encoder, at: string, x: Tensor): Tensor {
+  return layerNorm(x, weight(`${at}.weight`), weight(`${at}.bias`), config.layerNormEps);
+}
+
+/** A map and then its bias: adapters change the map alone. */
+function project({ map, weight }: Encoder, path: string, x: Tensor): Tensor {
+  return add(map(path)(x), weight(`${path}.bias`));
+}
+
+/**
+ * Outputs f32[rows, n] of the head, from the first token's state: BERT's after its pooler, RoBERTa's after a layer of
+ * its own, both tanh.
+ */
+export function classify(model: Encoder, sentences: Sentences): Tensor {
+  const { config: { family, hiddenSize } } = model;
+  const states = encode(model, sentences), rows = states.shape[0]!;
+  const first = reshape(slice(states, { start: [0, 0, 0], stop: [rows, 1, hiddenSize] }), [rows, hiddenSize]);
+  const [hiddenLayer, out] = family === "bert"
+    ? ["bert.pooler.dense", "classifier"]
+    : ["classifier.dense", "classifier.out_proj"];
+  return project(model, out, tanh(project(model, hiddenLayer, first)));
+}
+
+/** The adaptable linear maps of an encoder, in order. */
+export function encoderModules(config: EncoderConfig): Module[] {
+  const { family, hiddenSize: h, intermediateSize: f, layers } = config;
+  const sizes: readonly [string, number, number][] = [
+    ["attention.self.query", h, h],
+    ["attention.self.key", h, h],
+    ["attention.self.value", h, h],
+    ["attention.output.dense", h, h],
+    ["intermediate.dense", h, f],
+    ["output.dense", f, h],
+  ];
+  return Array.from({ length: layers }, (_, i) => i).flatMap((i) =>
+    sizes.map(([name, inDim, outDim]) => ({ path: `${family}.encoder.layer.${i}.${name}`, inDim, outDim }))
+  );
+}
+
+/** Names and shapes of all weights of an encoder without its head, as Hugging Face names them. */
+export function encoderShapes(config: EncoderConfig): Map<string, Aval> {
+  const { family, hiddenSize: h, vocabSize, positionRows, typeCount, layers } = config;
+  const shapes = new Map<string, Aval>();
+  const normAt = (at: string): void => {
+    shapes.set(`${at}.weight`, aval([h])).set(`${at}.bias`, aval([h]));
+  };
+  const rows: readonly [string, number][] = [
+    ["word_embeddings", vocabSize],
+    ["position_embeddings", positionRows],
+    ["token_type_embeddings", typeCount],
+  ];
+  for (const [name, count] of rows) shapes.set(`${family}.embeddings.${name}.weight`, aval([count, h]));
+  normAt(`${family}.embeddings.LayerNorm`);
+  for (const { path, inDim, outDim } of encoderModules(config)) {
+    shapes.set(`${path}.weight`, aval([outDim, inDim])).set(`${path}.bias`, aval([outDim]));
+  }
+  for (let i = 0; i < layers; i++) {
+    normAt(`${family}.encoder.layer.${i}.attention.output.LayerNorm`);
+    normAt(`${family}.encoder.layer.${i}.output.LayerNorm`);
+  }
+  return shapes;
+}
+
+/** Names and shapes of the weights behind the last layer, for `outputs` numbers a row. */
+export function headShapes({ family, hiddenSize: h }: EncoderConfig, outputs: number): Map<string, Aval> {
+  const maps: readonly [string, number][] = family === "bert"
+    ? [["bert.pooler.dense", h], ["classifier", outputs]]
+    : [["classifier.dense", h], ["classifier.out_proj", outputs]];
+  return new Map(maps.flatMap(([at, n]) => [
+    [`${at}.weight`, aval([n, h])],
+    [`${at}.bias`, aval([n])],
+  ]));
+}
