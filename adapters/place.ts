@@ -50,19 +50,19 @@ export interface Placement {
  */
 export function on<P>(pattern: string, adapter: Adapter<P> | ((dims: LinearDims) => Adapter<P>)): Placement {
   const tests = pattern.split(",").map((p) => p.trim()).filter((p) => p !== "").flatMap((p) =>
-    (BLOCKS[p] ?? [p]).map(matcher)
+    (BLOCKS.get(p) ?? [p]).map(matcher)
   );
   const made = typeof adapter === "function" ? adapter : () => adapter;
   return { pattern, matches: (path) => tests.some((t) => t(path)), fit: (dims) => fit(made(dims), dims) };
 }
 
 /** Names for the maps of a block. */
-const BLOCKS: Readonly<Record<string, readonly string[]>> = {
-  "all-linear": ["*"],
-  attn: ["*.self_attn.*", "*.attn.*", "*.attention.*"],
+const BLOCKS: ReadonlyMap<string, readonly string[]> = new Map([
+  ["all-linear", ["*"]],
+  ["attn", ["*.self_attn.*", "*.attn.*", "*.attention.*"]],
   // BERT's second map is called as that behind its attention.
-  mlp: ["*.mlp.*", "*.intermediate.*", "*.layer.0-9999.output.*"],
-};
+  ["mlp", ["*.mlp.*", "*.intermediate.*", "*.layer.0-9999.output.*"]],
+]);
 
 function matcher(pattern: string): (path: string) => boolean {
   const segments = pattern.split(".");

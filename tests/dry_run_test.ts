@@ -1,5 +1,5 @@
 /** `--dry-run`: tokens as the model sees them, what an epoch comes to, and the memory that the run then needs. @module */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import * as fc from "fast-check";
 import { openCpu } from "../core/cpu/mod.ts";
 import { sizeOf } from "../core/mod.ts";
@@ -13,7 +13,9 @@ import { methodClasses, METHODS } from "../train/methods.ts";
 import { adamW } from "../train/optimiser.ts";
 import { openSession, stepBytes } from "../train/session.ts";
 import { planStep } from "../train/step_plan.ts";
+import { UserError } from "../train/errors.ts";
 import { loadTokenizer } from "../train/tokenizer.ts";
+import { fineTuned, inTempDir } from "./runs.ts";
 
 const root = decodeURIComponent(new URL("..", import.meta.url).pathname);
 const base = `${root}examples/base`;
@@ -141,7 +143,10 @@ Deno.test("the program: a dry run says what does not fit, after what it needs", 
   assertEquals(run.code, 2, run.err);
   const lines = run.err.trim().split("\n");
   assert(lines.some((l) => l.startsWith("memory of a step of 65536 ×")), run.err);
-  assertStringIncludes(lines.at(-1)!, "The plan needs");
+  assertMatch(
+    lines.at(-1)!,
+    /^A step needs [\d.]+ GiB, and .* [\d.]+ GiB: activations and gradients [\d.]+ GiB, .*What helps most: a smaller --batch/,
+  );
 });
 
 Deno.test("the program: of a dry run a broken row is named in one line", async () => {
@@ -155,3 +160,21 @@ Deno.test("the program: of a dry run a broken row is named in one line", async (
     await Deno.remove(file);
   }
 });
+
+Deno.test("the program: the memory that a dry run tells is the run's at its peak, within a tenth", () =>
+  inTempDir(async (dir) => {
+    const held = `${dir}/held.jsonl`;
+    const rows = Deno.readTextFileSync(`${root}examples/data/eval.jsonl`).split("\n").slice(0, 12);
+    Deno.writeTextFileSync(held, rows.join("\n"));
+    for (const more of [["--eval", "none", "--method", "lora"], ["--eval", held, "--method", "hybrid"]]) {
+      const argv = ["--batch", "4", "--steps", "4", "--device", "cpu", ...more];
+      const dry = await program(...argv, "--json");
+      const told = JSON.parse(dry.out);
+      const { result } = await fineTuned(`${dir}/${more.at(-1)}`, argv);
+      assert(!(result instanceof UserError), String(result));
+      const ratio = told.peak_bytes / result.peak_bytes;
+      assert(ratio > 0.9 && ratio < 1.1, `${told.peak_bytes} told, ${result.peak_bytes} used`);
+      assert(told.seconds > 0 && Math.abs(told.seconds - 4 * told.step_seconds) <= 4 * told.step_seconds);
+      assertStringIncludes(dry.err, "time of the steps: about ");
+    }
+  }));

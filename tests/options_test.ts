@@ -32,6 +32,7 @@ Deno.test("options: without flags the bundled example is trained with the hybrid
     startBatches: 4,
     steps: null,
     accumulate: 1,
+    pack: false,
     schedule: "cosine",
     clip: 1,
     seed: 0,
@@ -42,6 +43,7 @@ Deno.test("options: without flags the bundled example is trained with the hybrid
     resume: false,
     saveEvery: 100,
     keep: 2,
+    config: null,
     dryRun: false,
     json: false,
     help: false,
@@ -91,6 +93,7 @@ Deno.test("options: every flag reaches its option", () => {
       batch: ["12", 12],
       accumulate: ["3", 3],
       seq: ["64", 64],
+      pack: ["", true],
       lr: ["1e-5", 1e-5],
       orthogonalLr: ["2e-5", 2e-5],
       schedule: ["linear", "linear"],
@@ -104,6 +107,7 @@ Deno.test("options: every flag reaches its option", () => {
       resume: ["", true],
       saveEvery: ["50", 50],
       keep: ["3", 3],
+      config: ["c.toml", "c.toml"],
       dryRun: ["", true],
       json: ["", true],
       help: ["", true],
@@ -140,8 +144,8 @@ const WRONG: readonly (readonly [argv: readonly string[], message: string])[] = 
   [["-q"], "There is no flag -q: see --help."],
   [["train.jsonl"], `"train.jsonl" is not a flag: values follow their flag, see --help.`],
   [["--", "--rank", "4"], `"--rank" is not a flag: values follow their flag, see --help.`],
-  [["--rank", "-4"], `--rank is "-4": give a whole number from 1 on.`],
-  [["--rank=2.5"], `--rank is "2.5": give a whole number from 1 on.`],
+  [["--rank", "-4"], `--rank is "-4": give a whole number from 1 to 65536.`],
+  [["--rank=2.5"], `--rank is "2.5": give a whole number from 1 to 65536.`],
   [
     ["--task", "sst3"],
     `--task is "sst3": give one of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli; did you mean sst2?`,
@@ -149,6 +153,10 @@ const WRONG: readonly (readonly [argv: readonly string[], message: string])[] = 
   [
     ["--task", "sst2", "--format", "text"],
     "--format text: --task sst2 says what rows look like; give one of the two.",
+  ],
+  [
+    ["--task", "sst2", "--pack"],
+    "--pack: sentences of a --task have rows of their own; leave it out.",
   ],
   [["--rank"], "--rank needs a value: --rank N."],
   [["--rank", "--json"], "--rank needs a value: --rank N."],
@@ -165,7 +173,7 @@ const WRONG: readonly (readonly [argv: readonly string[], message: string])[] = 
   ],
   [
     ["--compose", "mix(lora(r=0), boft)"],
-    '--compose: r is "0" at character 12: give a whole number from 1 on.\n  mix(lora(r=0), boft)\n             ^',
+    '--compose: r is "0" at character 12: give a whole number from 1 to 65536.\n  mix(lora(r=0), boft)\n             ^',
   ],
   [
     ["--save-modules", "norm", "--method", "full"],

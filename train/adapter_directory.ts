@@ -1,10 +1,12 @@
 /** Trained adapters on disk: Gyre's own directory, whole, and PEFT's beside it where PEFT has a form for the method. @module */
 import * as Either from "fp-ts/Either.js";
+import { type Aval, sameShape, ShapeError } from "../core/mod.ts";
 import { namedParams } from "./adapter_file.ts";
 import { type AdapterSettings, DEFAULT_SETTINGS, SETTING_READERS } from "./adapter_specs.ts";
 import type { ShapeClass } from "./arena.ts";
 import { AdapterError } from "./errors.ts";
 import type { GivenValues } from "./given.ts";
+import { isPickle, PICKLE_ADVICE } from "./input_file.ts";
 import { readJson } from "./json_file.ts";
 import { layoutClasses, type MethodOptions, METHODS, type ModelLayout, settingsUsed } from "./methods.ts";
 import type { LoadPeftOptions } from "./peft/branch.ts";
@@ -113,6 +115,11 @@ export function loadAdapter(
   use: LoadPeftOptions,
 ): LoadedAdapter {
   const { modules } = layout;
+  if (isPickle(dir)) {
+    throw new AdapterError(`${dir}: ${PICKLE_ADVICE}: PEFT's save_pretrained writes a directory with it.`, {
+      dir,
+    });
+  }
   if (!exists(`${dir}/${DESCRIPTION}`)) {
     const loaded = loadPeft(dir, modules, use);
     return {
@@ -124,7 +131,7 @@ export function loadAdapter(
     };
   }
   const options = describedOptions(`${dir}/${DESCRIPTION}`);
-  const classes = layoutClasses(options, layout);
+  const classes = describedClasses(`${dir}/${DESCRIPTION}`, options, layout);
   return {
     classes,
     values: namedValues(`${dir}/${ADAPTER_FILE}`, classes),
@@ -191,13 +198,15 @@ function describedOptions(file: string): MethodOptions {
   }
   const text = (name: string): string | null => {
     const value = fields[name] ?? null;
-    if (value === null || typeof value === "string") return value;
-    throw bad(`${name} is ${JSON.stringify(value)}; expected a text`);
+    // Each star is another way through a path to try.
+    if (value === null || (typeof value === "string" && !/.{10000}|(\*.*){32}/s.test(value))) return value;
+    throw bad(`${name} is ${JSON.stringify(value)}; expected a short text`);
   };
   const settings = settingsUsed(method).flatMap((name) => {
     const value = fields[name];
     if (value === undefined || value === null) return [];
-    const read = SETTING_READERS[name](String(value));
+    // Settings are words, numbers and truth values.
+    const read = SETTING_READERS[name](typeof value === "object" ? "" : String(value));
     if (Either.isLeft(read)) throw bad(`${name} is ${JSON.stringify(value)}; expected ${read.left}`);
     return [[name, read.right] as const];
   });
@@ -213,15 +222,47 @@ function describedOptions(file: string): MethodOptions {
   };
 }
 
-/** Values of all leaves of all members. */
+/** What the adapter trains in this model. */
+function describedClasses(file: string, options: MethodOptions, layout: ModelLayout): ShapeClass[] {
+  try {
+    return layoutClasses(options, layout);
+  } catch (error) {
+    // Settings that no map can have, and settings that no map of this model can have.
+    if (!(error instanceof TypeError || error instanceof ShapeError)) throw error;
+    throw new AdapterError(
+      `${file}: does not fit this model: ${error.message.replace(/\.?\s*\n\s*/g, "; ")}`,
+      {
+        file,
+      },
+    );
+  }
+}
+
+/** Values of all leaves of all members, of the shapes that the description asks for. */
 function namedValues(file: string, classes: readonly ShapeClass[]): GivenValues {
+  if (!exists(file)) {
+    throw new AdapterError(
+      `${file}: not found, and ${DESCRIPTION} is there; copy the whole directory again.`,
+      {
+        file,
+      },
+    );
+  }
   using tensors = openSafetensors(file);
+  const read = (name: string, expected: Aval): StoredTensor => {
+    const shape = tensors.header.tensors.get(name)?.shape;
+    if (!shape || sameShape(shape, expected.shape)) return tensors.read(name);
+    throw new AdapterError(
+      `${file}: tensor "${name}" has shape [${shape.join()}]; ${DESCRIPTION} and the model ask for [${expected.shape.join()}].`,
+      { file, tensor: name },
+    );
+  };
   return new Map(classes.flatMap((c) =>
     c.members.map((member) => [
       member,
       new Map(c.leaves.map((leaf) => {
         const name = c.fitted ? `${member}.${leaf.path}` : member;
-        return [leaf.path, tensors.read(name)];
+        return [leaf.path, read(name, leaf.aval)];
       })),
     ])
   ));

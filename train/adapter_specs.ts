@@ -65,20 +65,27 @@ export const DEFAULT_SETTINGS: AdapterSettings = {
   clamp: 0.05,
 };
 
+/** No map is as wide. */
+const MOST_RANK = 2 ** 16;
+/** Each factor or layer doubles the distance of the features that mix; sizes have 31 bits. */
+const MOST_DOUBLINGS = 31;
+/** Terms of a Neumann series; where so many are needed it does not converge. */
+export const MOST_TERMS = 64;
+
 /** How each setting is read from text. */
 export const SETTING_READERS: {
   readonly [K in keyof AdapterSettings]: Read<NonNullable<AdapterSettings[K]>>;
 } = {
-  rank: whole(1),
+  rank: whole(1, MOST_RANK),
   alpha: above0,
   gamma: above0,
   variant: oneOf("paper", "peft"),
-  block: whole(2),
-  factors: whole(1),
-  layers: whole(1),
+  block: whole(2, MOST_RANK),
+  factors: whole(1, MOST_DOUBLINGS),
+  layers: whole(1, MOST_DOUBLINGS),
   rowScale: truth,
   dropout: share,
-  neumann: whole(2),
+  neumann: whole(2, MOST_TERMS),
   space: oneOf("update", "delta", "generator"),
   scope: oneOf("module", "layer"),
   input: oneOf("rotated", "raw"),

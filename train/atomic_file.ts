@@ -1,4 +1,5 @@
 /** Files and directories that appear whole or not at all. @module */
+import { WriteError } from "./errors.ts";
 
 /**
  * Write `parts` one after the other to a temporary file beside `path`, then rename it: a reader, or a crash half-way,
@@ -28,11 +29,48 @@ function mark(): string {
   return crypto.randomUUID().slice(0, 8);
 }
 
-function writeAll(path: string, parts: Iterable<Uint8Array>): void {
-  using file = Deno.openSync(path, { write: true, createNew: true });
-  for (const part of parts) {
-    for (let at = 0; at < part.length;) at += file.writeSync(part.subarray(at));
+/** Write all bytes to an open file. Throws WriteError naming `path`. */
+export function writeBytes(file: Deno.FsFile, bytes: Uint8Array, path: string): void {
+  try {
+    for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
+  } catch (error) {
+    throw refusedWrite(error, path);
   }
+}
+
+/** What the system says when there is no room: no space left, a quota that is used up, a file that is too large. */
+const FULL = /\(os error (28|122|27)\)/;
+/** The directory or the file system takes nothing. */
+const CLOSED = /\(os error (13|1|30)\)/;
+
+/** A refusal of the file system as a WriteError with what to do; other errors as they are. */
+export function refusedWrite(error: unknown, path: string): unknown {
+  if (error instanceof WriteError) return error;
+  const message = error instanceof Error ? error.message : "";
+  if (FULL.test(message)) {
+    return new WriteError(
+      `${path}: there is no space left for it (${message}); free some: checkpoints that are there already are whole, ` +
+        "and --resume goes on from the newest.",
+      { path },
+    );
+  }
+  if (!CLOSED.test(message)) return error;
+  return new WriteError(`${path}: cannot be written (${message}); give a directory that takes files.`, {
+    path,
+  });
+}
+
+function writeAll(path: string, parts: Iterable<Uint8Array>): void {
+  try {
+    writeParts(path, parts);
+  } catch (error) {
+    throw refusedWrite(error, path);
+  }
+}
+
+function writeParts(path: string, parts: Iterable<Uint8Array>): void {
+  using file = Deno.openSync(path, { write: true, createNew: true });
+  for (const part of parts) writeBytes(file, part, path);
   file.syncDataSync();
 }
 

@@ -16,12 +16,14 @@ export interface TokenBatch {
   readonly tokens: number;
   /** Examples in it; the other rows are padding. */
   readonly examples: number;
-  /** These examples, a row each. */
+  /** These examples; unless rows are packed, a row each. */
   readonly members: readonly Example[];
   /** Where the examples are for an encoder. */
   readonly classified?: ClassifiedRows;
   /** Counted from 0. */
   readonly epoch: number;
+  /** Where rows may hold several examples: which of them, from 1, and where in it; 0 in the padding. */
+  readonly packing?: { readonly segments: Int32Array; readonly positions: Int32Array };
 }
 
 /** What encoders read and predict beside the ids. */
@@ -43,6 +45,8 @@ export interface BatchOptions {
   readonly seed: number;
   /** Times over all examples; may be Infinity. */
   readonly epochs: number;
+  /** Put several examples into a row. Default false. */
+  readonly pack?: boolean;
   /** False keeps the order of the examples (within a length). Default true. */
   readonly shuffle?: boolean;
 }
@@ -53,12 +57,20 @@ export function bucketLengths(seq: number): number[] {
   return [...new Set(quarters), seq];
 }
 
-/** Batches of one epoch: how many there are does not depend on the seed. */
+/**
+ * Batches of one epoch: how many there are does not depend on the seed, unless rows are packed; then they are those of
+ * the first epoch.
+ */
 export function batchesPerEpoch(
   examples: readonly Example[],
-  { batch, seq }: { readonly batch: number; readonly seq: number },
+  { batch, seq, pack = false, seed = 0 }: Pick<BatchOptions, "batch" | "seq" | "pack"> & {
+    readonly seed?: number;
+  },
 ): number {
-  return [...epochGroups(examples, batch, bucketLengths(seq))].length;
+  const groups = pack
+    ? packedGroups(shuffled(examples, seed, 0), batch, seq)
+    : epochGroups(examples, batch, bucketLengths(seq));
+  return [...groups].length;
 }
 
 /**
@@ -67,7 +79,7 @@ export function batchesPerEpoch(
  * with rows in which nothing is learnt. Examples must fit `seq` (see fitExamples).
  */
 export function* batches(examples: readonly Example[], options: BatchOptions): Generator<TokenBatch> {
-  const { batch, seq, seed, epochs, shuffle = true } = options;
+  const { batch, seq, seed, epochs, pack = false, shuffle = true } = options;
   const tooLong = examples.find((e) => positions(e) > seq);
   if (tooLong) {
     throw new RangeError(`An example has ${tooLong.ids.length} ids, more than ${seq} positions take.`);
@@ -75,7 +87,9 @@ export function* batches(examples: readonly Example[], options: BatchOptions): G
   const lengths = bucketLengths(seq);
   for (let epoch = 0; epoch < epochs && examples.length > 0; epoch++) {
     const ordered = shuffle ? shuffled(examples, seed, epoch) : examples;
-    for (const group of epochGroups(ordered, batch, lengths)) yield pad(group, batch, lengths, epoch);
+    if (pack) {
+      for (const rows of packedGroups(ordered, batch, seq)) yield packed(rows, batch, lengths, epoch);
+    } else for (const group of epochGroups(ordered, batch, lengths)) yield pad(group, batch, lengths, epoch);
   }
 }
 
@@ -103,6 +117,67 @@ function* epochGroups(
   // Shorter first, so that few rows are padded further than they need.
   const rest = [...waiting.values()].flat();
   while (rest.length > 0) yield rest.splice(0, batch);
+}
+
+/**
+ * Rows of examples that have `seq` positions at most together, `batch` rows a time. Each example goes into the fullest
+ * row that has room for it; where none has, the batch is complete.
+ */
+function* packedGroups(examples: Iterable<Example>, batch: number, seq: number): Generator<Example[][]> {
+  let rows: { used: number; readonly examples: Example[] }[] = [];
+  for (const example of examples) {
+    const size = positions(example);
+    const fitting = rows.filter(({ used }) => used + size <= seq);
+    let row = fitting.reduce<typeof rows[number] | null>((a, b) => a && a.used >= b.used ? a : b, null);
+    if (!row) {
+      if (rows.length === batch) {
+        yield rows.map((r) => r.examples);
+        rows = [];
+      }
+      rows.push(row = { used: 0, examples: [] });
+    }
+    row.used += size;
+    row.examples.push(example);
+  }
+  if (rows.length > 0) yield rows.map((r) => r.examples);
+}
+
+function packed(
+  groups: readonly (readonly Example[])[],
+  rows: number,
+  lengths: readonly number[],
+  epoch: number,
+): TokenBatch {
+  const longest = Math.max(...groups.map((group) => group.reduce((n, e) => n + positions(e), 0)));
+  const length = lengths.find((l) => l >= longest)!, size = rows * length;
+  const ids = new Int32Array(size), labels = new Int32Array(size).fill(IGNORED);
+  const segments = new Int32Array(size), places = new Int32Array(size);
+  let tokens = 0;
+  groups.forEach((group, row) => {
+    let at = row * length;
+    group.forEach((example, i) => {
+      for (let t = 0; t < positions(example); t++, at++) {
+        ids[at] = example.ids[t]!;
+        segments[at] = i + 1;
+        places[at] = t;
+        if (!example.trained[t + 1]) continue;
+        labels[at] = example.ids[t + 1]!;
+        tokens++;
+      }
+    });
+  });
+  const all = groups.flat();
+  return {
+    ids,
+    labels,
+    packing: { segments, positions: places },
+    rows,
+    length,
+    tokens,
+    examples: all.length,
+    members: all,
+    epoch,
+  };
 }
 
 function pad(group: readonly Example[], rows: number, lengths: readonly number[], epoch: number): TokenBatch {

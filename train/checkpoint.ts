@@ -2,6 +2,7 @@
 import { type Aval, sameShape, showAval } from "../core/mod.ts";
 import { type DecoderConfig, modulesOf } from "./decoder.ts";
 import { CheckpointError, SafetensorsError } from "./errors.ts";
+import { isPickle, PICKLE_ADVICE, pickleIn } from "./input_file.ts";
 import { readJson } from "./json_file.ts";
 import { parseConfig } from "./model_config.ts";
 import {
@@ -41,6 +42,12 @@ export interface LoadOptions {
 /** Read and check `config.json`. Throws CheckpointError. */
 export function loadConfig(dir: string): DecoderConfig {
   const file = `${dir}/config.json`;
+  if (isPickle(dir) && exists(dir)) {
+    throw new CheckpointError(
+      `${dir}: ${PICKLE_ADVICE}: transformers' save_pretrained writes a model directory.`,
+      { dir },
+    );
+  }
   const missing = "a model directory needs config.json, model.safetensors and tokenizer.json";
   return parseConfig(readJson(file, CheckpointError, missing), file);
 }
@@ -213,17 +220,27 @@ function openShards(dir: string): Shards {
   }
 }
 
+/** A file's name, short enough for any file system, without a way to another directory. */
+const SHARD = /^[^/\\\0]{1,200}\.safetensors$/;
+
 /** `model.safetensors`, or the shards that the index names. */
 export function shardNames(dir: string): string[] {
   if (exists(`${dir}/model.safetensors`)) return ["model.safetensors"];
   const index = `${dir}/model.safetensors.index.json`;
+  const pickle = exists(index) ? null : pickleIn(dir);
+  if (pickle !== null) {
+    throw new CheckpointError(
+      `${dir}/${pickle}: ${PICKLE_ADVICE}: transformers' save_pretrained writes model.safetensors.`,
+      { dir, pickle },
+    );
+  }
   const json = readJson(index, CheckpointError, `${dir} has no model.safetensors either`);
   const map = (json as { readonly weight_map?: unknown } | null)?.weight_map;
   const names: unknown[] = typeof map === "object" && map !== null ? Object.values(map) : [];
   // Only files of this directory: an index must not lead elsewhere.
   if (
     names.length === 0 ||
-    !names.every((n): n is string => typeof n === "string" && /^[^/\\]+\.safetensors$/.test(n))
+    !names.every((n): n is string => typeof n === "string" && SHARD.test(n))
   ) {
     throw new CheckpointError(`${index}: expected {"weight_map": {"<tensor>": "<file>.safetensors"}}.`, {
       file: index,
@@ -236,7 +253,7 @@ function exists(path: string): boolean {
   try {
     return Deno.statSync(path).isFile;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return false;
     throw error;
   }
 }

@@ -22,6 +22,7 @@ import {
   attempt,
   branchNames,
   firstBatches,
+  guarded,
   type Loaded,
   loadRun,
   overflowSayer,
@@ -133,10 +134,16 @@ export function fineTuneClassifier(
   options: TrainOptions,
   hooks: RunHooks,
 ): Effect.Effect<ClassifyResult, UserError> {
+  return guarded(fineTuneOnce, options, hooks);
+}
+
+function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<ClassifyResult, UserError> {
   return Effect.scoped(Effect.gen(function* () {
     const loaded = yield* attempt(() => loadTask(options, hooks));
     const device = yield* openDevice(options.device, options.dtype === "f16");
-    const { kind, adapterName } = device.capabilities, { say } = hooks;
+    const { kind, adapterName, gpu } = device.capabilities, { say } = hooks;
+    // Another provider's last bits would be others.
+    const chosen = gpu ? `${kind}:${gpu.provider}` : kind;
     say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(async () => {
       const { task, checkpoint, train, held, rows, resumed } = loaded, { config, layout } = checkpoint;
@@ -175,7 +182,8 @@ export function fineTuneClassifier(
       // Nothing is written before a step has gone through: until then a plan may prove too large for the device.
       const open = (): MetricsFile => {
         sweepOutput(options.out);
-        writeSettings(options.out, { ...options, resume: false, device: kind, adapter_name: adapterName });
+        const { config: _, ...asked } = options;
+        writeSettings(options.out, { ...asked, resume: false, device: chosen, adapter_name: adapterName });
         return withEvents(openMetrics(options.out, loaded.done.text), options.out, {
           steps: loaded.done.steps,
           rateRatio: options.orthogonalLr / options.lr,

@@ -8,13 +8,16 @@ export interface FixedField {
   readonly why: string;
 }
 
+/** The largest size of anything: sizes and places are 32-bit numbers on devices. */
+const LARGEST = 2 ** 31 - 1;
+
 /** What an object of a configuration says. */
 export interface ConfigFields {
   /** As they are in the file. */
   readonly all: Readonly<Record<string, unknown>>;
   /** Neither absent nor null. */
   readonly present: (field: string) => boolean;
-  /** A whole number from 1 on. */
+  /** A whole number from 1 to 2³¹ − 1. */
   readonly size: (field: string, absent?: number) => number;
   /** A finite number above 0. */
   readonly positive: (field: string, absent?: number) => number;
@@ -43,8 +46,9 @@ export function configFields(json: unknown, file: string, within = ""): ConfigFi
     bad,
     size: (field, absent) => {
       const value = at(field) ?? absent;
-      if (typeof value === "number" && Number.isSafeInteger(value) && value >= 1) return value;
-      throw bad(field, "expected a whole number from 1 on");
+      const isCount = typeof value === "number" && Number.isSafeInteger(value) && value >= 1;
+      if (isCount && value <= LARGEST) return value;
+      throw bad(field, `expected a whole number from 1 ${isCount ? `to ${LARGEST}` : "on"}`);
     },
     positive: (field, absent) => {
       const value = at(field) ?? absent;

@@ -4,9 +4,10 @@
  * A question is asked as `question + "\n"`, and learnt is `answer` and the end token; a prompt and its completion stand
  * together as they are. Of a text everything is learnt, of a chat the assistant's messages. @module
  */
-import { readText } from "./data/text_file.ts";
+import { parquetRecords } from "./data/parquet_records.ts";
+import { readBytes, readText } from "./data/text_file.ts";
 import { DataError, TokenizerError } from "./errors.ts";
-import { type FormatName, parseRows, type PlacedRow, type Row } from "./rows.ts";
+import { type FormatName, parseRows, type PlacedRow, type Row, rowsOf } from "./rows.ts";
 import type { Message, Tokenizer } from "./tokenizer.ts";
 
 /** One sequence. */
@@ -21,6 +22,8 @@ export interface Example {
   readonly answer?: string;
   /** Of a row for an encoder, which reads all ids: the kind of each, and the class or the number to predict. */
   readonly classified?: { readonly types: readonly number[]; readonly target: number };
+  /** Where its row stands: `file:line`. */
+  readonly where?: string;
 }
 
 /** Examples that fit, and what was lost to make them fit. */
@@ -32,6 +35,17 @@ export interface Dataset {
   readonly dropped: number;
 }
 
+/** {@linkcode loadDataset}, of parquet files too. Throws DataError. */
+export async function openDataset(
+  file: string,
+  tokenizer: Tokenizer,
+  seq: number,
+  format: FormatName | "auto" = "auto",
+): Promise<Dataset> {
+  if (!/\.parquet$/i.test(file)) return loadDataset(file, tokenizer, seq, format);
+  return datasetOf(rowsOf(await parquetRecords(readBytes(file), file), file, format), file, tokenizer, seq);
+}
+
 /** Read a file of rows into examples of at most `seq` positions; see parseRows for `format`. Throws DataError. */
 export function loadDataset(
   file: string,
@@ -39,8 +53,14 @@ export function loadDataset(
   seq: number,
   format: FormatName | "auto" = "auto",
 ): Dataset {
-  const rows = parseRows(readText(file), file, format);
-  const dataset = fitExamples(rows.map((placed) => exampleOf(placed, tokenizer)), seq);
+  return datasetOf(parseRows(readText(file), file, format), file, tokenizer, seq);
+}
+
+function datasetOf(rows: readonly PlacedRow[], file: string, tokenizer: Tokenizer, seq: number): Dataset {
+  const dataset = fitExamples(
+    rows.map((placed) => ({ ...exampleOf(placed, tokenizer), where: placed.where })),
+    seq,
+  );
   if (dataset.examples.length > 0) return dataset;
   throw new DataError(
     `${file}: none of ${dataset.dropped} rows has a token to learn within --seq ${seq}; give a larger --seq.`,

@@ -1,7 +1,10 @@
 /** A run that is only told of: rows as the model sees them, steps, and memory from the plan of the step. @module */
 import * as Effect from "effect/Effect";
-import { type Capabilities, checkLimits, showBytes } from "../core/mod.ts";
+import { type Capabilities, showBytes } from "../core/mod.ts";
 import { loadAdapter } from "./adapter_directory.ts";
+import { batches, type TokenBatch } from "./batches.ts";
+import type { Example } from "./data.ts";
+import { answerShape } from "./exact_match.ts";
 import { countTrainable } from "./arena.ts";
 import { epochShape, piecesOf, showPieces, spread } from "./data/preview.ts";
 import { describeDevice, openDevice } from "./devices.ts";
@@ -9,8 +12,9 @@ import type { UserError } from "./errors.ts";
 import { decoderLayout, describeClasses, layoutClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
-import { attempt, load, longestOf } from "./run.ts";
-import { type StepBytes, stepBytes } from "./session.ts";
+import { freeMemory, planRun, type PlanShape, requireRoom, type RunShapes } from "./memory.ts";
+import { askedOf, attempt, firstBatches, load, longestOf } from "./run.ts";
+import { openSession, type Session, type StepBytes, stepBytes } from "./session.ts";
 import { planStep } from "./step_plan.ts";
 import { totalSteps } from "./train_loop.ts";
 
@@ -28,6 +32,11 @@ export interface DryRun {
   readonly trainable: number;
   /** What the step of the longest batch needs on the device. */
   readonly step_bytes: StepBytes;
+  /** Most bytes on the device at one time, evaluation and generation included. */
+  readonly peak_bytes?: number;
+  /** Seconds of one step of the longest batch, measured, and what all steps then take; evaluation comes on top. */
+  readonly step_seconds?: number;
+  readonly seconds?: number;
 }
 
 /** How a dry run tells of what it finds. */
@@ -37,6 +46,8 @@ export interface DryRunHooks {
   readonly colour: boolean;
 }
 
+/** Epochs whose batches are looked at for their lengths. */
+const EPOCHS_SEEN = 3;
 /** Rows that are shown. */
 export const SHOWN = 3;
 
@@ -61,7 +72,7 @@ export function sayStep(
 }
 
 /**
- * Load what a run would load and tell what it would do, without a step and without writing. Fails with UserError where
+ * Load what a run would load and tell what it would do, without writing; two steps are taken to measure their time. Fails with UserError where
  * the run would: also when the plan is too large for the device, which is said after what it needs.
  */
 export function dryRun(
@@ -71,8 +82,9 @@ export function dryRun(
   return Effect.scoped(Effect.gen(function* () {
     const loaded = yield* attempt(() => load(options, { say }));
     const { tokenizer, checkpoint, data, train, held } = loaded;
-    const { capabilities } = yield* openDevice(options.device, options.dtype === "f16");
-    return yield* attempt(() => {
+    const device = yield* openDevice(options.device, options.dtype === "f16");
+    const { capabilities } = device;
+    return yield* attempt(async () => {
       train.slice(0, SHOWN).forEach((example, i) => {
         const learnt = example.trained.filter((t, at) => t && at > 0).length;
         say(`\nrow ${i + 1}: ${example.ids.length} tokens, ${learnt} trained`);
@@ -93,19 +105,49 @@ export function dryRun(
       const classes = earlier?.classes ?? layoutClasses(options, layout);
       const trainable = countTrainable(classes);
       say(`trained: ${describeClasses(classes)}; ${trainable.toLocaleString("en")} parameters`);
-      const compiled = planStep({
+      const weights = earlier?.weights ?? checkpoint.weights;
+      const optimiser = adamW({ clip: options.clip }), subject = { config, classes };
+      const maxLength = Math.min(config.maxPositions, longestOf(options, held));
+      const sizes = {
         capabilities,
-        subject: { config, classes },
-        weights: new Map([...earlier?.weights ?? checkpoint.weights].map(([name, t]) => [name, t.aval])),
-        optimiser: adamW({ clip: options.clip }),
+        subject,
+        weights: new Map([...weights].map(([name, t]) => [name, t.aval])),
+        optimiser,
         accumulate: options.accumulate,
-        maxLength: Math.min(config.maxPositions, longestOf(options, held)),
-        batch: { rows: options.batch, length: epoch.longest },
-      });
+        maxLength,
+        packed: options.pack,
+      };
+      const compiled = planStep({ ...sizes, batch: { rows: options.batch, length: epoch.longest } });
       const bytes = stepBytes({ compiled });
       sayStep(bytes, { rows: options.batch, length: epoch.longest }, capabilities, say);
-      checkLimits(compiled.plan, capabilities);
-      return Promise.resolve({
+      requireRoom(compiled, capabilities, freeMemory());
+      const run = planRun(sizes, shapesOf(train, held, options, steps, maxLength));
+      say(
+        `memory of the run at its peak: ${showBytes(run.peak)} (of it steps of all lengths ${
+          showBytes(run.steps)
+        }, ` +
+          `evaluation ${showBytes(run.evaluations)}, answers ${showBytes(run.answers)})`,
+      );
+      const session = await openSession({
+        device,
+        subject,
+        weights,
+        optimiser,
+        accumulate: options.accumulate,
+        seed: options.seed,
+        maxLength,
+        startBatches: firstBatches(train, options),
+        ...(earlier ? { values: earlier.values } : {}),
+      });
+      const stepSeconds = await timeStep(session, train, options, epoch.longest);
+      const seconds = stepSeconds * steps * epoch.positions / (epoch.steps * options.batch * epoch.longest);
+      say(
+        `time of the steps: about ${
+          showTime(seconds)
+        } (measured: a step of ${options.batch} × ${epoch.longest} took ` +
+          `${stepSeconds.toPrecision(2)} s; shorter batches are counted by their positions)`,
+      );
+      return {
         rows: train.length,
         truncated: data.truncated,
         dropped: data.dropped,
@@ -115,7 +157,65 @@ export function dryRun(
         steps,
         trainable,
         step_bytes: bytes,
-      });
+        peak_bytes: run.peak,
+        step_seconds: stepSeconds,
+        seconds,
+      };
     });
   }));
+}
+
+/** The shapes of all batches of a run: those of its steps, of the held-out rows, and of their answers. */
+function shapesOf(
+  train: readonly Example[],
+  held: readonly Example[] | null,
+  { batch, seq, seed, pack }: TrainOptions,
+  steps: number,
+  maxLength: number,
+): RunShapes {
+  const order = { batch, seq, seed };
+  const shapes = (all: Iterable<TokenBatch>, most: number): PlanShape[] => {
+    const lengths = new Set<number>();
+    let n = 0;
+    for (const { length } of all) {
+      if (n++ === most) break;
+      lengths.add(length);
+    }
+    return [...lengths].map((length) => ({ rows: batch, length }));
+  };
+  const asked = held ? answerShape(askedOf(held), { maxLength: seq }, maxLength) : null;
+  return {
+    // Later epochs bring no lengths that a few do not.
+    steps: shapes(batches(train, { ...order, pack, epochs: EPOCHS_SEEN }), steps),
+    evaluations: held ? shapes(batches(held, { ...order, epochs: 1, shuffle: false }), Infinity) : [],
+    answers: asked ? [asked] : [],
+  };
+}
+
+/** Seconds of a step of the longest batch: the second one, since the first compiles. */
+async function timeStep(
+  session: Session,
+  train: readonly Example[],
+  { batch, seq, seed, pack, lr, orthogonalLr }: TrainOptions,
+  longest: number,
+): Promise<number> {
+  for (const rows of batches(train, { batch, seq, seed, pack, epochs: 1 })) {
+    if (rows.length < longest) continue;
+    const rates = { plain: lr, orthogonal: orthogonalLr };
+    await session.step(rows, rates);
+    const start = performance.now();
+    await session.step(rows, rates);
+    return (performance.now() - start) / 1000;
+  }
+  throw new RangeError(`No batch has ${longest} positions.`);
+}
+
+/** `12 s`, `3 min 20 s`, `2 h 5 min`. */
+function showTime(seconds: number): string {
+  const whole = Math.round(seconds), minutes = Math.floor(whole / 60);
+  if (seconds < 10) return `${seconds.toPrecision(2)} s`;
+  if (minutes < 1) return `${whole} s`;
+  return minutes < 60
+    ? `${minutes} min ${whole % 60} s`
+    : `${Math.floor(minutes / 60).toLocaleString("en")} h ${minutes % 60} min`;
 }

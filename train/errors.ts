@@ -11,8 +11,27 @@ export class UserError extends Error {
 
   /** `data` holds the values that the message speaks of. */
   constructor(message: string, readonly data: Readonly<Record<string, unknown>> = {}) {
-    super(message);
+    super(forPeople(message, new.target === OptionError));
   }
+}
+
+/** Longest message, in UTF-16 units: about a screen. */
+const LONGEST = 2000;
+/** What is kept of the end of a longer one, where it says what to do. */
+const KEPT_END = 400;
+
+/**
+ * A message without what files could hide in it: control characters, which could command a terminal, are written as
+ * `\u{…}`, and of a very long one the middle is left out. Messages about the command line may have `lines`.
+ */
+function forPeople(message: string, lines: boolean): string {
+  const short = message.length <= LONGEST
+    ? message
+    : `${message.slice(0, LONGEST - KEPT_END)} … ${message.slice(-KEPT_END)}`;
+  return short.replace(
+    /[\p{Cc}\p{Cf}\u2028\u2029]/gu,
+    (c) => lines && c === "\n" ? c : `\\u{${c.codePointAt(0)!.toString(16)}}`,
+  );
 }
 
 /** A flag that does not exist, or a value that it cannot take. */
@@ -53,4 +72,19 @@ export class AdapterError extends UserError {
 /** A run that cannot be continued: no checkpoint, a damaged one, or options that would make it another run. */
 export class ResumeError extends UserError {
   override readonly name = "ResumeError";
+}
+
+/** Numbers of a run that are not finite: what is trained cannot go on from there. */
+export class NotFiniteError extends UserError {
+  override readonly name = "NotFiniteError";
+}
+
+/** The device went away; what was on it is lost, checkpoints are not. */
+export class LostError extends UserError {
+  override readonly name = "LostError";
+}
+
+/** A file that could not be written: no space, no permission. */
+export class WriteError extends UserError {
+  override readonly name = "WriteError";
 }

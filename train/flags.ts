@@ -44,6 +44,8 @@ export interface TrainOptions extends AdapterSettings {
   readonly batch: number;
   readonly accumulate: number;
   readonly seq: number;
+  /** Put several examples into a row. */
+  readonly pack: boolean;
   readonly lr: number;
   readonly orthogonalLr: number;
   readonly schedule: ScheduleName;
@@ -63,6 +65,8 @@ export interface TrainOptions extends AdapterSettings {
   readonly saveEvery: number;
   /** Checkpoints kept, the newest ones. */
   readonly keep: number;
+  /** The file that flags were read from; null: none. */
+  readonly config: string | null;
   readonly dryRun: boolean;
   readonly json: boolean;
   readonly help: boolean;
@@ -114,7 +118,7 @@ export const FLAGS: Table = {
   data: bundled(
     "FILE",
     DATA,
-    'rows to learn, as JSON lines, a JSON array, CSV or TSV, also packed by gzip: {"question","answer"}, ' +
+    'rows to learn, as JSON lines, a JSON array, CSV or TSV, also packed by gzip, or parquet: {"question","answer"}, ' +
       '{"prompt","completion"}, {"text"}, {"messages"}, {"conversations"}, {"instruction","input","output"} or ' +
       '{"sentence","label"}',
   ),
@@ -280,6 +284,9 @@ export const FLAGS: Table = {
     "equal parts that a batch is computed in, one after the other, to save memory",
   ),
   seq: flag("N", whole(2), 128, "longest sequence, in tokens; longer rows are cut and counted"),
+  pack: toggle(
+    "put several rows of the data into one of --seq positions, each seeing itself alone: less padding, larger batches",
+  ),
   lr: {
     value: "X",
     read: above0,
@@ -329,6 +336,14 @@ export const FLAGS: Table = {
     "steps between checkpoints; 0: one when training ends or is interrupted",
   ),
   keep: flag("N", whole(1), 2, "checkpoints to keep, the newest ones"),
+  config: {
+    value: "FILE",
+    read: text,
+    help:
+      "flags from a JSON or TOML file, such as the config.json that a run left; those of the command line win",
+    absent: () => null,
+    shown: "none",
+  },
   dryRun: toggle(
     "only show the first rows as the model sees them, their lengths, the steps and the memory; nothing is written",
   ),

@@ -54,6 +54,11 @@ const LOOK_EVERY = 16;
 /** The same when somebody follows: positions, or milliseconds if they pass first. */
 const LIVE_EVERY = 8, LIVE_MS = 50;
 
+/** Positions of the plan for sequences of up to `length`: of a few fixed lengths, so that few plans are compiled. */
+export function planLength(length: number, maxLength: number): number {
+  return Math.min(maxLength, Math.ceil(length / 32) * 32);
+}
+
 /**
  * Continuations: at most `maxNew` ids after each prompt, up to `end` (not included) or the length limit. All rows
  * advance together, one position a step; tokens stay on the device until all rows have ended.
@@ -68,8 +73,7 @@ export async function generate(
   const { device, subject, arrays, feed, maxLength } = context;
   const rows = prompts.length;
   const longest = Math.max(...prompts.map((p) => p.length));
-  // A few fixed lengths, so that few plans are compiled.
-  const t = Math.min(maxLength, Math.ceil((longest + maxNew) / 32) * 32);
+  const t = planLength(longest + maxNew, maxLength);
   const tooLong = prompts.findIndex((p) => p.length >= t || p.length === 0);
   if (tooLong >= 0) {
     throw new RangeError(

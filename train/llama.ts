@@ -83,7 +83,7 @@ export function attentionBlock(model: Llama, layer: number, x: Tensor, attend: A
   const turned = (name: "q" | "k", count: number): Tensor => {
     const each = split(`${name}_proj`, count);
     const normed = config.headNorms ? rmsNorm(each, weight(`${at}.${name}_norm.weight`), rmsNormEps) : each;
-    return rope(permute(normed, [0, 2, 1, 3]), rows("rotary.cos"), rows("rotary.sin"));
+    return rope(permute(normed, [0, 2, 1, 3]), forHeads(rows("rotary.cos")), forHeads(rows("rotary.sin")));
   };
   const queries = turned("q", heads), keys = turned("k", kvHeads);
   const values = permute(split("v_proj", kvHeads), [0, 2, 1, 3]);
@@ -170,4 +170,10 @@ export function rotaryTables(
   }
   const at = aval([positions, headDim]);
   return new Map([[TABLES[0], { aval: at, data: cos }], [TABLES[1], { aval: at, data: sin }]]);
+}
+
+/** Rows of a rotary table as all heads read them: those that differ by row of the batch, f32[batch, t, d], get an axis of heads. */
+function forHeads(table: Tensor): Tensor {
+  const [batch, t, d] = table.shape;
+  return d === undefined ? table : reshape(table, [batch!, 1, t!, d]);
 }

@@ -46,6 +46,9 @@ const FIXED: readonly FixedField[] = [
   },
 ];
 
+/** The deepest decoders have a few hundred. */
+const MOST_LAYERS = 4096;
+
 /**
  * Understand `config.json`. `model_type` says the family, llama where it is absent; absent optional fields get Hugging
  * Face's defaults for it: for Llama as many key heads as heads, head size hidden/heads, 2048 positions, for all ε 10⁻⁶,
@@ -86,6 +89,7 @@ export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
     throw bad("head_dim", "expected an even number: rotary positions turn pairs of features");
   }
   const layers = size("num_hidden_layers");
+  if (layers > MOST_LAYERS) throw bad("num_hidden_layers", `expected at most ${MOST_LAYERS}`);
   const { theta, scaling } = parseRope(fields);
   const biases = family.biases(fields), windows = family.windows(fields, layers);
 

@@ -22,7 +22,10 @@ export function readOptions(argv: readonly string[], site: Site): TrainOptions {
 
 /** Refuse values that do not go together, and expressions with a mistake. */
 function checkTogether(options: TrainOptions): void {
-  const { batch, accumulate, compose, format, method, saveModules, target, task } = options;
+  const { batch, accumulate, compose, format, method, pack, saveModules, target, task } = options;
+  if (task !== null && pack) {
+    throw new OptionError("--pack: sentences of a --task have rows of their own; leave it out.", { task });
+  }
   if (task !== null && format !== "auto") {
     throw new OptionError(
       `--format ${format}: --task ${task} says what rows look like; give one of the two.`,

@@ -1,23 +1,37 @@
-/** The command line of a run that is continued: flags that are not given stand as they were. @module */
+/** The command line of a run, and what stands where a flag is not given: a file of flags, the run that is continued. @module */
+import { readFlagsFile } from "./config_file.ts";
 import { OptionError } from "./errors.ts";
 import { parseOptions, readOptions, type Site, type TrainOptions } from "./options.ts";
 import { flagsOfRun, readRunState } from "./run_checkpoint.ts";
 
 /**
- * Understand the command line of `train.ts`; with `--resume`, flags of the run in `--out` stand where none is given.
- * Throws OptionError, and ResumeError where there is no whole checkpoint.
+ * Understand the command line of `train.ts`. With `--config`, flags of the file stand where none is given; with
+ * `--resume`, those of the run in `--out` stand behind both. Throws OptionError, and ResumeError where there is no whole
+ * checkpoint.
  */
 export async function parseCommandLine(argv: readonly string[], site: Site): Promise<TrainOptions> {
-  const { resume, help, out } = readOptions(argv, site);
-  if (!resume || help) return parseOptions(argv, site);
-  const given = (name: string): boolean => argv.some((arg) => arg === name || arg.startsWith(`${name}=`));
-  if (!given("--out")) {
+  const { help, config } = readOptions(argv, site);
+  if (help) return parseOptions(argv, site);
+  const own = config === null ? argv : [...without(await readFlagsFile(config), argv), ...argv];
+  const { resume, out } = readOptions(own, site);
+  if (!resume) return parseOptions(own, site);
+  if (!isGiven(own, "--out")) {
     throw new OptionError("--resume needs --out DIR: the directory of the run to go on with.", {});
   }
-  // --steps would override --epochs.
-  const counts = given("--epochs") && !given("--steps");
-  const standing = flagsOfRun(await readRunState(out)).filter((flag) =>
-    !(counts && flag.startsWith("--steps="))
+  return parseOptions([...without(flagsOfRun(await readRunState(out)), own), ...own], site);
+}
+
+function isGiven(argv: readonly string[], name: string): boolean {
+  return argv.some((arg) => arg === name || arg.startsWith(`${name}=`));
+}
+
+/** Of two flags the first takes the place of the second. */
+const INSTEAD = [["--epochs", "--steps"], ["--method", "--compose"], ["--compose", "--method"]] as const;
+
+/** Standing flags without those that a given flag takes the place of. */
+function without(standing: readonly string[], given: readonly string[]): readonly string[] {
+  const gone = INSTEAD.filter(([by, name]) => isGiven(given, by) && !isGiven(given, name)).map(([, name]) =>
+    name
   );
-  return parseOptions([...standing, ...argv], site);
+  return standing.filter((flag) => !gone.some((name) => flag.startsWith(`${name}=`)));
 }

@@ -110,10 +110,16 @@ function shorten(value: unknown): string {
  * `file:line`, or an empty file.
  */
 export function parseRows(text: string, file: string, format: FormatName | "auto" = "auto"): PlacedRow[] {
-  const rows = valuesOf(text.replace(/^\uFEFF/, ""), file).map(({ json, where }) => ({
-    row: parseRow(json, where, format),
-    where,
-  }));
+  return rowsOf(valuesOf(text.replace(/^\uFEFF/, ""), file), file, format);
+}
+
+/** Understand the values of a data file. Throws DataError, also where there are none. */
+export function rowsOf(
+  values: readonly PlacedValue[],
+  file: string,
+  format: FormatName | "auto" = "auto",
+): PlacedRow[] {
+  const rows = values.map(({ json, where }) => ({ row: parseRow(json, where, format), where }));
   if (rows.length > 0) return rows;
   throw new DataError(`${file}: has no rows; expected rows of ${EXPECTED}.`, { file });
 }

@@ -5,7 +5,9 @@ import { exportPeft, loadAdapter, peftForms, saveAdapter, type SavedAdapter } fr
 import { drawLambdas } from "./adapter_file.ts";
 import { batches, type TokenBatch } from "./batches.ts";
 import { type Checkpoint, loadCheckpoint } from "./checkpoint.ts";
+import { lockOutput } from "./run_lock.ts";
 import {
+  checkpointSteps,
   digestRows,
   type Measured,
   readCheckpoint,
@@ -14,9 +16,9 @@ import {
   saveCheckpoint,
 } from "./run_checkpoint.ts";
 import { checkOutput, sweepOutput, writeResults } from "./run_output.ts";
-import { type Dataset, type Example, loadDataset } from "./data.ts";
+import { type Dataset, type Example, openDataset } from "./data.ts";
 import { describeDevice, openDevice } from "./devices.ts";
-import { DataError, ResumeError, UserError } from "./errors.ts";
+import { DataError, LostError, ResumeError, UserError } from "./errors.ts";
 import { answerAll, exactMatch } from "./exact_match.ts";
 import { type DecoderConfig, weightShapes } from "./decoder.ts";
 import { decoderLayout, describeClasses, describeFit, layoutClasses } from "./methods.ts";
@@ -27,8 +29,11 @@ import { type MetricsFile, openMetrics, readMetrics, writeSettings } from "./run
 import { modelDirectory } from "./hub.ts";
 import { writeModel } from "./model_directory.ts";
 import { openSession, type Session, type StepBytes, valuesOf } from "./session.ts";
+import { epochShape } from "./data/preview.ts";
+import { freeMemory, requireRoom } from "./memory.ts";
+import { planStep } from "./step_plan.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
-import { PlanError, ShapeError, showBytes } from "../core/mod.ts";
+import { DeviceLostError, PlanError, ShapeError, showBytes } from "../core/mod.ts";
 import { type Earlier, NOTHING_YET, TOO_MANY_SKIPPED, totalSteps, trainAll } from "./train_loop.ts";
 import { writeTextAtomically } from "./atomic_file.ts";
 import { leaveReport } from "./run_report/leave.ts";
@@ -74,12 +79,42 @@ const SHOWN = 3;
 
 /** Fine-tune as asked. Fails with UserError for what the user can mend; sizes that do not fit become one as well. */
 export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<RunResult, UserError> {
+  return guarded(fineTuneOnce, options, hooks);
+}
+
+/** Make a run while nobody else writes into its directory; it goes on once where the device goes away. */
+export function guarded<T>(
+  once: (options: TrainOptions, hooks: RunHooks) => Effect.Effect<T, UserError>,
+  options: TrainOptions,
+  hooks: RunHooks,
+): Effect.Effect<T, UserError> {
+  /** From the newest checkpoint, or from the beginning where there is none. */
+  const goOn = (lost: LostError): Effect.Effect<T, UserError> => {
+    const resume = checkpointSteps(options.out).length > 0;
+    hooks.say(
+      `${lost.message} ${resume ? "Going on from the newest checkpoint" : "Beginning again"}, this once.`,
+    );
+    return once({ ...options, resume }, hooks);
+  };
+  return Effect.scoped(Effect.gen(function* () {
+    yield* lockOutput(options.out);
+    return yield* Effect.matchEffect(once(options, hooks), {
+      onSuccess: (result) => Effect.succeed(result),
+      // Once: a device that goes away again will not stay.
+      onFailure: (error) => error instanceof LostError && !hooks.stopped() ? goOn(error) : Effect.fail(error),
+    });
+  }));
+}
+
+function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<RunResult, UserError> {
   return Effect.scoped(Effect.gen(function* () {
     const { tokenizer, checkpoint, train, held, rows, resumed, done: earlierSteps } = yield* attempt(() =>
       load(options, hooks)
     );
     const device = yield* openDevice(options.device, options.dtype === "f16");
-    const { kind, adapterName } = device.capabilities;
+    const { kind, adapterName, gpu } = device.capabilities;
+    // Another provider's last bits would be others.
+    const chosen = gpu ? `${kind}:${gpu.provider}` : kind;
     hooks.say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(async () => {
       const { config } = checkpoint, layout = decoderLayout(config);
@@ -96,6 +131,21 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       if (options.compose !== null || options.saveModules !== null) hooks.say(describeClasses(classes));
       const fit = own ? describeFit(own, layout.modules) : "";
       if (fit) hooks.say(fit);
+      const maxLength = Math.min(config.maxPositions, longestOf(options, held));
+      const weights = new Map(
+        [...earlier?.weights ?? checkpoint.weights].map(([name, t]) => [name, t.aval] as const),
+      );
+      const planned = planStep({
+        capabilities: device.capabilities,
+        subject: { config, classes },
+        weights,
+        optimiser: adamW({ clip: options.clip }),
+        accumulate: options.accumulate,
+        maxLength,
+        batch: { rows: options.batch, length: epochShape(train, options).longest },
+        packed: options.pack,
+      });
+      requireRoom(planned, device.capabilities, freeMemory());
       const session = await openSession({
         device,
         subject: { config, classes },
@@ -103,7 +153,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
         optimiser: adamW({ clip: options.clip }),
         accumulate: options.accumulate,
         seed: options.seed,
-        maxLength: Math.min(config.maxPositions, longestOf(options, held)),
+        maxLength,
         startBatches: firstBatches(train, options),
         ...(resumed && startsFromFactors(classes)
           ? { values: valuesOf(classes, resumed.tensors) }
@@ -121,7 +171,8 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       // Nothing is written before a step has gone through: until then a plan may prove too large for the device.
       const open = (): MetricsFile => {
         sweepOutput(options.out);
-        writeSettings(options.out, { ...options, resume: false, device: kind, adapter_name: adapterName });
+        const { config: _, ...asked } = options;
+        writeSettings(options.out, { ...asked, resume: false, device: chosen, adapter_name: adapterName });
         return withEvents(openMetrics(options.out, earlierSteps.text), options.out, {
           steps: earlierSteps.steps,
           rateRatio: options.orthogonalLr / options.lr,
@@ -209,6 +260,7 @@ export function startsFromFactors(classes: readonly ShapeClass[]): boolean {
 export function attempt<T>(run: () => Promise<T>): Effect.Effect<T, UserError> {
   return Effect.catchDefect(Effect.promise(() => Promise.resolve().then(run)), (error: unknown) => {
     if (error instanceof UserError) return Effect.fail(error);
+    if (error instanceof DeviceLostError) return Effect.fail(new LostError(error.message));
     if (error instanceof ShapeError || error instanceof PlanError) {
       return Effect.fail(new UserError(error.message.replace(/\.?\n\s*/g, "; ")));
     }
@@ -284,8 +336,8 @@ export async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">
       `--seq ${options.seq}: the model has ${config.maxPositions} positions; use at most that many.`,
     );
   }
-  const read = (file: string): Dataset => {
-    const data = loadDataset(file, tokenizer, options.seq, options.format);
+  const read = async (file: string): Promise<Dataset> => {
+    const data = await openDataset(file, tokenizer, options.seq, options.format);
     say(
       `${file}: ${data.examples.length} rows` +
         (data.truncated ? `, ${data.truncated} cut to ${options.seq} tokens` : "") +
@@ -295,14 +347,14 @@ export async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">
   };
   say(`model: ${options.model}, ${config.layers} layers of ${config.hiddenSize}`);
   sayDropout(config, say);
-  const data = read(options.data), train = data.examples;
+  const data = await read(options.data), train = data.examples;
   const rows = await digestRows(train);
   return {
     tokenizer,
     checkpoint,
     data,
     train,
-    held: options.eval ? read(options.eval).examples : null,
+    held: options.eval ? (await read(options.eval)).examples : null,
     rows,
     ...(options.resume
       ? await loadRun(options, train, rows)
@@ -361,6 +413,12 @@ export function longestOf({ seq }: TrainOptions, held: readonly Example[] | null
   return Math.max(seq, Math.min(2 * seq, ...(asked.length > 0 ? [Math.max(...asked)] : [seq])));
 }
 
+/** The held-out examples that are answered in full: those with an answer, else the first few. */
+export function askedOf(held: readonly Example[]): readonly Example[] {
+  const asked = held.filter((e) => e.answer !== undefined);
+  return (asked.length > 0 ? asked : held.slice(0, SHOWN)).slice(0, ANSWERED);
+}
+
 async function measure(
   session: Session,
   tokenizer: Tokenizer,
@@ -373,8 +431,7 @@ async function measure(
   say(`measuring on ${held.length} held-out rows`);
   const { loss } = await session.evaluate(all, stopped);
   if (stopped()) return null;
-  const asked = held.filter((e) => e.answer !== undefined);
-  const chosen = (asked.length > 0 ? asked : held.slice(0, SHOWN)).slice(0, ANSWERED);
+  const chosen = askedOf(held);
   const samples = await answerAll(session, tokenizer, chosen, { maxLength: options.seq });
   return { loss, exact: exactMatch(samples), samples };
 }

@@ -8,6 +8,7 @@ import { ResumeError, UserError } from "./errors.ts";
 import type { Sample } from "./exact_match.ts";
 import { readJson } from "./json_file.ts";
 import type { TrainOptions } from "./options.ts";
+import { flagsOfOptions } from "./config_file.ts";
 import { flagName } from "./parse_flags.ts";
 import { openSafetensors, writeSafetensors } from "./safetensors.ts";
 import type { HostTensor } from "./session.ts";
@@ -183,6 +184,7 @@ const HARMLESS: ReadonlySet<keyof TrainOptions> = new Set<keyof TrainOptions>([
     "resume",
     "saveEvery",
     "keep",
+    "config",
     "dryRun",
     "json",
     "help",
@@ -197,7 +199,8 @@ export function requireSameRun(earlier: RunState, options: TrainOptions, rows: s
   const show = (x: unknown): string => x === null ? "not given" : String(x);
   for (const key of Object.keys(options) as (keyof TrainOptions)[]) {
     const was = earlier.options[key], is = options[key];
-    if (HARMLESS.has(key) || was === is) continue;
+    // What a run knew nothing of was off.
+    if (HARMLESS.has(key) || was === is || (was === undefined && is === false)) continue;
     const flag = `--${flagName(key)}`;
     throw new ResumeError(
       `--resume: ${flag} was ${show(was)} and is ${show(is)}, which would make it another run: ` +
@@ -216,14 +219,8 @@ export function requireSameRun(earlier: RunState, options: TrainOptions, rows: s
 
 /** The flags that a run was given, as on the command line, those that the command line itself decides left out. */
 export function flagsOfRun({ options }: RunState): string[] {
-  const left = new Set<string>(["out", "resume", "json", "help", "saveEvery", "keep", "merge"]);
-  return Object.entries(options).flatMap(([key, value]) => {
-    // An expression stands for its method.
-    if (left.has(key) || value === false || (key === "method" && value === "compose")) return [];
-    const flag = `--${flagName(key)}`;
-    if (value === null) return key === "eval" ? [`${flag}=none`] : [];
-    return [value === true ? flag : `${flag}=${value}`];
-  });
+  const left = new Set<string>(["out", "resume", "json", "help", "saveEvery", "keep", "merge", "config"]);
+  return flagsOfOptions(Object.entries(options).filter(([key]) => !left.has(key)));
 }
 
 /** SHA-256 of what rows mean for training: their ids, and which of them are learnt, or their kinds and the target. */

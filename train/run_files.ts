@@ -1,5 +1,5 @@
 /** What a run leaves for programs to read: `metrics.jsonl` and `config.json`. @module */
-import { writeTextAtomically } from "./atomic_file.ts";
+import { writeBytes, writeTextAtomically } from "./atomic_file.ts";
 import { ResumeError } from "./errors.ts";
 import type { StepReport } from "./report.ts";
 
@@ -73,7 +73,7 @@ export function openMetrics(dir: string, earlier = ""): MetricsFile {
   return {
     append: (report) => {
       const bytes = new TextEncoder().encode(`${metricsLine(report)}\n`);
-      for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
+      writeBytes(file, bytes, path);
     },
     sync: () => file.syncSync(),
     [Symbol.dispose]: () => file.close(),

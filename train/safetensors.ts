@@ -6,6 +6,7 @@ import { type Aval, bytesOf, type DType, type HostArray, sizeOf } from "../core/
 import { writeAtomically } from "./atomic_file.ts";
 import { SafetensorsError } from "./errors.ts";
 import { bf16ToF32, f16ToF32 } from "./floats.ts";
+import { requireRegular } from "./input_file.ts";
 import {
   type FileDType,
   parseHeader,
@@ -74,6 +75,7 @@ function readAt(
 
 /** Open a file and read its header; tensors are read when asked for. Throws SafetensorsError. Close it after use (`using`). */
 export function openSafetensors(path: string): SafetensorsFile {
+  requireRegular(path, SafetensorsError);
   const file = Deno.openSync(path);
   try {
     return reader(path, file);

@@ -17,6 +17,7 @@ import { arenaAval, bind, type ShapeClass } from "./arena.ts";
 import { generate, type GenerateOptions } from "./generate.ts";
 import { type GivenValues, giveValues } from "./given.ts";
 import { tablesOf } from "./decoder.ts";
+import { firstNotFinite } from "./diagnose.ts";
 import type { Optimiser } from "./optimiser.ts";
 import { initialise } from "./initialise.ts";
 import { mergedWeights } from "./merge.ts";
@@ -32,6 +33,7 @@ import {
   lossOf,
   type Objective,
   objectiveStep,
+  positionsOf,
   rowLosses,
   type Subject,
 } from "./step.ts";
@@ -46,6 +48,8 @@ export interface HostBatch {
   readonly labels: Int32Array;
   readonly rows: number;
   readonly length: number;
+  /** Where rows hold several examples, i32[rows · length] both; see Packing. */
+  readonly packing?: { readonly segments: Int32Array; readonly positions: Int32Array };
 }
 
 /** What a step reports, once it is read back. */
@@ -107,6 +111,8 @@ export interface Training<B> {
     rates: { readonly plain: number; readonly orthogonal: number },
   ) => Promise<StepMetrics>;
   readonly lambdas: () => Promise<Lambdas>;
+  /** What first is not finite in the computation of step `step` on this batch, as things stand; null where all is. */
+  readonly firstNotFinite: (batch: B, step: number) => Promise<string | null>;
   /** Trained values by member and leaf path, f32. */
   readonly trained: () => Promise<ReadonlyMap<string, ReadonlyMap<string, HostTensor>>>;
   /** What {@linkcode Session.restore} needs to go on bit for bit; to be asked for when no step is under way. */
@@ -326,6 +332,24 @@ export async function openTraining<B>(options: TrainingOptions<B>): Promise<Open
       return { loss, gradNorm, lambdas };
     },
     lambdas: readLambdas,
+    firstNotFinite: async (batch, step) => {
+      const own = foldIn(key(options.seed), STEP_KEYS + step);
+      for (let part = 0; part < accumulate; part++) {
+        const bits = evaluate([foldIn(own, part).bits])[0]!;
+        const found = await firstNotFinite({
+          device,
+          classes,
+          objective,
+          weights: frozen,
+          params,
+          batch: batchAvals(batch),
+          part: { index: part, of: accumulate },
+          arrays: withBatch(batch).set("key", feed("key", aval([2], "u32"), Uint32Array.from(bits))),
+        });
+        if (found !== null) return found;
+      }
+      return null;
+    },
     trained: async () => valuesOf(classes, await readState("params.")),
     state: async () => ({ steps, tensors: await readState("") }),
     restore: (state) => {
@@ -360,9 +384,10 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     classes,
     objective: languageObjective(subject),
     tables: tablesOf(config, maxLength),
-    inputs: ({ ids, labels, rows, length }) => {
+    inputs: ({ ids, labels, packing, rows, length }) => {
       const at = aval([rows, length], "i32");
-      return { ids: { aval: at, data: ids }, labels: { aval: at, data: labels } };
+      const all = { ids, labels, ...packing };
+      return Object.fromEntries(Object.entries(all).map(([name, data]) => [name, { aval: at, data }]));
     },
     start: (frozen, arrays) => ({
       batches: startBatches.length,
@@ -370,10 +395,10 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     }),
   });
   const { frozen, params, arrays, runner, feed, withBatch } = training;
-  const batchAvals = ({ rows, length }: HostBatch) => ({
-    ids: aval([rows, length], "i32"),
-    labels: aval([rows, length], "i32"),
-  });
+  const batchAvals = ({ rows, length, packing }: HostBatch) => {
+    const ids = aval([rows, length], "i32");
+    return { ids, labels: ids, ...(packing ? { segments: ids, positions: ids } : {}) };
+  };
   return {
     ...training,
     evaluate: async (batches, stopped = () => false) => {
@@ -383,14 +408,14 @@ export async function openSession(options: SessionOptions): Promise<Session> {
         await new Promise((resume) => setTimeout(resume, 0));
         if (stopped()) break;
         const run = await runner(
-          `eval ${batch.rows} ${batch.length}`,
+          `eval ${showAvals(batchAvals(batch))}`,
           () =>
             runnerOf(device, ({ weights, params, batch }) => {
               const model = bindModel(
                 subject,
                 weights,
                 bind(classes, params).members,
-                firstPositions(batch.ids.shape[1]!),
+                positionsOf(batch),
               );
               return { ...lossOf(model, batch) };
             }, { weights: frozen, params, batch: batchAvals(batch) }),

@@ -18,6 +18,7 @@ import {
 } from "../ops/mod.ts";
 import { type Arenas, bind, type ShapeClass, SLOT_UNIT } from "./arena.ts";
 import { type BoundWeights, type Decoder, type DecoderConfig, decoderOf, headOf } from "./decoder.ts";
+import { hiddenOf, packedPositions } from "./packed.ts";
 import { keepIfFinite, type Optimiser, type OptimiserState, type StepRates } from "./optimiser.ts";
 
 /** Frozen tensors by name. */
@@ -27,10 +28,16 @@ export type Weights = Readonly<Record<string, Tensor>>;
 export type Batch = {
   readonly ids: Tensor;
   readonly labels: Tensor;
+  /** Where rows hold several examples, see Packing: both or neither. */
+  readonly segments?: Tensor;
+  readonly positions?: Tensor;
 };
 
 /** Tensors of a batch by name; the first axis of each counts its rows. */
 export type BatchTensors = Readonly<Record<string, Tensor>>;
+
+/** Is shown a tensor of a step, with its name for people. */
+export type Watch = (name: string, of: Tensor) => void;
 
 /** What a training step makes small. */
 export interface Objective {
@@ -42,6 +49,8 @@ export interface Objective {
       readonly weights: Weights;
       readonly params: ReadonlyMap<string, readonly Tensor[]>;
       readonly key: Key;
+      /** Shown what the model's linear maps read and give, in order. */
+      readonly watch?: Watch;
     },
     batch: BatchTensors,
     wrt: readonly Tensor[],
@@ -65,8 +74,9 @@ export function bindModel(
   params: ReadonlyMap<string, readonly Tensor[]>,
   positions: Positions,
   key?: Key,
+  watch?: Watch,
 ): Decoder {
-  const bound = bindMaps(classes, weights, params, key);
+  const bound = bindMaps(classes, weights, params, key, watch);
   return decoderOf(config, { ...bound, rows: (name) => positions(bound.weight(name)) });
 }
 
@@ -76,6 +86,7 @@ export function bindMaps(
   weights: Weights,
   params: ReadonlyMap<string, readonly Tensor[]>,
   key?: Key,
+  watch?: Watch,
 ): Pick<BoundWeights, "weight" | "map"> {
   const adapters = new Map(classes.flatMap((c) => c.members.map((m) => [m, c.fitted] as const)));
   const places = new Map([...adapters.keys()].map((member, i) => [member, i]));
@@ -88,9 +99,19 @@ export function bindMaps(
   const map = (path: string): LinearMap => {
     const base = baseMap(weight(`${path}.weight`));
     const fitted = adapters.get(path);
-    return fitted ? fitted.apply(params.get(path)!, base, key && foldIn(key, places.get(path)!)) : base;
+    const own = fitted ? fitted.apply(params.get(path)!, base, key && foldIn(key, places.get(path)!)) : base;
+    return watch ? watched(own, path, watch) : own;
   };
   return { weight, map };
+}
+
+function watched(map: LinearMap, path: string, watch: Watch): LinearMap {
+  return (x) => {
+    watch(`the input of ${path}`, x);
+    const y = map(x);
+    watch(`the result of ${path}`, y);
+    return y;
+  };
 }
 
 /** Rows of a table [positions, ...] that belong to the positions at hand. */
@@ -101,12 +122,17 @@ export function firstPositions(t: number): Positions {
   return (table) => slice(table, { start: [0, 0], stop: [t, table.shape[1]!] });
 }
 
+/** The positions of a batch: those of its packing, or the first ones. */
+export function positionsOf({ ids, positions }: Pick<Batch, "ids" | "positions">): Positions {
+  return positions ? packedPositions(positions) : firstPositions(ids.shape[1]!);
+}
+
 /** Sum of the losses over trained positions, f32[], and their number, f32[]. */
 export function lossOf(
   model: Decoder,
-  { ids, labels }: Batch,
+  batch: Batch,
 ): { readonly sum: Tensor; readonly count: Tensor } {
-  return headLoss(model, model.hidden(ids), labels);
+  return headLoss(model, hiddenOf(model, batch), batch.labels);
 }
 
 /** The same from the hidden states f32[rows, t, hidden] before the head. */
@@ -178,9 +204,9 @@ export function trainStep(
 export function languageObjective(subject: Subject): Objective {
   return {
     count: ({ labels }) => countTrained(labels!),
-    pull: ({ weights, params, key }, batch, wrt) => {
+    pull: ({ weights, params, key, watch }, batch, wrt) => {
       const part = batch as Batch;
-      const model = bindModel(subject, weights, params, firstPositions(part.ids.shape[1]!), key);
+      const model = bindModel(subject, weights, params, positionsOf(part), key, watch);
       return lossAndCotangents(model, part, wrt, trainsHead(subject));
     },
   };
@@ -257,7 +283,7 @@ export function lossAndCotangents(
     const { sum } = lossOf(model, batch);
     return { sum, fresh: cotangents([sum], [fill(1)], wrt) };
   }
-  const states = model.hidden(batch.ids), size = rows * t / parts;
+  const states = hiddenOf(model, batch), size = rows * t / parts;
   const flat = reshape(states, [rows * t, hiddenSize]), labels = reshape(batch.labels, [rows * t]);
   let total: Tensor | null = null;
   const pulled = Array.from({ length: parts }, (_, i) => {
@@ -271,7 +297,8 @@ export function lossAndCotangents(
   return { sum: total!, fresh: cotangents([states], [ct], wrt) };
 }
 
-function splitBatch(batch: BatchTensors, parts: number): BatchTensors[] {
+/** A batch in equal parts. Throws Error where its rows cannot be cut so. */
+export function splitBatch(batch: BatchTensors, parts: number): BatchTensors[] {
   if (parts === 1) return [batch];
   const cut = (x: Tensor, i: number): Tensor => {
     const [rows, ...rest] = x.shape as [number, ...number[]];

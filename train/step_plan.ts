@@ -17,18 +17,20 @@ export interface StepPlanOptions {
   /** Rows of the tables of positions. */
   readonly maxLength: number;
   readonly batch: { readonly rows: number; readonly length: number };
+  /** Whether rows hold several examples. */
+  readonly packed?: boolean;
 }
 
 /** Compile the step of a session with these options; nothing is uploaded or run. Throws ShapeError. */
 export function planStep(options: StepPlanOptions): Compiled {
-  const { subject, maxLength, batch: { rows, length } } = options;
+  const { subject, maxLength, batch: { rows, length }, packed } = options;
   const ids = aval([rows, length], "i32");
   return planObjective({
     ...options,
     classes: subject.classes,
     objective: languageObjective(subject),
     weights: new Map([...options.weights, ...tableShapes(subject.config, maxLength)]),
-    batch: { ids, labels: ids },
+    batch: { ids, labels: ids, ...(packed ? { segments: ids, positions: ids } : {}) },
   });
 }
 

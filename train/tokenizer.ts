@@ -3,6 +3,7 @@ import { Template } from "@huggingface/jinja";
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { TokenizerError } from "./errors.ts";
 import { readJson } from "./json_file.ts";
+import { wildness } from "./tame_expression.ts";
 
 /** A message of a chat. */
 export interface Message {
@@ -56,7 +57,9 @@ export function tokenizerOf({ tokenizer, config, template }: TokenizerFiles, sou
       { source },
     );
   }
+  requireTame(tokenizer, source);
   const inner = build(tokenizer as object, fields, source);
+  const vocabSize = sizeOfVocabulary(inner, source);
   const special = (field: string): string | null => {
     const value = fields[field];
     const text = asRecord(value)?.["content"] ?? value;
@@ -85,19 +88,33 @@ export function tokenizerOf({ tokenizer, config, template }: TokenizerFiles, sou
       },
     );
   }
+  const encode = (text: string, special: boolean): number[] => {
+    const { ids } = usable(source, () => inner.encode(text, { add_special_tokens: special }));
+    // A vocabulary without a token for unknown text leaves holes.
+    if (ids.every((id) => Number.isInteger(id) && id >= 0 && id < vocabSize)) return ids;
+    throw new TokenizerError(
+      `${source}: tokenizer.json has no token for a part of ${
+        JSON.stringify(text.slice(0, 60))
+      }; copy the whole file again.`,
+      { source },
+    );
+  };
   const chat = template ?? templateIn(fields["chat_template"]);
   const render = compile(chat ?? PLAIN_TEMPLATE, source);
   return {
-    encode: (text, options) => inner.encode(text, { add_special_tokens: options?.special ?? true }).ids,
+    encode: (text, options) => encode(text, options?.special ?? true),
     decode: (ids, options) =>
-      ids.length === 0 ? "" : inner.decode([...ids], { skip_special_tokens: !(options?.special ?? false) }),
+      ids.length === 0
+        ? ""
+        : usable(source, () => inner.decode([...ids], { skip_special_tokens: !(options?.special ?? false) })),
     bosId: idOf("bos_token"),
     eosId,
-    vocabSize: inner.get_vocab(true).size,
+    vocabSize,
     // A model's own template writes the token that begins a text itself.
-    encodeChat: (text) => inner.encode(text, { add_special_tokens: chat === null }).ids,
+    encodeChat: (text) => encode(text, chat === null),
     renderChat: (messages, prompt = false) =>
       render({
+        [SHORT_RANGE]: shortRange,
         messages,
         add_generation_prompt: prompt,
         bos_token: special("bos_token") ?? "",
@@ -123,10 +140,52 @@ function asRecord(x: unknown): Readonly<Record<string, unknown>> | null {
 
 /** The tokenizer that `tokenizer.json` describes; `source` names it in errors. Throws TokenizerError. */
 export function build(tokenizer: object, config: object, source: string): HuggingFaceTokenizer {
+  return usable(source, () => new HuggingFaceTokenizer(tokenizer, config));
+}
+
+/** What `use` gives; what it throws is blamed on the file, since the library trusts it. */
+function usable<T>(source: string, use: () => T): T {
   try {
-    return new HuggingFaceTokenizer(tokenizer, config);
+    return use();
   } catch (error) {
     throw new TokenizerError(`${source}: tokenizer.json cannot be used (${oneLine(error)}).`, { source });
+  }
+}
+
+/** Ids that a model must have rows for: one more than the largest. Throws TokenizerError for ids that are none. */
+function sizeOfVocabulary(inner: HuggingFaceTokenizer, source: string): number {
+  let size = 0;
+  for (const [token, id] of usable(source, () => inner.get_vocab(true))) {
+    if (!Number.isSafeInteger(id) || id < 0) {
+      throw new TokenizerError(
+        `${source}: tokenizer.json gives ${JSON.stringify(token)} the id ${
+          JSON.stringify(id)
+        }; expected a whole number from 0 on.`,
+        { source, token },
+      );
+    }
+    size = Math.max(size, id + 1);
+  }
+  return size;
+}
+
+/** Refuse expressions that could run without end on the right text. */
+function requireTame(tokenizer: unknown, source: string): void {
+  const todo: unknown[] = ["normalizer", "pre_tokenizer", "decoder", "post_processor"].map((part) =>
+    asRecord(tokenizer)?.[part]
+  );
+  while (todo.length > 0) {
+    const at = todo.pop();
+    if (typeof at !== "object" || at === null) continue;
+    const { Regex: regex } = at as { readonly Regex?: unknown };
+    const why = typeof regex === "string" ? wildness(regex) : null;
+    if (why !== null) {
+      throw new TokenizerError(
+        `${source}: an expression of tokenizer.json could run without end: ${why}: ${regex}`,
+        { source, regex },
+      );
+    }
+    for (const part of Object.values(at)) todo.push(part);
   }
 }
 
@@ -138,10 +197,43 @@ function templateIn(value: unknown): string | null {
   return typeof named?.["template"] === "string" ? named["template"] : null;
 }
 
+/** Numbers that a template may count through; chats have far fewer messages. */
+const LONGEST_RANGE = 100_000;
+
+/** What {@linkcode shortRange} is called inside templates. */
+const SHORT_RANGE = "short_range";
+
+/** Have a template call {@linkcode shortRange} where it calls `range`. */
+function shortenRanges({ parsed }: Template): void {
+  const todo: unknown[] = [parsed];
+  while (todo.length > 0) {
+    const at = todo.pop();
+    if (typeof at !== "object" || at === null) continue;
+    const { type, callee } = at as {
+      readonly type?: unknown;
+      readonly callee?: { type: unknown; value: unknown };
+    };
+    if (type === "CallExpression" && callee?.type === "Identifier" && callee.value === "range") {
+      callee.value = SHORT_RANGE;
+    }
+    for (const part of at instanceof Map ? [...at].flat() : Object.values(at)) todo.push(part);
+  }
+}
+
+/** Jinja's `range`, refusing what could only be meant to fill the memory. */
+function shortRange(...given: readonly unknown[]): number[] {
+  const [first, second, by = 1] = given.filter((x) => typeof x === "number");
+  const [start, stop] = second === undefined ? [0, first ?? 0] : [first!, second];
+  const count = Math.max(0, Math.ceil((stop - start) / by));
+  if (!(count <= LONGEST_RANGE)) throw new Error(`range() of ${count} numbers, at most ${LONGEST_RANGE}`);
+  return Array.from({ length: count }, (_, i) => start + by * i);
+}
+
 function compile(text: string, source: string): (values: Record<string, unknown>) => string {
   let template: Template;
   try {
     template = new Template(text);
+    shortenRanges(template);
   } catch (error) {
     throw new TokenizerError(`${source}: the chat template cannot be read (${oneLine(error)}).`, { source });
   }

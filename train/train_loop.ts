@@ -1,8 +1,10 @@
 /** The steps of a run: batches in, metrics out. @module */
 import { batches, batchesPerEpoch, type TokenBatch } from "./batches.ts";
 import type { Example } from "./data.ts";
+import { NotFiniteError } from "./errors.ts";
 import type { TrainOptions } from "./options.ts";
 import { openProgress } from "./report.ts";
+import { checkpointSteps } from "./run_checkpoint.ts";
 import type { MetricsFile } from "./run_files.ts";
 import { schedule, warmupSteps } from "./schedule.ts";
 import type { StepMetrics, Training } from "./session.ts";
@@ -49,10 +51,10 @@ export interface StepHooks {
 
 /** Optimiser steps of a whole run. */
 export function totalSteps(
-  { steps, epochs, batch, seq }: TrainOptions,
+  { steps, epochs, batch, seq, pack, seed }: TrainOptions,
   examples: readonly Example[],
 ): number {
-  return steps ?? Math.max(1, Math.round(epochs * batchesPerEpoch(examples, { batch, seq })));
+  return steps ?? Math.max(1, Math.round(epochs * batchesPerEpoch(examples, { batch, seq, pack, seed })));
 }
 
 /**
@@ -60,13 +62,13 @@ export function totalSteps(
  * every `saveEvery` steps and at the end, unless it gave up. With `earlier` steps, the session must be as they left it.
  */
 export async function trainAll(
-  session: Pick<Training<TokenBatch>, "step">,
+  session: Pick<Training<TokenBatch>, "step" | "firstNotFinite">,
   examples: readonly Example[],
   options: TrainOptions,
   { stopped, open, save }: StepHooks,
   earlier: Earlier = NOTHING_YET,
 ): Promise<Trained> {
-  const { batch, seq, seed } = options;
+  const { batch, seq, seed, pack } = options;
   const total = totalSteps(options, examples);
   const rate = schedule(options.schedule, { warmup: warmupSteps(options.warmup, total), total });
   const progress = openProgress(total);
@@ -77,6 +79,9 @@ export async function trainAll(
   let metrics: MetricsFile | null = null;
   const settle = async (pending: Pending): Promise<void> => {
     const { loss, gradNorm, lambdas } = await pending.metrics;
+    if (!Number.isFinite(loss) && options.dtype === "f32") {
+      throw await notFinite(session, pending, loss, options);
+    }
     clock.tick(pending.tokens);
     metrics ??= files.use(open());
     if (!Number.isFinite(gradNorm)) {
@@ -106,7 +111,7 @@ export async function trainAll(
     saved = steps;
   };
   try {
-    for (const rows of batches(examples, { batch, seq, seed, epochs: Infinity })) {
+    for (const rows of batches(examples, { batch, seq, seed, pack, epochs: Infinity })) {
       // The seed and the number of batches taken are the place in the data.
       if (taken++ < earlier.steps) continue;
       if (steps === total || stopped() || skipped >= TOO_MANY_SKIPPED) break;
@@ -115,6 +120,7 @@ export async function trainAll(
       queue.push({
         step: ++steps,
         lr,
+        batch: rows,
         tokens: realTokens(rows),
         metrics: session.step(rows, { plain: lr, orthogonal: options.orthogonalLr * multiplier }),
       });
@@ -148,8 +154,35 @@ export async function trainAll(
 interface Pending {
   readonly step: number;
   readonly lr: number;
+  readonly batch: TokenBatch;
   readonly tokens: number;
   readonly metrics: Promise<StepMetrics>;
+}
+
+/**
+ * The error for a loss that is not finite: the step, its rows, and the tensor that first was not finite. With f16 a
+ * batch may overflow now and then, and its step is left out like any whose gradients are not finite; in f32 what is not
+ * finite once stays so.
+ */
+async function notFinite(
+  session: Pick<Training<TokenBatch>, "firstNotFinite">,
+  { step, batch }: Pending,
+  loss: number,
+  { out, saveEvery }: TrainOptions,
+): Promise<NotFiniteError> {
+  const first = await session.firstNotFinite(batch, step);
+  const saved = checkpointSteps(out).at(-1);
+  const rows = batch.members.flatMap(({ where }) => where ?? []);
+  const places = rows.length > 0 ? ` on ${rows.join(", ")}` : "";
+  return new NotFiniteError(
+    `step ${step}: the loss is ${loss}${places}; not finite ` +
+      (first === null ? "was nothing any more when the step was computed again" : `first was ${first}`) +
+      ". Try a lower --lr or a longer --warmup, or look at these rows; " +
+      (saved === undefined
+        ? `nothing was kept${saveEvery === 0 ? ", since --save-every is 0" : ""}.`
+        : `${out}/checkpoints/step-${saved} stands: --resume --out ${out} goes on from it.`),
+    { step, rows, first, saved },
+  );
 }
 
 /** Positions with a token: the last one of a row is where padding begins. */

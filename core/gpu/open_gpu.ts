@@ -1,6 +1,12 @@
 /** The GPU target: plans on WebGPU, as Deno or Dawn provides it. @module */
 import { type Aval, showAval } from "../ir/aval.ts";
-import type { Capabilities, Device, DeviceArray, HostArray } from "../plan/device.ts";
+import {
+  type Capabilities,
+  type Device,
+  type DeviceArray,
+  DeviceLostError,
+  type HostArray,
+} from "../plan/device.ts";
 import type { Plan } from "../plan/plan.ts";
 import { openAdapter, type Opened } from "./adapter.ts";
 import { GpuExecutable, makeExecutable } from "./executable.ts";
@@ -35,6 +41,9 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu | null> {
   return opened && new Gpu(opened);
 }
 
+/** Milliseconds until a loss has been told of. */
+const LOSS_MS = 500;
+
 /** A GPU that runs plans. Calls throw once the device is lost or has reported an error. */
 export class Gpu implements Device {
   readonly capabilities: Capabilities;
@@ -45,6 +54,7 @@ export class Gpu implements Device {
   readonly #memory: Memory;
   readonly #pipelines: Pipelines;
   #failure: Error | null = null;
+  #closed = false;
 
   constructor({ gpu, capabilities, limits, isSoftware }: Opened) {
     this.capabilities = capabilities;
@@ -58,20 +68,24 @@ export class Gpu implements Device {
       const message = "error" in event && event.error instanceof Object && "message" in event.error
         ? event.error.message
         : event.type;
-      this.#failure ??= new Error(`${capabilities.adapterName} reported an error: ${message}`);
+      const problem = `${capabilities.adapterName} reported an error: ${message}`;
+      this.#failure ??= /\bdevice\b.*\blost\b/i.test(problem)
+        ? new DeviceLostError(problem)
+        : new Error(problem);
     });
     gpu.lost.then(({ reason, message }) => {
-      this.#failure ??= new Error(
-        reason === "destroyed"
-          ? "The GPU was closed."
-          : `${capabilities.adapterName} was lost: ${message || reason}. Open it again.`,
-      );
+      const why = (message || reason).replace(/\.$/, "");
+      // Errors that follow from the loss may have been reported before it.
+      this.#failure = this.#closed
+        ? new Error("The GPU was closed.")
+        : new DeviceLostError(`${capabilities.adapterName} was lost: ${why}. Open it again.`);
     });
   }
 
   async compile(plan: Plan): Promise<GpuExecutable> {
     this.#check();
-    const executable = await makeExecutable(plan, this.#memory, this.#pipelines);
+    const executable = await makeExecutable(plan, this.#memory, this.#pipelines)
+      .catch((error: unknown) => this.#fail(error));
     this.#check();
     return executable;
   }
@@ -93,9 +107,7 @@ export class Gpu implements Device {
 
   async download(array: DeviceArray): Promise<HostArray> {
     this.#check();
-    const data = await this.#memory.read(gpuArray(array)).catch((error: unknown) => {
-      throw this.#failure ?? error;
-    });
+    const data = await this.#memory.read(gpuArray(array)).catch((error: unknown) => this.#fail(error));
     this.#check();
     return data;
   }
@@ -110,6 +122,7 @@ export class Gpu implements Device {
 
   /** Give the device back, with everything on it. */
   async close(): Promise<void> {
+    this.#closed = true;
     this.#begin(() => this.#gpu.destroy());
     await this.#gpu.lost;
   }
@@ -120,6 +133,12 @@ export class Gpu implements Device {
     throw new TypeError(
       `${showAval(array.aval)} is a result of an executable and cannot be ${what} by itself.`,
     );
+  }
+
+  /** Throw why a call failed: that the device is lost may be told after the calls that failed for it. */
+  async #fail(error: unknown): Promise<never> {
+    await Promise.race([this.#gpu.lost, new Promise((resume) => setTimeout(resume, LOSS_MS))]);
+    throw this.#failure ?? error;
   }
 
   /** Throw what went wrong on the device since the last call. */

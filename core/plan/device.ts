@@ -68,3 +68,8 @@ export interface Device {
   readonly memory: () => { readonly bytes: number; readonly peakBytes: number };
   readonly close: () => Promise<void>;
 }
+
+/** A device that is gone: a driver that crashed or was reset, a card that was taken away. What was on it is lost. */
+export class DeviceLostError extends Error {
+  override readonly name = "DeviceLostError";
+}

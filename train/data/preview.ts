@@ -66,7 +66,7 @@ export interface EpochShape {
 /** Go through the batches of the first epoch. */
 export function epochShape(
   examples: readonly Example[],
-  options: Pick<BatchOptions, "batch" | "seq" | "seed">,
+  options: Pick<BatchOptions, "batch" | "seq" | "seed" | "pack">,
 ): EpochShape {
   let steps = 0, positions = 0, longest = 0;
   for (const { rows, length } of batches(examples, { ...options, epochs: 1 })) {

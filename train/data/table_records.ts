@@ -47,7 +47,8 @@ function recordsOf(lines: Iterable<Cells>, file: string): PlacedValue[] {
 
 function checkNames(cells: readonly string[], where: string): readonly string[] {
   const names = cells.map((cell) => cell.trim());
-  const wrong = names.findIndex((name, i) => name === "" || names.indexOf(name) !== i);
+  const seen = new Set<string>();
+  const wrong = names.findIndex((name) => name === "" || seen.size === seen.add(name).size);
   if (wrong < 0) return names;
   throw new DataError(
     `${where}: column ${wrong + 1} has ${

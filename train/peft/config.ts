@@ -1,4 +1,5 @@
 /** `adapter_config.json` of Hugging Face PEFT: read field by field, and written. Facts: peft 0.21, the configuration classes of its tuners. @module */
+import { MOST_TERMS } from "../adapter_specs.ts";
 import { fieldsOf, type PeftFields } from "./fields.ts";
 
 /** Value for the maps that a regular expression matches, as `rank_pattern` and `alpha_pattern` have it; the first match wins. */
@@ -201,6 +202,7 @@ const METHODS_OF: { readonly [K in PeftMethod["kind"]]: (fields: PeftFields) => 
     }
     const neumann = fields.flag("use_cayley_neumann", true);
     const terms = fields.count("num_cayley_neumann_terms", 5, 1);
+    if (terms > MOST_TERMS) throw fields.bad("num_cayley_neumann_terms", `expected at most ${MOST_TERMS}`);
     if (neumann) requireVersion(fields);
     return {
       kind: "OFT",

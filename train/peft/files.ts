@@ -1,6 +1,7 @@
 /** Directories of Hugging Face PEFT: `adapter_config.json` and `adapter_model.safetensors`, read whole and written whole. @module */
 import { exists, isEmptyDirectory, writeTextAtomically, writeWhole } from "../atomic_file.ts";
 import { PeftError } from "../errors.ts";
+import { PICKLE_ADVICE, pickleIn } from "../input_file.ts";
 import { readJson } from "../json_file.ts";
 import { parsePeftConfig, type PeftConfig, type PeftMethod } from "./config.ts";
 import { patternValue } from "./targets.ts";
@@ -32,9 +33,6 @@ const LEAVES: { readonly [K in PeftMethod["kind"]]: readonly string[] } = {
   BOFT: ["boft_R", "boft_s"],
   HRA: ["hra_u"],
 };
-
-/** Files that hold pickles: reading one can run any code. */
-const PICKLES = ["adapter_model.bin", "adapter_model.pt", "pytorch_model.bin"];
 
 /**
  * Read a directory. Throws PeftError for a field that Gyre does not honour, a tensor that is no part of the adapter, a
@@ -86,11 +84,10 @@ function isDora(method: PeftMethod): boolean {
 }
 
 function missingTensors(dir: string): PeftError {
-  const pickle = PICKLES.find((name) => exists(`${dir}/${name}`));
+  const pickle = pickleIn(dir);
   return new PeftError(
     pickle
-      ? `${dir}/${pickle}: is a pickle, which can run any code when it is read; load it where you trust it and save it ` +
-        `with PEFT's save_pretrained, which writes ${TENSOR_FILE}.`
+      ? `${dir}/${pickle}: ${PICKLE_ADVICE}: PEFT's save_pretrained writes ${TENSOR_FILE}.`
       : `${dir}: has no ${TENSOR_FILE}.`,
     { dir },
   );

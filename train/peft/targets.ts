@@ -1,5 +1,6 @@
 /** Which modules of a model a PEFT configuration is about. Facts: peft 0.21, `check_target_module_exists`. @module */
 import { PeftError } from "../errors.ts";
+import { wildness } from "../tame_expression.ts";
 import type { PeftPattern, PeftTargets } from "./config.ts";
 
 /** Layer number inside a path where no name of the list of layers is given: the first numbered part. */
@@ -50,8 +51,21 @@ function nameTest(names: string | readonly string[], field: string, file: string
   return (path) => whole.test(path);
 }
 
+/** Longest expression, in characters. */
+const LONGEST = 10_000;
+
 /** A Python expression as JavaScript's: named groups are written differently, the rest of what paths need is the same. */
 function expression(text: string, field: string, file: string): RegExp {
+  const why = text.length > LONGEST ? `it has ${text.length} characters` : wildness(text);
+  if (why !== null) {
+    throw new PeftError(
+      `${file}: ${field}: the expression could run without end: ${why}; write it simpler.`,
+      {
+        file,
+        field,
+      },
+    );
+  }
   try {
     return new RegExp(text.replaceAll("(?P<", "(?<"), "u");
   } catch (error) {

@@ -1,0 +1,44 @@
+/** Whole runs inside a test. @module */
+import * as Effect from "effect/Effect";
+import { fineTune, parseCommandLine, type RunResult, UserError } from "../train/mod.ts";
+
+/** The repository. */
+export const root: string = decodeURIComponent(new URL("..", import.meta.url).pathname).replace(/\/$/, "");
+
+/** Use a directory that is gone afterwards. */
+export async function inTempDir<T>(use: (dir: string) => Promise<T>): Promise<T> {
+  const dir = await Deno.makeTempDir();
+  try {
+    return await use(dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+/** What a run came to, and what it said. */
+export interface TestRun {
+  readonly result: RunResult | UserError;
+  readonly said: string;
+}
+
+/** Run in this process; `stop` is asked before every step. What the user can mend comes back as an error. */
+export async function fineTuned(
+  out: string,
+  argv: readonly string[],
+  stop: () => boolean = () => false,
+): Promise<TestRun> {
+  const lines: string[] = [];
+  try {
+    const options = await parseCommandLine([...argv, "--out", out], { root, now: new Date() });
+    const result = await Effect.runPromise(
+      Effect.match(fineTune(options, { say: (line) => lines.push(line), stopped: stop }), {
+        onFailure: (error) => error,
+        onSuccess: (value) => value,
+      }),
+    );
+    return { result, said: lines.join("\n") };
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return { result: error, said: lines.join("\n") };
+  }
+}
