@@ -161,6 +161,7 @@ for (const method of METHODS) {
     assertAlmostEquals(right / 23, result.metrics_after!.accuracy!, 1e-12);
     const described = JSON.parse(Deno.readTextFileSync(`${out}/adapter/adapter.json`));
     assertEquals([described.method, described.task], [method, "sst2"]);
+    assert(Deno.readTextFileSync(`${out}/report.html`).includes("sst2"));
   });
 }
 

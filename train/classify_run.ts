@@ -1,6 +1,6 @@
 /** A run for a task of GLUE: an encoder, its head and an adapter are trained and scored by the task's metrics. @module */
 import * as Effect from "effect/Effect";
-import { exportPeft, loadAdapter, peftForms, saveAdapter, type SavedAdapter } from "./adapter_directory.ts";
+import { loadAdapter, peftForms } from "./adapter_directory.ts";
 import { drawLambdas } from "./adapter_file.ts";
 import { countTrainable, type ShapeClass } from "./arena.ts";
 import { writeTextAtomically } from "./atomic_file.ts";
@@ -29,11 +29,13 @@ import {
   sayResumed,
   startsFromFactors,
 } from "./run.ts";
-import { digestRows, type Measured, saveCheckpoint } from "./run_checkpoint.ts";
-import { type MetricsFile, openMetrics, writeSettings } from "./run_files.ts";
-import { checkOutput, sweepOutput, writeResults } from "./run_output.ts";
+import { digestRows, type Measured } from "./run_checkpoint.ts";
+import { leaveTrained, processorOf, recording } from "./run_record.ts";
+import { leaveReport } from "./run_report/leave.ts";
+import { checkOutput, writeResults } from "./run_output.ts";
 import { type StepBytes, valuesOf } from "./session.ts";
-import { NOTHING_YET, TOO_MANY_SKIPPED, totalSteps, trainAll } from "./train_loop.ts";
+import { addScalars, heldOutScalars } from "./tensorboard/event_file.ts";
+import { NOTHING_YET, totalSteps, trainAll } from "./train_loop.ts";
 
 /** What a run for a task reports; the keys are those of `--json`. Null where something was not measured. */
 export interface ClassifyResult {
@@ -163,63 +165,30 @@ export function fineTuneClassifier(
           : {}),
         say,
       });
-      const processor = `${kind} (${adapterName})`;
       if (resumed) {
         session.restore({ steps: resumed.step, tensors: resumed.tensors });
-        sayResumed(resumed, totalSteps(options, train), processor, say);
+        sayResumed(resumed, totalSteps(options, train), processorOf(device.capabilities), say);
       }
       const measured = resumed ? null : await measure(session, task, held, options, hooks);
       const before = resumed ? resumed.before : measured?.measured ?? null;
-      // Nothing is written before a step has gone through: until then a plan may prove too large for the device.
-      const open = (): MetricsFile => {
-        sweepOutput(options.out);
-        writeSettings(options.out, { ...options, resume: false, device: kind, adapter_name: adapterName });
-        return openMetrics(options.out, loaded.done.text);
-      };
-      const save = async (at: { readonly step: number; readonly skipped: number }): Promise<void> => {
-        const { tensors } = await session.state();
-        const state = { ...at, device: processor, rows, before, options: { ...options } };
-        await saveCheckpoint(options.out, state, tensors, options.keep);
-      };
+      const record = recording({
+        ...{ options, session, device: device.capabilities, rows, before, earlier: loaded.done },
+        scalars: resumed ? null : scalarsOf(measured),
+      });
       const done = await trainAll(
         session,
         train,
         options,
-        { stopped: hooks.stopped, open, save },
+        { stopped: hooks.stopped, ...record },
         loaded.done,
       );
       if (done.steps === 0) throw new UserError("interrupted before the first step: nothing is written.");
-      const saved: SavedAdapter = {
-        model: options.model,
-        layout,
-        classes,
-        trained: await session.trained(),
-        task: task.name,
-      };
-      if (own) writeResults(options.out, (to) => saveAdapter(`${to}/adapter`, own, saved));
       const forms = earlier ? earlier.layouts : peftForms(options, layout);
-      if (forms) {
-        // An adapter of PEFT is written as it came; beside one of Gyre's own lies PEFT's form of it.
-        const name = own ? "peft" : "adapter";
-        writeResults(options.out, (to) => exportPeft(`${to}/${name}`, forms, saved));
-        if (own) {
-          const dir = `${options.out}/${name}`;
-          say(`for Hugging Face PEFT: ${dir}${forms.length > 1 ? `-1 to -${forms.length}` : ""}`);
-        }
-      }
-      if (done.gaveUp) {
-        throw new UserError(
-          `${TOO_MANY_SKIPPED} steps had gradients that are not finite; what was trained before is saved in ` +
-            `${options.out}/adapter. Try a lower --lr.`,
-        );
-      }
-      if (done.interrupted) {
-        say(
-          `interrupted after step ${done.steps}: the adapter is saved in ${options.out}/adapter; --resume --out ` +
-            `${options.out} goes on`,
-        );
-      }
+      const trained = await session.trained();
+      const saved = { model: options.model, layout, classes, trained, task: task.name };
+      leaveTrained(options.out, saved, { own, forms, done }, say);
       const after = done.interrupted ? null : await measure(session, task, held, options, hooks);
+      addScalars(options.out, done.steps, scalarsOf(after));
       if (options.merge) {
         const merged = await session.merged();
         writeResults(
@@ -229,7 +198,7 @@ export function fineTuneClassifier(
         say(`the model with the adapter merged in: ${options.out}/merged`);
       }
       await conclude(session, classes, task, options, hooks, before, after);
-      return {
+      const result: ClassifyResult = {
         task: task.name,
         method,
         device: kind,
@@ -248,8 +217,21 @@ export function fineTuneClassifier(
         trainable,
         out: options.out,
       };
+      await leaveReport(options.out, { ...result, branches: branchNames(classes) }, {
+        session,
+        classes,
+        base: earlier?.weights ?? checkpoint.weights,
+      }, hooks);
+      return result;
     });
   }));
+}
+
+/** Numbers of a measurement by name, for TensorBoard. */
+function scalarsOf(scored: Scored | null): Record<string, number> {
+  if (!scored) return {};
+  const metrics = Object.entries(scored.scores.metrics).map(([name, v]) => [`held_out/${name}`, v] as const);
+  return { ...heldOutScalars(scored.measured), ...Object.fromEntries(metrics) };
 }
 
 /** Fields of `config.json` that say of an encoder that it has this task's head. */
