@@ -2,40 +2,15 @@
 import { sizeOf } from "../core/ir/aval.ts";
 import { weightShapes } from "../train/decoder.ts";
 import type { LlamaConfig } from "../train/llama_config.ts";
+import { llamaShape, MODEL_SHAPES } from "../train/run_plan/shapes.ts";
 import type { HostTensor } from "../train/session.ts";
-
-function llama(
-  hiddenSize: number,
-  layers: number,
-  heads: number,
-  kvHeads: number,
-  intermediateSize: number,
-  vocabSize: number,
-  tiedEmbeddings: boolean,
-): LlamaConfig {
-  return {
-    hiddenSize,
-    layers,
-    heads,
-    kvHeads,
-    headDim: hiddenSize / heads,
-    intermediateSize,
-    vocabSize,
-    tiedEmbeddings,
-    rmsNormEps: 1e-5,
-    ropeTheta: 10000,
-    maxPositions: 2048,
-    bosId: null,
-    eosIds: [],
-  };
-}
 
 /** Shapes by name: SmolLM2-135M, Llama-3.2-1B, Llama-2-7B, and one for trying out. */
 export const SHAPES: Readonly<Record<string, LlamaConfig>> = {
-  tiny: llama(64, 2, 4, 2, 160, 320, true),
-  "135M": llama(576, 30, 9, 3, 1536, 49152, true),
-  "1B": llama(2048, 16, 32, 8, 8192, 128256, true),
-  "7B": llama(4096, 32, 32, 32, 11008, 32000, false),
+  tiny: llamaShape(64, 2, [4, 2], 160, 320, true),
+  "135M": MODEL_SHAPES["SmolLM2-135M"]!,
+  "1B": MODEL_SHAPES["Llama-3.2-1B"]!,
+  "7B": MODEL_SHAPES["Llama-2-7B"]!,
 };
 
 /** Weights of a model, normal in size, uniform in kind. */

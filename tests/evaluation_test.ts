@@ -18,6 +18,7 @@ import { preparePerplexity, windowsOf } from "../train/evaluation/perplexity.ts"
 import type { Evaluation } from "../train/evaluation/run.ts";
 import { continuationOf, logLikelihoods } from "../train/evaluation/score.ts";
 import type { Examinee } from "../train/evaluation/task.ts";
+import { openModel } from "../train/open_model.ts";
 import { flagName } from "../train/parse_flags.ts";
 import { tablesOf, weightShapes } from "../train/decoder.ts";
 import { runnerOf } from "../train/runner.ts";
@@ -94,6 +95,36 @@ Deno.test("evaluation: rows lose the same however many logits there may be at a 
     assert(whole!.losses[1]! > 100);
     assertEquals([parts!.losses, small!.losses], [whole!.losses, whole!.losses]);
     assert(parts!.bytes < whole!.bytes && small!.bytes < whole!.bytes);
+  } finally {
+    await device.close();
+  }
+});
+
+Deno.test("evaluation: rows of every family lose together what transformers computed", async () => {
+  const device = await openCpu({ threads: 1 });
+  try {
+    for (const { name } of Deno.readDirSync(`${root}tests/fixtures/models`)) {
+      const dir = `${root}tests/fixtures/models/${name}`;
+      const { rows, length, ids, labels, loss } = JSON.parse(
+        Deno.readTextFileSync(`${dir}/expected.json`),
+      ) as {
+        readonly rows: number;
+        readonly length: number;
+        readonly ids: number[];
+        readonly labels: number[];
+        readonly loss: number;
+      };
+      const checkpoint = loadCheckpoint(dir, { dtype: "f32", shapes: weightShapes });
+      const session = await openModel(device, checkpoint, { adapter: null, seed: 0, maxLength: length });
+      const found = await session.rowLosses({
+        ids: Int32Array.from(ids),
+        labels: Int32Array.from(labels),
+        rows,
+        length,
+      });
+      const tokens = labels.filter((label) => label >= 0).length;
+      assertAlmostEquals(found.reduce((a, b) => a + b) / tokens, loss, 2e-5, name);
+    }
   } finally {
     await device.close();
   }

@@ -18,7 +18,17 @@ const layers: readonly (readonly string[])[] = [
   ["adapters/"],
   ["train/"],
   ["mod.ts"],
-  ["train.ts", "generate.ts", "evaluate.ts", "report.ts", "merge.ts", "inspect.ts", "examples/", "bench/"],
+  [
+    "train.ts",
+    "generate.ts",
+    "evaluate.ts",
+    "report.ts",
+    "merge.ts",
+    "inspect.ts",
+    "plan.ts",
+    "examples/",
+    "bench/",
+  ],
 ];
 
 /** Where the import graph begins. */
@@ -30,6 +40,7 @@ const entries = [
   "report.ts",
   "merge.ts",
   "inspect.ts",
+  "plan.ts",
   "core/cpu/mod.ts",
   "core/gpu/mod.ts",
 ];

@@ -19,6 +19,8 @@ export type { LlamaConfig } from "./llama_config.ts";
 
 /** A model in its files. */
 export interface Checkpoint {
+  /** The model's directory. */
+  readonly dir: string;
   readonly config: DecoderConfig;
   /** Each weight's `data` is read from its file whenever it is asked for, and not kept: a model may be larger than memory. */
   readonly weights: ReadonlyMap<string, StoredTensor>;
@@ -134,7 +136,7 @@ export function loadTensors(
       }),
     );
   }
-  return { weights, unused };
+  return { dir, weights, unused };
 }
 
 /** Refuse a file that is another one than when the model was opened. Throws SafetensorsError. */

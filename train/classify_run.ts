@@ -13,6 +13,7 @@ import type { EncoderConfig } from "./encoder_config.ts";
 import { loadSentenceTokenizer, type SentenceTokenizer } from "./encoder_tokenizer.ts";
 import { DataError, UserError } from "./errors.ts";
 import { GLUE_TASKS, type GlueScores, glueScores, type GlueTask } from "./evaluation/glue_tasks.ts";
+import { modelDirectory } from "./hub.ts";
 import { describeClasses, describeFit, layoutClasses } from "./methods.ts";
 import { writeModel } from "./model_directory.ts";
 import { adamW } from "./optimiser.ts";
@@ -65,6 +66,8 @@ export interface ClassifyResult {
 /** What a run for a task reads. */
 export interface LoadedTask extends Pick<Loaded, "data" | "train" | "held" | "rows" | "resumed" | "done"> {
   readonly task: GlueTask;
+  /** Where the model is: the directory that was given, or that of the hub's cache. */
+  readonly dir: string;
   readonly checkpoint: EncoderCheckpoint;
   readonly tokenizer: SentenceTokenizer;
 }
@@ -85,14 +88,15 @@ export async function loadTask(
 ): Promise<LoadedTask> {
   if (!options.dryRun) checkOutput(options);
   const task = taskOf(options), { model, dtype, seed, seq } = options;
-  const checkpoint = loadEncoder(model, {
+  const dir = await modelDirectory(model, { say });
+  const checkpoint = loadEncoder(dir, {
     dtype,
     seed,
     outputs: outputsOf(task.target),
     overflow: overflowSayer(say),
   });
   const { config, fresh } = checkpoint;
-  const tokenizer = loadSentenceTokenizer(model, config);
+  const tokenizer = loadSentenceTokenizer(dir, config);
   if (tokenizer.vocabSize > config.vocabSize) {
     throw new DataError(
       `${model}: tokenizer.json has ${tokenizer.vocabSize} tokens and the model's vocab_size is ${config.vocabSize}; use the tokenizer that belongs to the model.`,
@@ -116,6 +120,7 @@ export async function loadTask(
   const data = read(options.data), train = data.examples, rows = await digestRows(train);
   return {
     task,
+    dir,
     checkpoint,
     tokenizer,
     data,
@@ -193,7 +198,7 @@ export function fineTuneClassifier(
         const merged = await session.merged();
         writeResults(
           options.out,
-          (to) => writeModel(`${to}/merged`, options.model, merged, "f32", headFields(config, task)),
+          (to) => writeModel(`${to}/merged`, loaded.dir, merged, "f32", headFields(config, task)),
         );
         say(`the model with the adapter merged in: ${options.out}/merged`);
       }

@@ -108,7 +108,7 @@ function learningRate(method: MethodName | "compose", isBundled: boolean): numbe
 /** All flags, in the order of the help. */
 export const FLAGS: Table = {
   model: {
-    ...bundled("DIR", BASE, "model directory in the Hugging Face layout"),
+    ...bundled("DIR", BASE, "model directory in the Hugging Face layout, or an id of its hub: owner/name"),
     section: "Model and data",
   },
   data: bundled(

@@ -40,7 +40,11 @@ const anyText: Read<string> = (t) => Either.right(t);
 
 /** Flags of every program that asks a model. */
 export const ASKING_FLAGS = {
-  model: bundled("DIR", "examples/base", "model directory in the Hugging Face layout"),
+  model: bundled(
+    "DIR",
+    "examples/base",
+    "model directory in the Hugging Face layout, or an id of its hub: owner/name",
+  ),
   adapter: optional("DIR", anyText, "none", "adapter that a run left, or a directory of Hugging Face PEFT"),
   temperature: flag("T", from0, 0, "0 takes the likeliest token; above, logits are divided by it"),
   topK: optional(

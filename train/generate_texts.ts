@@ -36,9 +36,9 @@ interface Job {
 /** Generate as asked; answers come in the order of the prompts. Fails with UserError for what the user can mend. */
 export function generateTexts(options: GenerateFlags, hooks: GenerateHooks): Effect.Effect<void, UserError> {
   return Effect.scoped(Effect.gen(function* () {
-    const { checkpoint, tokenizer, prompts } = yield* attempt(() => {
-      const model = loadModel(options, hooks.say);
-      return Promise.resolve({ ...model, prompts: readPrompts(options, model.tokenizer) });
+    const { checkpoint, tokenizer, prompts } = yield* attempt(async () => {
+      const model = await loadModel(options, hooks.say);
+      return { ...model, prompts: readPrompts(options, model.tokenizer) };
     });
     const { config } = checkpoint;
     const device = yield* openDevice(options.device, options.dtype === "f16");

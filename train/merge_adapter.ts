@@ -6,6 +6,7 @@ import { loadCheckpoint } from "./checkpoint.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import { UserError } from "./errors.ts";
 import { countF16Overflow } from "./floats.ts";
+import { modelDirectory } from "./hub.ts";
 import { weightShapes } from "./decoder.ts";
 import type { MergeOptions } from "./merge_options.ts";
 import { decoderLayout } from "./methods.ts";
@@ -33,17 +34,17 @@ export function mergeAdapter(
 ): Effect.Effect<Merged, UserError> {
   const { adapter: dir, out, dtype } = options;
   return Effect.scoped(Effect.gen(function* () {
-    const { model, checkpoint, adapter } = yield* attempt(() => {
+    const { model, checkpoint, adapter } = yield* attempt(async () => {
       if (exists(out) && !isEmptyDirectory(out)) {
         throw new UserError(`--out ${out}: there is something already; give a new directory.`, { out });
       }
-      const model = options.model ?? baseOf(dir);
+      const model = await modelDirectory(options.model ?? baseOf(dir), { say });
       const checkpoint = loadCheckpoint(model, { dtype: "f32", shapes: weightShapes });
-      return Promise.resolve({
+      return {
         model,
         checkpoint,
         adapter: loadAdapter(dir, decoderLayout(checkpoint.config), checkpoint.weights, { training: false }),
-      });
+      };
     });
     const device = yield* openDevice(options.device);
     say(`model: ${model}; device: ${describeDevice(device.capabilities)}`);

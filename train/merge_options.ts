@@ -37,7 +37,7 @@ const MERGE_FLAGS: TableOf<MergeFlags, Site> = {
     "DIR",
     (t) => Either.right(t),
     "the one that the adapter names",
-    "model directory in the Hugging Face layout that the adapter was trained on",
+    "model directory in the Hugging Face layout, or id of its hub, that the adapter was trained on",
   ),
   out: optional("DIR", (t) => Either.right(t), "needed", "directory for the model; must be new or empty"),
   dtype: flag(

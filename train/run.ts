@@ -24,6 +24,7 @@ import type { TrainOptions } from "./options.ts";
 import { drawLambdaHeatmap } from "./plots/mod.ts";
 import { readMetrics } from "./run_files.ts";
 import { leaveTrained, processorOf, recording } from "./run_record.ts";
+import { modelDirectory } from "./hub.ts";
 import { writeModel } from "./model_directory.ts";
 import { openSession, type Session, type StepBytes, valuesOf } from "./session.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
@@ -135,7 +136,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       addScalars(options.out, done.steps, heldOutScalars(after));
       if (options.merge) {
         const merged = await session.merged();
-        writeResults(options.out, (to) => writeModel(`${to}/merged`, options.model, merged));
+        writeResults(options.out, (to) => writeModel(`${to}/merged`, checkpoint.dir, merged));
         hooks.say(`the model with the adapter merged in: ${options.out}/merged`);
       }
       await conclude(session, classes, options, hooks, before, after);
@@ -205,13 +206,17 @@ export function overflowSayer(say: RunHooks["say"]): (name: string, count: numbe
   };
 }
 
-/** A model and its tokenizer, checked against each other. Throws CheckpointError, TokenizerError and DataError. */
-export function loadModel(
+/**
+ * A model, by its directory or its id on the hub, and its tokenizer, checked against each other. Throws CheckpointError,
+ * TokenizerError and DataError.
+ */
+export async function loadModel(
   { model, dtype }: Pick<TrainOptions, "model" | "dtype">,
   say: RunHooks["say"],
-): { readonly checkpoint: Checkpoint; readonly tokenizer: Tokenizer } {
-  const checkpoint = loadCheckpoint(model, { dtype, shapes: weightShapes, overflow: overflowSayer(say) });
-  const tokenizer = loadTokenizer(model);
+): Promise<{ readonly checkpoint: Checkpoint; readonly tokenizer: Tokenizer }> {
+  const dir = await modelDirectory(model, { say });
+  const checkpoint = loadCheckpoint(dir, { dtype, shapes: weightShapes, overflow: overflowSayer(say) });
+  const tokenizer = loadTokenizer(dir);
   const { config } = checkpoint;
   if (tokenizer.vocabSize > config.vocabSize) {
     throw new DataError(
@@ -239,7 +244,7 @@ export interface Loaded {
 /** Rows, model and tokenizer, checked against each other; a dry run needs no place to write to. Throws UserError. */
 export async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">): Promise<Loaded> {
   if (!options.dryRun) checkOutput(options);
-  const { checkpoint, tokenizer } = loadModel(options, say);
+  const { checkpoint, tokenizer } = await loadModel(options, say);
   const { config } = checkpoint;
   if (options.seq > config.maxPositions) {
     throw new UserError(

@@ -1,0 +1,183 @@
+/** Memory and time of a run that nobody has to start: from the plan of its step, without weights. @module */
+import { type Capabilities, showBytes } from "../../core/mod.ts";
+import { bucketLengths } from "../batches.ts";
+import { loadConfig } from "../checkpoint.ts";
+import { UserError } from "../errors.ts";
+import { type DecoderConfig, weightShapes } from "../decoder.ts";
+import type { TrainOptions } from "../options.ts";
+import { bytesTogether, extrapolate, type Speed, type StepNeeds, stepNeeds } from "./measure.ts";
+import type { PlanOptions } from "./options.ts";
+import { MODEL_SHAPES } from "./shapes.ts";
+
+/** What a change of the settings would do. */
+export interface Advice {
+  readonly flags: string;
+  readonly total: number;
+  readonly fits: boolean;
+}
+
+/** What a run needs; the keys are those of `--json`, sizes in bytes. */
+export interface RunPlan {
+  readonly model: string;
+  readonly parameters: number;
+  readonly method: string;
+  readonly batch: number;
+  readonly seq: number;
+  /** Of the device that is planned for. */
+  readonly memory: number;
+  /** Of a step whose rows are all of `seq` tokens. */
+  readonly step: StepNeeds;
+  /** At the most, where batches come in all the lengths that they are padded to: each has a plan of its own. */
+  readonly all_lengths: number;
+  readonly tokens_per_s: number;
+  /** Weights by what they are. */
+  readonly weights: Readonly<Record<string, number>>;
+  /** Layers that were planned, where others follow from them; null: all. */
+  readonly planned_layers: readonly [number, number] | null;
+  readonly fits: boolean;
+  /** Why it does not fit. */
+  readonly problems: readonly string[];
+  /** Changes that make it smaller, where it does not fit. */
+  readonly advice: readonly Advice[];
+}
+
+/** More layers than this are not planned one by one. */
+const MOST_LAYERS = 32;
+/** Layers that are planned instead. */
+const PLANNED = [4, 8] as const;
+
+/** Plan a run. Throws UserError and ShapeError for what cannot be trained. */
+export function planRun(options: PlanOptions): RunPlan {
+  const { train, memory } = options;
+  const { name, config } = modelOf(options);
+  if (train.seq > config.maxPositions) {
+    throw new UserError(
+      `--seq ${train.seq}: ${name} has ${config.maxPositions} positions; use at most that many.`,
+    );
+  }
+  const capabilities = capabilitiesOf(options), speed = options.speed;
+  const whole = options.exact || !alike(config), exact = whole || config.layers <= MOST_LAYERS;
+  // What is said besides the step may be a little less exact, and is there at once.
+  const needs = (of: TrainOptions, length: number): StepNeeds =>
+    whole || config.layers <= PLANNED[1]
+      ? stepNeeds(config, of, capabilities, speed, length)
+      : extrapolated(config, of, capabilities, speed, length);
+  const step = exact ? stepNeeds(config, train, capabilities, speed, train.seq) : needs(train, train.seq);
+  const lengths = bucketLengths(train.seq);
+  const problems = problemsOf(step, options);
+  return {
+    model: name,
+    parameters: [...weightShapes(config).values()].reduce(
+      (n, { shape }) => n + shape.reduce((a, b) => a * b, 1),
+      0,
+    ),
+    method: train.compose ?? train.method,
+    batch: train.batch,
+    seq: train.seq,
+    memory,
+    step,
+    all_lengths: bytesTogether(lengths.map((length) => length === train.seq ? step : needs(train, length))),
+    tokens_per_s: train.batch * train.seq / step.seconds,
+    weights: weightsByKind(config, train),
+    planned_layers: exact ? null : PLANNED,
+    fits: problems.length === 0,
+    problems,
+    advice: problems.length === 0 ? [] : adviceFor(train, step.total, (of) => {
+      const { total, ...found } = needs(of, of.seq);
+      return { total, fits: problemsOf({ total, ...found }, options).length === 0 };
+    }),
+  };
+}
+
+/** The model that is asked for: named sizes, or a `config.json`. */
+function modelOf({ shape, train }: PlanOptions): { readonly name: string; readonly config: DecoderConfig } {
+  if (shape !== null) return { name: shape, config: MODEL_SHAPES[shape]! };
+  return { name: train.model, config: loadConfig(train.model) };
+}
+
+/** Whether all layers see equally far. */
+function alike({ windows = [] }: DecoderConfig): boolean {
+  return new Set(windows).size <= 1;
+}
+
+function extrapolated(
+  config: DecoderConfig,
+  train: TrainOptions,
+  capabilities: Capabilities,
+  speed: Speed,
+  length: number,
+): StepNeeds {
+  const at = (layers: number): StepNeeds => {
+    const { windows } = config;
+    const cut = { ...config, layers, ...(windows ? { windows: windows.slice(0, layers) } : {}) };
+    return stepNeeds(cut, train, capabilities, speed, length);
+  };
+  return extrapolate(at(PLANNED[0]), at(PLANNED[1]), PLANNED, config.layers);
+}
+
+/** What the planner asks of a device: the CPU target, or a GPU through Dawn. */
+function capabilitiesOf({ train, memory, buffer }: PlanOptions): Capabilities {
+  const shared = { maxBufferBytes: buffer, maxTotalBytes: memory };
+  if (train.device === "cpu") {
+    return { kind: "cpu", adapterName: "the processor", f16: true, maxSlots: 64, ...shared, gpu: null };
+  }
+  return {
+    ...{ kind: "gpu", adapterName: "the device", f16: true, maxSlots: 32, ...shared },
+    gpu: {
+      ...{ provider: "dawn", subgroups: true, matrix: true, halfProducts: train.dtype === "f16" },
+      ...{ readBackMs: 1, note: null },
+    },
+  };
+}
+
+function problemsOf({ total, largest }: StepNeeds, { memory, buffer }: PlanOptions): string[] {
+  return [
+    ...(total > memory ? [`the device has ${showBytes(memory)}`] : []),
+    ...(largest.bytes > buffer
+      ? [`a kernel can bind ${showBytes(buffer + 1)}, and ${largest.what} takes ${showBytes(largest.bytes)}`]
+      : []),
+  ];
+}
+
+/** Bytes of the frozen and trained weights of the model by what they are, as they are stored. */
+function weightsByKind(config: DecoderConfig, { dtype, method }: TrainOptions): Record<string, number> {
+  const found: Record<string, number> = {};
+  for (const [name, { shape }] of weightShapes(config)) {
+    const kind = /attn/.test(name)
+      ? "attention"
+      : /mlp/.test(name)
+      ? "feed-forward"
+      : /embed|wte|wpe/.test(name)
+      ? "embedding"
+      : /lm_head/.test(name)
+      ? "head"
+      : "norms";
+    const width = shape.length > 1 && method !== "full" && dtype === "f16" ? 2 : 4;
+    found[kind] = (found[kind] ?? 0) + width * shape.reduce((a, b) => a * b, 1);
+  }
+  return found;
+}
+
+/** Changes, each alone, that need less; those that fit come first, the mildest of them first. */
+function adviceFor(
+  train: TrainOptions,
+  before: number,
+  needs: (train: TrainOptions) => Omit<Advice, "flags">,
+): Advice[] {
+  const { batch, accumulate, seq, dtype, method } = train;
+  const parts = [...new Set([2 * accumulate, 4 * accumulate, batch])].filter((k) =>
+    k > accumulate && batch % k === 0
+  );
+  const changes: readonly (readonly [string, Partial<TrainOptions>])[] = [
+    ...(dtype === "f32" ? [["--dtype f16", { dtype: "f16" as const }] as const] : []),
+    ...parts.map((k) => [`--accumulate ${k}`, { accumulate: k }] as const),
+    ...(batch > 1 ? [[`--batch 1`, { batch: 1, accumulate: 1 }] as const] : []),
+    ...(seq >= 128 ? [[`--seq ${seq / 2 | 0}`, { seq: seq / 2 | 0 }] as const] : []),
+    ...(method === "full" ? [["--method lora", { method: "lora" as const }] as const] : []),
+    ...(dtype === "f32" && batch > 1
+      ? [["--dtype f16 --batch 1", { dtype: "f16" as const, batch: 1, accumulate: 1 }] as const]
+      : []),
+  ];
+  return changes.map(([flags, change]) => ({ flags, ...needs({ ...train, ...change }) }))
+    .filter((a) => a.fits || a.total < before).sort((a, b) => Number(b.fits) - Number(a.fits));
+}
