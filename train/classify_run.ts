@@ -55,7 +55,7 @@ export interface ClassifyResult {
   readonly metrics_before: GlueScores["metrics"] | null;
   readonly metrics_after: GlueScores["metrics"] | null;
   readonly score_after: number | null;
-  /** Tokens by time, of the steps after the first; seconds of all steps after the first. */
+  /** Tokens by time, of the steps after the first. */
   readonly tokens_per_s: number | null;
   readonly peak_bytes: number;
   readonly step_bytes: StepBytes | null;
