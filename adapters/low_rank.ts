@@ -8,6 +8,8 @@ import {
   add,
   concat,
   div,
+  type Key,
+  le,
   linear,
   matmul,
   mul,
@@ -19,6 +21,7 @@ import {
   sum,
   transpose,
   uniform,
+  where,
 } from "../ops/mod.ts";
 import { type Adapter, type LinearMap, type Site, withRowSquares } from "./adapter.ts";
 import { type LowRankStart, startFrom } from "./low_rank_start.ts";
@@ -55,6 +58,13 @@ export interface LowRankOptions {
   readonly gamma?: number;
   /** The start "lora-ga" of the paper (default) or of PEFT, which multiplies B by the singular values. */
   readonly variant?: "paper" | "peft";
+  /** Share of the low-rank path's input that a training step leaves out, the rest scaled up (arXiv:1207.0580). Default 0; not with `decomposed`. */
+  readonly dropout?: number;
+}
+
+/** Each number 0 with this probability, else divided by the probability of staying. */
+function dropped(x: Tensor, probability: number, key: Key): Tensor {
+  return where(le(probability, uniform(key, x.shape)), mul(x, 1 / (1 - probability)), 0);
 }
 
 /** Names of low-rank methods by their start. */
@@ -73,7 +83,12 @@ const NAMES = { zero: "lora", "lora-ga": "lora-ga", pissa: "pissa", olora: "olor
  * fit, and for `decomposed` around an adapter that does not know its row norms.
  */
 export function lowRank(options: LowRankOptions): Adapter<LowRankParams> {
-  const { rank, alpha, rankStabilised = false, start = "zero", decomposed = false } = options;
+  const { rank, alpha, rankStabilised = false, start = "zero", decomposed = false, dropout = 0 } = options;
+  if (decomposed && dropout > 0) {
+    throw new TypeError(
+      `Dropout ${dropout} is for low-rank maps without magnitudes: DoRA has none, set it to 0.`,
+    );
+  }
   const s = alpha / (rankStabilised ? Math.sqrt(rank) : rank);
   const { asks, factors } = startFrom({ ...options, start, scale: s });
   /** W' before its rows get their norms. */
@@ -96,9 +111,10 @@ export function lowRank(options: LowRankOptions): Adapter<LowRankParams> {
         ...(norm ? { magnitude: norm, rowNorm: norm } : {}),
       };
     },
-    apply: (params, base) => {
+    apply: (params, base, key) => {
       const { a, b } = pairOf(params), { magnitude } = params;
-      const low = (x: Tensor): Tensor => add(base(x), mul(linear(linear(x, a), b), s));
+      const thin = (x: Tensor): Tensor => key && dropout > 0 ? dropped(x, dropout, key) : x;
+      const low = (x: Tensor): Tensor => add(base(x), mul(linear(linear(thin(x), a), b), s));
       const { rowSquares } = base;
       if (!magnitude) {
         return withRowSquares(

@@ -276,6 +276,38 @@ Deno.test("butterfly: dropout replaces about its share of the blocks by I, anoth
   assert(left(plain!).every((l) => !l), "blocks are left out without a key.");
 });
 
+Deno.test("lowRank: dropout leaves out about its share of the input of A, another choice each step", () => {
+  const share = 0.3, inDim = 4096;
+  const adapter = lowRank({ rank: 1, alpha: 1, dropout: share });
+  const a = input(aval([1, inDim]), "a"), x = input(aval([1, inDim]), "x");
+  const given = new Map([[a, new Float64Array(inDim).fill(1)], [x, numbersOf(inDim, 2)]]);
+  // What reaches A is what the derivative of its only result for A says.
+  const reached = (k?: ReturnType<typeof key>): Tensor => {
+    const y = adapter.apply({ a, b: fill(1, [1, 1]) }, (u) => sum(mul(u, 0), { axes: [1] }), k)(x);
+    return gradients([sum(y, { axes: [0, 1] })], [fill(1)], [a])[0]!;
+  };
+  const [plain, first, again, second] = evaluate(
+    [reached(), reached(key(1)), reached(key(1)), reached(key(2))],
+    given,
+  );
+  const input0 = given.get(x)!;
+  assert(difference(plain!, input0) < 1e-12, "something is left out without a key.");
+  let count = 0, others = 0;
+  first!.forEach((v, i) => {
+    const isKept = Math.abs(v - input0[i]! / (1 - share)) < 1e-12;
+    assert(isKept || v === 0, `number ${i} is neither left out nor scaled.`);
+    if (!isKept) count++;
+    if ((v === 0) !== (second![i] === 0)) others++;
+  });
+  // Five standard deviations of a binomial count.
+  assert(
+    Math.abs(count - share * inDim) < 5 * Math.sqrt(share * (1 - share) * inDim),
+    `${count} of ${inDim}.`,
+  );
+  assert(difference(first!, again!) === 0, "the same key leaves out others.");
+  assert(others > 0, "another key leaves out the same.");
+});
+
 Deno.test("lowRank: DoRA's gradients are those of W' with its norms held", () => {
   const adapter = lowRank({ rank: 2, alpha: 4, decomposed: true });
   const fitted = fit(adapter, dims);

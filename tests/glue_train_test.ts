@@ -161,7 +161,12 @@ for (const method of METHODS) {
     assertAlmostEquals(right / 23, result.metrics_after!.accuracy!, 1e-12);
     const described = JSON.parse(Deno.readTextFileSync(`${out}/adapter/adapter.json`));
     assertEquals([described.method, described.task], [method, "sst2"]);
-    assert(Deno.readTextFileSync(`${out}/report.html`).includes("sst2"));
+    const page = Deno.readTextFileSync(`${out}/report.html`);
+    for (const says of ["held-out accuracy", "<h3>Loss</h3>", "Singular values"]) {
+      assertStringIncludes(page, says);
+    }
+    const [events] = [...Deno.readDirSync(out)].filter(({ name }) => name.includes("tfevents"));
+    assertStringIncludes(Deno.readTextFileSync(`${out}/${events!.name}`), "held_out/accuracy");
   });
 }
 

@@ -196,5 +196,7 @@ Deno.test({ name: "GPT-2 and PEFT: a real adapter fits a model of its shape", ig
     assertEquals(values.get(path)!.get("a")!.aval.shape, [8, inDim], path);
     assertEquals(values.get(path)!.get("b")!.aval.shape, [outDim, 8], path);
   }
-  assertThrows(() => loadPeft(real, modules, { training: true }), PeftError, "lora_dropout is 0.05");
+  const { layout } = loadPeft(real, modules, { training: true });
+  const spec = { kind: "lowRank" as const, alpha: 32, rankStabilised: false, dropout: 0.05 };
+  assertEquals(layout.branches(adapted[0]!.path).map((b) => b.spec), [spec]);
 });

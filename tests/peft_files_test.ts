@@ -170,7 +170,7 @@ const DAMAGE: readonly (readonly [string, string, (dir: string) => void, string]
     "the adapter is on h.0, which is no linear map",
   ],
   ["weights [in, out]", "lora", (d) => settings(d, { fan_in_fan_out: true }), "fan_in_fan_out is true"],
-  ["dropout", "lora", (d) => settings(d, { lora_dropout: 0.1 }), "lora_dropout is 0.1"],
+  ["dropout of DoRA", "dora", (d) => settings(d, { lora_dropout: 0.1 }), "lora_dropout is 0.1"],
 ];
 
 function edit(dir: string, change: (tensors: Map<string, StoredTensor>) => void): void {
@@ -229,7 +229,7 @@ Deno.test("PEFT files: trained biases are read and written, and refused by a mod
 Deno.test("PEFT files: dropout does not matter where nothing is trained", () => {
   inTempDir((dir) => {
     for (const file of [CONFIG_FILE, TENSOR_FILE]) {
-      Deno.copyFileSync(`${root}/lora/${file}`, `${dir}/${file}`);
+      Deno.copyFileSync(`${root}/dora/${file}`, `${dir}/${file}`);
     }
     settings(dir, { lora_dropout: 0.1 });
     const { values } = loadPeft(dir, modulesOf(loadConfig(`${root}/untied`)), { training: false });

@@ -178,7 +178,7 @@ export function fineTuneClassifier(
       const before = resumed ? resumed.before : measured?.measured ?? null;
       const record = recording({
         ...{ options, session, device: device.capabilities, rows, before, earlier: loaded.done },
-        scalars: resumed ? null : scalarsOf(measured),
+        resumed: resumed !== null,
       });
       const done = await trainAll(
         session,
@@ -193,7 +193,7 @@ export function fineTuneClassifier(
       const saved = { model: options.model, layout, classes, trained, task: task.name };
       leaveTrained(options.out, saved, { own, forms, done }, say);
       const after = done.interrupted ? null : await measure(session, task, held, options, hooks);
-      addScalars(options.out, done.steps, scalarsOf(after));
+      addScalars(options.out, done.steps, heldOutScalars(after?.measured ?? null));
       if (options.merge) {
         const merged = await session.merged();
         writeResults(
@@ -230,13 +230,6 @@ export function fineTuneClassifier(
       return result;
     });
   }));
-}
-
-/** Numbers of a measurement by name, for TensorBoard. */
-function scalarsOf(scored: Scored | null): Record<string, number> {
-  if (!scored) return {};
-  const metrics = Object.entries(scored.scores.metrics).map(([name, v]) => [`held_out/${name}`, v] as const);
-  return { ...heldOutScalars(scored.measured), ...Object.fromEntries(metrics) };
 }
 
 /** Fields of `config.json` that say of an encoder that it has this task's head. */

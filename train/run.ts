@@ -119,7 +119,7 @@ export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<
       const before = resumed ? resumed.before : await measure(session, tokenizer, held, options, hooks);
       const record = recording({
         ...{ options, session, device: device.capabilities, rows, before, earlier: earlierSteps },
-        scalars: resumed ? null : heldOutScalars(before),
+        resumed: resumed !== null,
       });
       const done = await trainAll(
         session,

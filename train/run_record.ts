@@ -7,7 +7,7 @@ import { type Measured, saveCheckpoint } from "./run_checkpoint.ts";
 import { openMetrics, writeSettings } from "./run_files.ts";
 import { sweepOutput, writeResults } from "./run_output.ts";
 import type { Training } from "./session.ts";
-import { withEvents } from "./tensorboard/event_file.ts";
+import { heldOutScalars, withEvents } from "./tensorboard/event_file.ts";
 import { type StepHooks, TOO_MANY_SKIPPED, type Trained } from "./train_loop.ts";
 
 /** A run that is about to train. */
@@ -18,8 +18,8 @@ export interface RecordedRun {
   /** Digest of the rows. */
   readonly rows: string;
   readonly before: Measured | null;
-  /** What was measured before the first step, by name; null in a run that goes on. */
-  readonly scalars: Record<string, number> | null;
+  /** Whether the run goes on with an earlier part, which has told of `before`. */
+  readonly resumed: boolean;
   /** Steps of earlier parts of the run, and their lines of the metrics. */
   readonly earlier: { readonly steps: number; readonly text: string };
 }
@@ -31,7 +31,7 @@ export function processorOf({ kind, adapterName }: RecordedRun["device"]): strin
 
 /** Metrics, settings and checkpoints in a run's directory. Nothing is written before a step has gone through: until then a plan may prove too large for the device. */
 export function recording(
-  { options, session, device, rows, before, scalars, earlier }: RecordedRun,
+  { options, session, device, rows, before, resumed, earlier }: RecordedRun,
 ): Pick<StepHooks, "open" | "save"> {
   const { out, orthogonalLr, lr, keep } = options;
   return {
@@ -46,7 +46,7 @@ export function recording(
       return withEvents(openMetrics(out, earlier.text), out, {
         steps: earlier.steps,
         rateRatio: orthogonalLr / lr,
-        ...(scalars ? { before: scalars } : {}),
+        ...(resumed ? {} : { before: heldOutScalars(before) }),
       });
     },
     save: async (at) => {

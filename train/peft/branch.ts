@@ -82,10 +82,8 @@ export function loadBranch(
   for (const { path } of chosen) {
     const tensors = read.modules.get(path)!;
     const own = methodAt(method, path, file);
-    if (options.training && own.kind === "LORA" && own.dropout > 0) {
-      throw bad(
-        `lora_dropout is ${own.dropout}; Gyre trains low-rank adapters without dropout, set it to 0 to train on`,
-      );
+    if (options.training && own.kind === "LORA" && own.dora && own.dropout > 0) {
+      throw bad(`lora_dropout is ${own.dropout}; Gyre trains DoRA without dropout, set it to 0 to train on`);
     }
     values.set(path, fromPeft(own, tensors));
     adapters.set(path, adapterOf(own, tensors));
@@ -135,11 +133,12 @@ function adapterOf(
   });
   switch (method.kind) {
     case "LORA": {
-      const { rank, alpha, rankStabilised, dora } = method;
-      return made(lowRank({ rank, alpha, rankStabilised, decomposed: dora }), {
+      const { rank, alpha, rankStabilised, dora } = method, dropout = dora ? 0 : method.dropout;
+      return made(lowRank({ rank, alpha, rankStabilised, decomposed: dora, dropout }), {
         kind: "lowRank",
         alpha,
         rankStabilised,
+        dropout,
       });
     }
     case "OFT": {

@@ -14,7 +14,12 @@ import { transposed } from "../weight_file.ts";
 
 /** What the parameters of a branch do not tell about it. */
 export type BranchSpec =
-  | { readonly kind: "lowRank"; readonly alpha: number; readonly rankStabilised: boolean }
+  | {
+    readonly kind: "lowRank";
+    readonly alpha: number;
+    readonly rankStabilised: boolean;
+    readonly dropout?: number;
+  }
   | { readonly kind: "butterfly"; readonly neumannTerms: number | null; readonly dropout: number }
   | { readonly kind: "householder"; readonly gramSchmidt: boolean };
 
@@ -151,7 +156,7 @@ function methodOf(spec: BranchSpec, values: LeafValues, where: string): PeftMeth
         alpha: spec.alpha * (spec.rankStabilised ? Math.sqrt(times) : times),
         rankStabilised: spec.rankStabilised,
         dora: values.has("magnitude"),
-        dropout: 0,
+        dropout: spec.dropout ?? 0,
         rankPattern: [],
         alphaPattern: [],
       };

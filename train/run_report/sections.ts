@@ -55,6 +55,7 @@ export function keyFigures({ rows, result }: RunRecord): readonly (readonly [nam
   const all: readonly (readonly [string, string | null])[] = [
     ["held-out loss", both("eval", shortly)],
     ["held-out exact match", both("exact", percent)],
+    ...taskMetrics(result),
     ["training loss", first === null ? null : `${shortly(first)} → ${shortly(last)}`],
     ["steps", rows.length === 0 ? null : String(rows.at(-1)!.step)],
     ["tokens per second", speed === null ? null : shortly(Math.round(speed))],
@@ -62,6 +63,15 @@ export function keyFigures({ rows, result }: RunRecord): readonly (readonly [nam
     ["trainable parameters", trainable === null ? null : trainable.toLocaleString("en")],
   ];
   return all.flatMap(([name, shown]) => shown === null ? [] : [[name, shown] as const]);
+}
+
+/** Metrics of a task, before and after. */
+function taskMetrics(result: Fields): (readonly [name: string, shown: string])[] {
+  const before = asFields(result["metrics_before"]), after = asFields(result["metrics_after"]);
+  return Object.keys(after).map((name) => {
+    const was = finite(before[name]), now = shortly(finite(after[name]));
+    return [`held-out ${name}`, was === null ? now : `${shortly(was)} → ${now}`] as const;
+  });
 }
 
 /** The key figures as tiles. */

@@ -1,6 +1,7 @@
 /** TensorBoard's files of a run, beside `metrics.jsonl`. @module */
 import { label } from "../plots/lambda.ts";
 import type { StepReport } from "../report.ts";
+import type { Measured } from "../run_checkpoint.ts";
 import type { MetricsFile } from "../run_files.ts";
 import { encodeEvent, type TensorboardEvent } from "./event.ts";
 import { record } from "./records.ts";
@@ -61,13 +62,18 @@ export function addScalars(dir: string, step: number, scalars: Readonly<Record<s
 }
 
 /** Numbers of measuring on held-out rows, by the names that TensorBoard shows. */
-export function heldOutScalars(
-  measured: { readonly loss: number; readonly exact: number | null } | null,
-): Record<string, number> {
+export function heldOutScalars(measured: HeldOut | null): Record<string, number> {
   if (!measured) return {};
-  const { loss, exact } = measured;
-  return { "held_out/loss": loss, ...(exact === null ? {} : { "held_out/exact_match": exact }) };
+  const { loss, exact, metrics = {} } = measured;
+  return {
+    "held_out/loss": loss,
+    ...(exact === null ? {} : { "held_out/exact_match": exact }),
+    ...Object.fromEntries(Object.entries(metrics).map(([name, value]) => [`held_out/${name}`, value])),
+  };
 }
+
+/** What was measured on held-out rows: loss, share of exact matches, a task's metrics. */
+type HeldOut = Pick<Measured, "loss" | "exact" | "metrics">;
 
 /** A new file, behind all others by its name whatever the clock says. */
 function createEvents(dir: string): Deno.FsFile {
