@@ -1,6 +1,6 @@
 /** A run for a task of GLUE: an encoder, its head and an adapter are trained and scored by the task's metrics. @module */
 import * as Effect from "effect/Effect";
-import { exportPeft, loadAdapter, peftForms, saveAdapter, type SavedAdapter } from "./adapter_directory.ts";
+import { loadAdapter, peftForms } from "./adapter_directory.ts";
 import { drawLambdas } from "./adapter_file.ts";
 import { countTrainable, type ShapeClass } from "./arena.ts";
 import { writeTextAtomically } from "./atomic_file.ts";
@@ -13,6 +13,7 @@ import type { EncoderConfig } from "./encoder_config.ts";
 import { loadSentenceTokenizer, type SentenceTokenizer } from "./encoder_tokenizer.ts";
 import { DataError, UserError } from "./errors.ts";
 import { GLUE_TASKS, type GlueScores, glueScores, type GlueTask } from "./evaluation/glue_tasks.ts";
+import { modelDirectory } from "./hub.ts";
 import { describeClasses, describeFit, layoutClasses } from "./methods.ts";
 import { writeModel } from "./model_directory.ts";
 import { adamW } from "./optimiser.ts";
@@ -30,13 +31,13 @@ import {
   sayResumed,
   startsFromFactors,
 } from "./run.ts";
-import { digestRows, type Measured, saveCheckpoint } from "./run_checkpoint.ts";
-import { type MetricsFile, openMetrics, writeSettings } from "./run_files.ts";
-import { checkOutput, sweepOutput, writeResults } from "./run_output.ts";
+import { digestRows, type Measured } from "./run_checkpoint.ts";
+import { leaveTrained, processorOf, recording } from "./run_record.ts";
 import { leaveReport } from "./run_report/leave.ts";
+import { checkOutput, writeResults } from "./run_output.ts";
 import { type StepBytes, valuesOf } from "./session.ts";
-import { addScalars, heldOutScalars, withEvents } from "./tensorboard/event_file.ts";
-import { NOTHING_YET, TOO_MANY_SKIPPED, totalSteps, trainAll } from "./train_loop.ts";
+import { addScalars, heldOutScalars } from "./tensorboard/event_file.ts";
+import { NOTHING_YET, totalSteps, trainAll } from "./train_loop.ts";
 
 /** What a run for a task reports; the keys are those of `--json`. Null where something was not measured. */
 export interface ClassifyResult {
@@ -55,7 +56,7 @@ export interface ClassifyResult {
   readonly metrics_before: GlueScores["metrics"] | null;
   readonly metrics_after: GlueScores["metrics"] | null;
   readonly score_after: number | null;
-  /** Tokens by time, of the steps after the first; seconds of all steps after the first. */
+  /** Tokens by time, of the steps after the first. */
   readonly tokens_per_s: number | null;
   readonly peak_bytes: number;
   readonly step_bytes: StepBytes | null;
@@ -66,6 +67,8 @@ export interface ClassifyResult {
 /** What a run for a task reads. */
 export interface LoadedTask extends Pick<Loaded, "data" | "train" | "held" | "rows" | "resumed" | "done"> {
   readonly task: GlueTask;
+  /** Where the model is: the directory that was given, or that of the hub's cache. */
+  readonly dir: string;
   readonly checkpoint: EncoderCheckpoint;
   readonly tokenizer: SentenceTokenizer;
 }
@@ -86,14 +89,15 @@ export async function loadTask(
 ): Promise<LoadedTask> {
   if (!options.dryRun) checkOutput(options);
   const task = taskOf(options), { model, dtype, seed, seq } = options;
-  const checkpoint = loadEncoder(model, {
+  const dir = await modelDirectory(model, { say });
+  const checkpoint = loadEncoder(dir, {
     dtype,
     seed,
     outputs: outputsOf(task.target),
     overflow: overflowSayer(say),
   });
   const { config, fresh } = checkpoint;
-  const tokenizer = loadSentenceTokenizer(model, config);
+  const tokenizer = loadSentenceTokenizer(dir, config);
   if (tokenizer.vocabSize > config.vocabSize) {
     throw new DataError(
       `${model}: tokenizer.json has ${tokenizer.vocabSize} tokens and the model's vocab_size is ${config.vocabSize}; use the tokenizer that belongs to the model.`,
@@ -117,6 +121,7 @@ export async function loadTask(
   const data = read(options.data), train = data.examples, rows = await digestRows(train);
   return {
     task,
+    dir,
     checkpoint,
     tokenizer,
     data,
@@ -141,9 +146,7 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Cla
   return Effect.scoped(Effect.gen(function* () {
     const loaded = yield* attempt(() => loadTask(options, hooks));
     const device = yield* openDevice(options.device, options.dtype === "f16");
-    const { kind, adapterName, gpu } = device.capabilities, { say } = hooks;
-    // Another provider's last bits would be others.
-    const chosen = gpu ? `${kind}:${gpu.provider}` : kind;
+    const { kind, adapterName } = device.capabilities, { say } = hooks;
     say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(async () => {
       const { task, checkpoint, train, held, rows, resumed } = loaded, { config, layout } = checkpoint;
@@ -172,74 +175,35 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Cla
           : {}),
         say,
       });
-      const processor = `${kind} (${adapterName})`;
       if (resumed) {
         session.restore({ steps: resumed.step, tensors: resumed.tensors });
-        sayResumed(resumed, totalSteps(options, train), processor, say);
+        sayResumed(resumed, totalSteps(options, train), processorOf(device.capabilities), say);
       }
       const measured = resumed ? null : await measure(session, task, held, options, hooks);
       const before = resumed ? resumed.before : measured?.measured ?? null;
-      // Nothing is written before a step has gone through: until then a plan may prove too large for the device.
-      const open = (): MetricsFile => {
-        sweepOutput(options.out);
-        const { config: _, ...asked } = options;
-        writeSettings(options.out, { ...asked, resume: false, device: chosen, adapter_name: adapterName });
-        return withEvents(openMetrics(options.out, loaded.done.text), options.out, {
-          steps: loaded.done.steps,
-          rateRatio: options.orthogonalLr / options.lr,
-          ...(resumed ? {} : { before: heldOutScalars(before) }),
-        });
-      };
-      const save = async (at: { readonly step: number; readonly skipped: number }): Promise<void> => {
-        const { tensors } = await session.state();
-        const state = { ...at, device: processor, rows, before, options: { ...options } };
-        await saveCheckpoint(options.out, state, tensors, options.keep);
-      };
+      const record = recording({
+        ...{ options, session, device: device.capabilities, rows, before, earlier: loaded.done },
+        resumed: resumed !== null,
+      });
       const done = await trainAll(
         session,
         train,
         options,
-        { stopped: hooks.stopped, open, save },
+        { stopped: hooks.stopped, ...record },
         loaded.done,
       );
       if (done.steps === 0) throw new UserError("interrupted before the first step: nothing is written.");
-      const saved: SavedAdapter = {
-        model: options.model,
-        layout,
-        classes,
-        trained: await session.trained(),
-        task: task.name,
-      };
-      if (own) writeResults(options.out, (to) => saveAdapter(`${to}/adapter`, own, saved));
       const forms = earlier ? earlier.layouts : peftForms(options, layout);
-      if (forms) {
-        // An adapter of PEFT is written as it came; beside one of Gyre's own lies PEFT's form of it.
-        const name = own ? "peft" : "adapter";
-        writeResults(options.out, (to) => exportPeft(`${to}/${name}`, forms, saved));
-        if (own) {
-          const dir = `${options.out}/${name}`;
-          say(`for Hugging Face PEFT: ${dir}${forms.length > 1 ? `-1 to -${forms.length}` : ""}`);
-        }
-      }
-      if (done.gaveUp) {
-        throw new UserError(
-          `${TOO_MANY_SKIPPED} steps had gradients that are not finite; what was trained before is saved in ` +
-            `${options.out}/adapter. Try a lower --lr.`,
-        );
-      }
-      if (done.interrupted) {
-        say(
-          `interrupted after step ${done.steps}: the adapter is saved in ${options.out}/adapter; --resume --out ` +
-            `${options.out} goes on`,
-        );
-      }
+      const trained = await session.trained();
+      const saved = { model: options.model, layout, classes, trained, task: task.name };
+      leaveTrained(options.out, saved, { own, forms, done }, say);
       const after = done.interrupted ? null : await measure(session, task, held, options, hooks);
       addScalars(options.out, done.steps, heldOutScalars(after?.measured ?? null));
       if (options.merge) {
         const merged = await session.merged();
         writeResults(
           options.out,
-          (to) => writeModel(`${to}/merged`, options.model, merged, "f32", headFields(config, task)),
+          (to) => writeModel(`${to}/merged`, loaded.dir, merged, "f32", headFields(config, task)),
         );
         say(`the model with the adapter merged in: ${options.out}/merged`);
       }

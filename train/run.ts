@@ -1,7 +1,7 @@
 /** A whole run: load, evaluate, train, evaluate again, save. The edge of the program: every effect is here or below. @module */
 import * as Effect from "effect/Effect";
 import { countTrainable, type ShapeClass } from "./arena.ts";
-import { exportPeft, loadAdapter, peftForms, saveAdapter, type SavedAdapter } from "./adapter_directory.ts";
+import { loadAdapter, peftForms } from "./adapter_directory.ts";
 import { drawLambdas } from "./adapter_file.ts";
 import { batches, type TokenBatch } from "./batches.ts";
 import { type Checkpoint, loadCheckpoint } from "./checkpoint.ts";
@@ -13,9 +13,8 @@ import {
   readCheckpoint,
   requireSameRun,
   type RunCheckpoint,
-  saveCheckpoint,
 } from "./run_checkpoint.ts";
-import { checkOutput, sweepOutput, writeResults } from "./run_output.ts";
+import { checkOutput, writeResults } from "./run_output.ts";
 import { type Dataset, type Example, openDataset } from "./data.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import { DataError, LostError, ResumeError, UserError } from "./errors.ts";
@@ -25,7 +24,8 @@ import { decoderLayout, describeClasses, describeFit, layoutClasses } from "./me
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { drawLambdaHeatmap } from "./plots/mod.ts";
-import { type MetricsFile, openMetrics, readMetrics, writeSettings } from "./run_files.ts";
+import { readMetrics } from "./run_files.ts";
+import { leaveTrained, processorOf, recording } from "./run_record.ts";
 import { modelDirectory } from "./hub.ts";
 import { writeModel } from "./model_directory.ts";
 import { openSession, type Session, type StepBytes, valuesOf } from "./session.ts";
@@ -34,10 +34,10 @@ import { freeMemory, requireRoom } from "./memory.ts";
 import { planStep } from "./step_plan.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { DeviceLostError, PlanError, ShapeError, showBytes } from "../core/mod.ts";
-import { type Earlier, NOTHING_YET, TOO_MANY_SKIPPED, totalSteps, trainAll } from "./train_loop.ts";
+import { type Earlier, NOTHING_YET, totalSteps, trainAll } from "./train_loop.ts";
 import { writeTextAtomically } from "./atomic_file.ts";
 import { leaveReport } from "./run_report/leave.ts";
-import { addScalars, heldOutScalars, withEvents } from "./tensorboard/event_file.ts";
+import { addScalars, heldOutScalars } from "./tensorboard/event_file.ts";
 
 /** What a run reports; the keys are those of `--json`. Null where something was not measured. */
 export interface RunResult {
@@ -112,9 +112,7 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Run
       load(options, hooks)
     );
     const device = yield* openDevice(options.device, options.dtype === "f16");
-    const { kind, adapterName, gpu } = device.capabilities;
-    // Another provider's last bits would be others.
-    const chosen = gpu ? `${kind}:${gpu.provider}` : kind;
+    const { kind, adapterName } = device.capabilities;
     hooks.say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(async () => {
       const { config } = checkpoint, layout = decoderLayout(config);
@@ -162,60 +160,26 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Run
           : {}),
         say: hooks.say,
       });
-      const processor = `${kind} (${adapterName})`;
       if (resumed) {
         session.restore({ steps: resumed.step, tensors: resumed.tensors });
-        sayResumed(resumed, totalSteps(options, train), processor, hooks.say);
+        sayResumed(resumed, totalSteps(options, train), processorOf(device.capabilities), hooks.say);
       }
       const before = resumed ? resumed.before : await measure(session, tokenizer, held, options, hooks);
-      // Nothing is written before a step has gone through: until then a plan may prove too large for the device.
-      const open = (): MetricsFile => {
-        sweepOutput(options.out);
-        const { config: _, ...asked } = options;
-        writeSettings(options.out, { ...asked, resume: false, device: chosen, adapter_name: adapterName });
-        return withEvents(openMetrics(options.out, earlierSteps.text), options.out, {
-          steps: earlierSteps.steps,
-          rateRatio: options.orthogonalLr / options.lr,
-          ...(resumed ? {} : { before: heldOutScalars(before) }),
-        });
-      };
-      const save = async (at: { readonly step: number; readonly skipped: number }): Promise<void> => {
-        const { tensors } = await session.state();
-        const state = { ...at, device: processor, rows, before, options: { ...options } };
-        await saveCheckpoint(options.out, state, tensors, options.keep);
-      };
+      const record = recording({
+        ...{ options, session, device: device.capabilities, rows, before, earlier: earlierSteps },
+        resumed: resumed !== null,
+      });
       const done = await trainAll(
         session,
         train,
         options,
-        { stopped: hooks.stopped, open, save },
+        { stopped: hooks.stopped, ...record },
         earlierSteps,
       );
       if (done.steps === 0) throw new UserError("interrupted before the first step: nothing is written.");
-      const saved: SavedAdapter = { model: options.model, layout, classes, trained: await session.trained() };
-      if (own) writeResults(options.out, (to) => saveAdapter(`${to}/adapter`, own, saved));
       const forms = earlier ? earlier.layouts : peftForms(options, layout);
-      if (forms) {
-        // An adapter of PEFT is written as it came; beside one of Gyre's own lies PEFT's form of it.
-        const name = own ? "peft" : "adapter";
-        writeResults(options.out, (to) => exportPeft(`${to}/${name}`, forms, saved));
-        if (own) {
-          const dir = `${options.out}/${name}`;
-          hooks.say(`for Hugging Face PEFT: ${dir}${forms.length > 1 ? `-1 to -${forms.length}` : ""}`);
-        }
-      }
-      if (done.gaveUp) {
-        throw new UserError(
-          `${TOO_MANY_SKIPPED} steps had gradients that are not finite; what was trained before is saved in ` +
-            `${options.out}/adapter. Try a lower --lr.`,
-        );
-      }
-      if (done.interrupted) {
-        hooks.say(
-          `interrupted after step ${done.steps}: the adapter is saved in ${options.out}/adapter; --resume --out ` +
-            `${options.out} goes on`,
-        );
-      }
+      const saved = { model: options.model, layout, classes, trained: await session.trained() };
+      leaveTrained(options.out, saved, { own, forms, done }, hooks.say);
       const after = done.interrupted ? null : await measure(session, tokenizer, held, options, hooks);
       addScalars(options.out, done.steps, heldOutScalars(after));
       if (options.merge) {

@@ -8,6 +8,7 @@ import { describeDevice, openDevice } from "../devices.ts";
 import { loadEncoder } from "../encoder_checkpoint.ts";
 import { loadSentenceTokenizer } from "../encoder_tokenizer.ts";
 import { UserError } from "../errors.ts";
+import { modelDirectory } from "../hub.ts";
 import { adamW } from "../optimiser.ts";
 import { attempt, overflowSayer } from "../run.ts";
 import { type EvaluateFlags, LONGEST } from "./flags.ts";
@@ -43,8 +44,9 @@ export function evaluateEncoder(
 ): Effect.Effect<EncoderOutcome, UserError> {
   const { model, dtype, seed, batch, limit } = request, task = GLUE_TASKS[name];
   return Effect.scoped(Effect.gen(function* () {
-    const loaded = yield* attempt(() => {
-      const checkpoint = loadEncoder(model, {
+    const loaded = yield* attempt(async () => {
+      const dir = await modelDirectory(model, { say });
+      const checkpoint = loadEncoder(dir, {
         dtype,
         seed,
         outputs: outputsOf(task.target),
@@ -67,12 +69,12 @@ export function evaluateEncoder(
           `--seq ${seq}: the model has ${config.maxPositions} positions; use at most that many.`,
         );
       }
-      const tokenizer = loadSentenceTokenizer(model, config);
+      const tokenizer = loadSentenceTokenizer(dir, config);
       const files = request.data.map((file) => {
         const { examples, truncated } = loadLabelled(file, task, tokenizer, seq);
         return { name: file.slice(file.lastIndexOf("/") + 1), examples, truncated };
       });
-      return Promise.resolve({ checkpoint, adapter, seq, files });
+      return { checkpoint, adapter, seq, files };
     });
     const device = yield* openDevice(request.device, dtype === "f16");
     say(`device: ${describeDevice(device.capabilities)}`);

@@ -4,6 +4,7 @@ import { writeTextAtomically } from "../atomic_file.ts";
 import { describeDevice, openDevice } from "../devices.ts";
 import { isEncoderDirectory } from "../encoder_checkpoint.ts";
 import { DataError, UserError } from "../errors.ts";
+import { modelDirectory } from "../hub.ts";
 import { samplingOf } from "../generate_texts.ts";
 import { openModel } from "../open_model.ts";
 import { attempt, loadModel } from "../run.ts";
@@ -49,7 +50,7 @@ export function evaluateModel(
   return Effect.scoped(Effect.gen(function* () {
     const task = requireTask(options), begun = performance.now();
     const subset = task === "glue" ? options.subset : null;
-    if (subset !== null && isEncoderDirectory(options.model)) {
+    if (subset !== null && (yield* attempt(() => isEncoder(options.model, say)))) {
       const { items, failure: _, ...outcome } = yield* evaluateEncoder(options, subset, { say, follow });
       return yield* attempt(() => {
         keepItems(options, items, say);
@@ -75,6 +76,11 @@ export function evaluateModel(
       };
     });
   }));
+}
+
+/** Whether a model, given as a directory or as an id of the hub, is an encoder. */
+async function isEncoder(model: string, say: EvaluateHooks["say"]): Promise<boolean> {
+  return isEncoderDirectory(await modelDirectory(model, { say }));
 }
 
 /** Write a record for each row where that is asked for. */

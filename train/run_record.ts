@@ -1,0 +1,91 @@
+/** What runs of all kinds keep while they train, and what they leave of what was trained. @module */
+import type { Capabilities } from "../core/mod.ts";
+import { exportPeft, type PeftForm, saveAdapter, type SavedAdapter } from "./adapter_directory.ts";
+import { UserError } from "./errors.ts";
+import type { MethodOptions } from "./methods.ts";
+import type { TrainOptions } from "./options.ts";
+import { type Measured, saveCheckpoint } from "./run_checkpoint.ts";
+import { openMetrics, writeSettings } from "./run_files.ts";
+import { sweepOutput, writeResults } from "./run_output.ts";
+import type { Training } from "./session.ts";
+import { heldOutScalars, withEvents } from "./tensorboard/event_file.ts";
+import { type StepHooks, TOO_MANY_SKIPPED, type Trained } from "./train_loop.ts";
+
+/** A run that is about to train. */
+export interface RecordedRun {
+  readonly options: TrainOptions;
+  readonly session: Pick<Training<never>, "state">;
+  readonly device: Pick<Capabilities, "kind" | "adapterName" | "gpu">;
+  /** Digest of the rows. */
+  readonly rows: string;
+  readonly before: Measured | null;
+  /** Whether the run goes on with an earlier part, which has told of `before`. */
+  readonly resumed: boolean;
+  /** Steps of earlier parts of the run, and their lines of the metrics. */
+  readonly earlier: { readonly steps: number; readonly text: string };
+}
+
+/** The processor of a run, for people. */
+export function processorOf({ kind, adapterName }: Pick<Capabilities, "kind" | "adapterName">): string {
+  return `${kind} (${adapterName})`;
+}
+
+/** Metrics, settings and checkpoints in a run's directory. Nothing is written before a step has gone through: until then a plan may prove too large for the device. */
+export function recording(
+  { options, session, device, rows, before, resumed, earlier }: RecordedRun,
+): Pick<StepHooks, "open" | "save"> {
+  const { out, orthogonalLr, lr, keep } = options;
+  return {
+    open: () => {
+      sweepOutput(out);
+      const { config: _, ...asked } = options, { kind, gpu, adapterName } = device;
+      // What --config repeats: the device that was chosen, as another provider's last bits would be others.
+      const chosen = gpu ? `${kind}:${gpu.provider}` : kind;
+      writeSettings(out, { ...asked, resume: false, device: chosen, adapter_name: adapterName });
+      return withEvents(openMetrics(out, earlier.text), out, {
+        steps: earlier.steps,
+        rateRatio: orthogonalLr / lr,
+        ...(resumed ? {} : { before: heldOutScalars(before) }),
+      });
+    },
+    save: async (at) => {
+      const { tensors } = await session.state();
+      const state = { ...at, device: processorOf(device), rows, before, options: { ...options } };
+      await saveCheckpoint(out, state, tensors, keep);
+    },
+  };
+}
+
+/**
+ * Write what was trained: Gyre's own directory where `own` says what it is, and PEFT's where there are forms for it. Then
+ * tell how the training ended. Throws UserError where it gave up.
+ */
+export function leaveTrained(
+  out: string,
+  saved: SavedAdapter,
+  { own, forms, done }: {
+    readonly own: MethodOptions | null;
+    readonly forms: readonly PeftForm[] | null;
+    readonly done: Trained;
+  },
+  say: (line: string) => void,
+): void {
+  if (own) writeResults(out, (to) => saveAdapter(`${to}/adapter`, own, saved));
+  if (forms) {
+    // An adapter of PEFT is written as it came; beside one of Gyre's own lies PEFT's form of it.
+    const name = own ? "peft" : "adapter";
+    writeResults(out, (to) => exportPeft(`${to}/${name}`, forms, saved));
+    if (own) say(`for Hugging Face PEFT: ${out}/${name}${forms.length > 1 ? `-1 to -${forms.length}` : ""}`);
+  }
+  if (done.gaveUp) {
+    throw new UserError(
+      `${TOO_MANY_SKIPPED} steps had gradients that are not finite; what was trained before is saved in ` +
+        `${out}/adapter. Try a lower --lr.`,
+    );
+  }
+  if (done.interrupted) {
+    say(
+      `interrupted after step ${done.steps}: the adapter is saved in ${out}/adapter; --resume --out ${out} goes on`,
+    );
+  }
+}
