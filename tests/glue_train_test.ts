@@ -20,10 +20,12 @@ import {
   GLUE_TASKS,
   type GlueTaskName,
   loadEncoder,
+  mergeAdapter,
   METHODS,
   parseCommandLine,
   parseEncoderConfig,
   parseEvaluateFlags,
+  parseMergeFlags,
   readPeft,
   UserError,
   writeSafetensors,
@@ -214,6 +216,11 @@ Deno.test("trained adapters go on where they were: Gyre's directory, PEFT's, and
     "--steps=1",
   ]);
   assertAlmostEquals(merged.eval_before!, first.eval_after!, 1e-5);
+  const flags = parseMergeFlags([`--adapter=${out}/adapter`, `--out=${out}/later`])!;
+  assertEquals((await Effect.runPromise(mergeAdapter(flags, quiet))).model, model);
+  for (const name of ["model.safetensors", "config.json"]) {
+    assertEquals(Deno.readFileSync(`${out}/later/${name}`), Deno.readFileSync(`${out}/merged/${name}`));
+  }
   for (const argv of [[`--model=${model}`, `--adapter=${out}/adapter`], [`--model=${out}/merged`]]) {
     const found = await evaluated(...argv, `--data=${dir}/sst2-dev.tsv`, "--seq=24");
     assertEquals(found.metrics, { ...first.metrics_after, score: first.score_after, rows: 23 });

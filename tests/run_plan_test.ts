@@ -13,6 +13,7 @@ import {
   planRun,
   type RunPlan,
   showRunPlan,
+  UserError,
   weightShapes,
 } from "../train/mod.ts";
 import { bucketLengths } from "../train/batches.ts";
@@ -180,6 +181,9 @@ Deno.test("plans: flags of train.ts stand beside those of the plan; mistakes are
     ]]
   ) {
     assertThrows(() => parsePlanFlags(argv, site), OptionError);
+  }
+  for (const argv of [["--task", "sst2", "--data", "x.tsv"], ["--adapter", "runs/a/adapter"]]) {
+    assertStringIncludes(assertThrows(() => plan(...argv), UserError).message, argv.slice(0, 2).join(" "));
   }
   for (const says of ["--shape NAME", "Llama-3.1-405B", "Examples:"]) assertStringIncludes(planHelp(), says);
 });

@@ -161,6 +161,14 @@ export function namedBase(dir: string): string | null {
   return first?.directories[0] === undefined ? null : namedBase(`${dir}/${first.directories[0]}`);
 }
 
+/** The task that an adapter of an encoder was trained for; null of others, and of PEFT's directories. Throws AdapterError. */
+export function namedTask(dir: string): string | null {
+  const file = `${dir}/${DESCRIPTION}`;
+  if (!exists(file)) return null;
+  const json = readJson(file, AdapterError, "it belongs to the adapter");
+  return textOrNull((json as Readonly<Record<string, unknown>> | null)?.["task"]);
+}
+
 /** What PEFT's directories have. */
 const PEFT_CONFIG = "adapter_config.json";
 

@@ -1,19 +1,25 @@
 /** An adapter and its model as one model directory. @module */
 import * as Effect from "effect/Effect";
-import { loadAdapter, namedBase } from "./adapter_directory.ts";
+import type { Device } from "../core/mod.ts";
+import { loadAdapter, namedBase, namedTask } from "./adapter_directory.ts";
+import type { ShapeClass } from "./arena.ts";
 import { exists, isEmptyDirectory, writeWhole } from "./atomic_file.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
+import { openClassifier, outputsOf } from "./classifier.ts";
+import { headFields } from "./classify_run.ts";
+import { weightShapes } from "./decoder.ts";
 import { describeDevice, openDevice } from "./devices.ts";
+import { isEncoderDirectory, loadEncoder } from "./encoder_checkpoint.ts";
 import { UserError } from "./errors.ts";
+import { GLUE_TASKS, type GlueTaskName } from "./evaluation/glue_tasks.ts";
 import { countF16Overflow } from "./floats.ts";
 import { modelDirectory } from "./hub.ts";
-import { weightShapes } from "./decoder.ts";
 import type { MergeOptions } from "./merge_options.ts";
 import { decoderLayout } from "./methods.ts";
 import { writeModel } from "./model_directory.ts";
 import { adamW } from "./optimiser.ts";
 import { attempt } from "./run.ts";
-import { openSession } from "./session.ts";
+import { type HostTensor, openSession } from "./session.ts";
 
 /** What was merged; the keys are those of `--json`. */
 export interface Merged {
@@ -34,38 +40,74 @@ export function mergeAdapter(
 ): Effect.Effect<Merged, UserError> {
   const { adapter: dir, out, dtype } = options;
   return Effect.scoped(Effect.gen(function* () {
-    const { model, checkpoint, adapter } = yield* attempt(async () => {
+    const opened = yield* attempt(async () => {
       if (exists(out) && !isEmptyDirectory(out)) {
         throw new UserError(`--out ${out}: there is something already; give a new directory.`, { out });
       }
       const model = await modelDirectory(options.model ?? baseOf(dir), { say });
-      const checkpoint = loadCheckpoint(model, { dtype: "f32", shapes: weightShapes });
-      return {
-        model,
-        checkpoint,
-        adapter: loadAdapter(dir, decoderLayout(checkpoint.config), checkpoint.weights, { training: false }),
-      };
+      return isEncoderDirectory(model) ? adaptedEncoder(model, dir) : adaptedDecoder(model, dir);
     });
     const device = yield* openDevice(options.device);
+    const { model, classes, fields } = opened;
     say(`model: ${model}; device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(async () => {
-      const { classes, values, weights } = adapter, { config } = checkpoint;
-      const session = await openSession({
-        ...{ device, subject: { config, classes }, weights, values },
-        ...{ optimiser: adamW({ clip: 0 }), accumulate: 1, seed: 0, maxLength: 1 },
-      });
-      const all = await session.merged();
+      const all = await opened.merged(device);
       const infinite = dtype === "f16"
         ? [...all.values()].reduce((n, { data }) => n + countF16Overflow(data as Float32Array), 0)
         : 0;
       if (infinite > 0) say(`warning: ${infinite} values are too large for f16; use --dtype f32 or bf16`);
-      writeWhole(out, (to) => writeModel(to, model, all, dtype));
+      writeWhole(out, (to) => writeModel(to, model, all, dtype, fields));
       const merged = classes.reduce((n, c) => n + c.members.length, 0);
       const bytes = Deno.statSync(`${out}/model.safetensors`).size;
       say(`${merged} weights merged: ${out}`);
       return { out, model, merged, bytes, infinite };
     });
   }));
+}
+
+/** A model with its adapter, on the host. */
+interface Adapted {
+  readonly model: string;
+  readonly classes: readonly ShapeClass[];
+  /** Fields of `config.json` that the merged model has besides. */
+  readonly fields: Readonly<Record<string, unknown>>;
+  readonly merged: (device: Device) => Promise<ReadonlyMap<string, HostTensor>>;
+}
+
+/** What sessions have that only merge. */
+const IDLE = { optimiser: adamW({ clip: 0 }), accumulate: 1, seed: 0 } as const;
+
+function adaptedDecoder(model: string, dir: string): Adapted {
+  const { config, weights: base } = loadCheckpoint(model, { dtype: "f32", shapes: weightShapes });
+  const { classes, values, weights } = loadAdapter(dir, decoderLayout(config), base, { training: false });
+  return {
+    ...{ model, classes, fields: {} },
+    merged: async (device) => {
+      const subject = { config, classes };
+      return await (await openSession({ ...IDLE, device, subject, weights, values, maxLength: 1 })).merged();
+    },
+  };
+}
+
+function adaptedEncoder(model: string, dir: string): Adapted {
+  const named = namedTask(dir);
+  if (named === null || !Object.hasOwn(GLUE_TASKS, named)) {
+    throw new UserError(
+      `${dir}: does not say for which task of GLUE its head is; give the directory "adapter" that a run left.`,
+      { dir, task: named },
+    );
+  }
+  const task = GLUE_TASKS[named as GlueTaskName], { target } = task;
+  const loaded = loadEncoder(model, { dtype: "f32", outputs: outputsOf(target), seed: 0 });
+  const { classes, values, weights } = loadAdapter(dir, loaded.layout, loaded.weights, { training: false });
+  const { config } = loaded;
+  return {
+    ...{ model, classes, fields: headFields(config, task) },
+    merged: async (device) => {
+      const subject = { config, target, classes };
+      return await (await openClassifier({ ...IDLE, device, subject, weights, values })).merged();
+    },
+  };
 }
 
 /** The model that an adapter says it was trained on, where that is a directory. */

@@ -49,6 +49,7 @@ const PLANNED = [4, 8] as const;
 /** Plan a run. Throws UserError and ShapeError for what cannot be trained. */
 export function planRun(options: PlanOptions): RunPlan {
   const { train, memory } = options;
+  requirePlannable(train);
   const { name, config } = modelOf(options);
   if (train.seq > config.maxPositions) {
     throw new UserError(
@@ -87,6 +88,20 @@ export function planRun(options: PlanOptions): RunPlan {
       return { total, fits: problemsOf({ total, ...found }, options).length === 0 };
     }),
   };
+}
+
+/** Refuse what would be planned as something else. */
+function requirePlannable({ task, adapter }: TrainOptions): void {
+  if (task !== null) {
+    throw new UserError(
+      `--task ${task}: plans are made of language models; train.ts with --dry-run tells the memory of an encoder's run.`,
+    );
+  }
+  if (adapter !== null) {
+    throw new UserError(
+      `--adapter ${adapter}: a plan is of a fresh adapter; give its --method and sizes instead.`,
+    );
+  }
 }
 
 /** The model that is asked for: named sizes, or a `config.json`. */
