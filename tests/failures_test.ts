@@ -144,7 +144,7 @@ async function mountTiny(dir: string, size: number): Promise<boolean> {
 Deno.test("a full disk is named, checkpoints that were there stay, and the run goes on once there is room", () =>
   inTempDir(async (dir) => {
     const disk = `${dir}/disk`, out = `${disk}/a`;
-    if (!await mountTiny(disk, 1200)) {
+    if (!await mountTiny(disk, 16_000)) {
       console.log("skipped: no small file system can be mounted here");
       return;
     }

@@ -187,7 +187,7 @@ async function checkpointKind(): Promise<Kind> {
 
 const KINDS: readonly Kind[] = [
   { name: "safetensors", files: tensors, read: (dir) => readAll(`${dir}/x.safetensors`) },
-  ...["llama3", "mistral", "qwen3_biased"].map((name): Kind => ({
+  ...["llama3", "mistral", "qwen3_biased", "gpt2", "gemma2"].map((name): Kind => ({
     name: `a model of ${name}`,
     files: filesOf(`${FIXTURES}/models/${name}`, ["config.json", "model.safetensors"]),
     read: (dir) => loadCheckpoint(dir, { dtype: "f16", shapes: weightShapes }),

@@ -106,7 +106,7 @@ function open(device: Device, model: string): Promise<Session> {
   });
 }
 
-for (const model of ["llama3", "mistral", "qwen2_window", "qwen3"]) {
+for (const model of ["llama3", "mistral", "qwen2_window", "qwen3", "gpt2", "gemma2"]) {
   Deno.test(`packing: losses, gradients and steps of ${model} are those of rows with one example`, async () => {
     const device = await openCpu();
     try {
