@@ -185,6 +185,26 @@ Deno.test("evaluation: windows count each token once, in the context that they p
   }));
 });
 
+Deno.test("evaluation: rows of a parquet file are measured as those of JSON lines", async () => {
+  const dir = await Deno.makeTempDir(), examinee = await openExamined(BASE, 64);
+  try {
+    const rows = Array.from(
+      { length: 30 },
+      (_, i) => ({ question: `What is ${i} + ${i}?`, answer: `${2 * i}` }),
+    );
+    Deno.writeTextFileSync(`${dir}/rows.jsonl`, rows.map((row) => JSON.stringify(row)).join("\n"));
+    const packed = new URL("fixtures/parquet/zstd.parquet", import.meta.url).pathname;
+    const of = async (file: string) => {
+      const asked = { files: [file], format: "auto", limit: 20, stride: null, batch: 8 } as const;
+      return (await (await preparePerplexity(asked)).run(examinee, () => {})).metrics;
+    };
+    assertEquals(await of(packed), await of(`${dir}/rows.jsonl`));
+  } finally {
+    await examinee.close();
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
 Deno.test("evaluation: perplexity weighs tokens, not rows", async () => {
   const dir = await Deno.makeTempDir(), examinee = await openExamined(BASE, 32);
   try {
@@ -195,7 +215,7 @@ Deno.test("evaluation: perplexity weighs tokens, not rows", async () => {
     Deno.writeTextFileSync(`${dir}/rows.jsonl`, texts.map((text) => JSON.stringify({ text })).join("\n"));
     const prepared = (stride: number | null) =>
       preparePerplexity({ files: [`${dir}/rows.jsonl`], format: "auto", limit: Infinity, stride, batch: 2 });
-    const { metrics, items } = await prepared(null).run(examinee, () => {});
+    const { metrics, items } = await (await prepared(null)).run(examinee, () => {});
     const rows = items as readonly { readonly loss: number; readonly tokens: number }[];
     const lengths = texts.map((text) => examinee.tokenizer.encode(text).length);
     assertEquals(rows.map((r) => r.tokens), lengths);
@@ -207,7 +227,7 @@ Deno.test("evaluation: perplexity weighs tokens, not rows", async () => {
       1e-9,
     );
     // The first token of the first row is given; windows of 32 leave each later token at least 24 before it.
-    const overlapping = await prepared(8).run(examinee, () => {});
+    const overlapping = await (await prepared(8)).run(examinee, () => {});
     assertEquals(overlapping.metrics["tokens"], metrics["tokens"]);
     assert(overlapping.metrics["windows"]! > metrics["windows"]!);
     assert(overlapping.metrics["loss"] !== metrics["loss"]);
@@ -280,14 +300,14 @@ Deno.test("evaluation: solved questions stand before each one, and an answer end
   const examinee = await openExamined(BASE, 256);
   const data = `${root}examples/data/eval.jsonl`;
   try {
-    const shots = solvedRows(data, 2), settings = { maxNew: 24, stop: [], batch: 2, sampling: null };
+    const shots = await solvedRows(data, 2), settings = { maxNew: 24, stop: [], batch: 2, sampling: null };
     const asked = { files: [data], limit: 3, shots, settings };
-    const { items } = await prepareGsm8k({ ...asked, chat: false }).run(examinee, () => {});
+    const { items } = await (await prepareGsm8k({ ...asked, chat: false })).run(examinee, () => {});
     const rows = items as readonly { readonly prompt: string; readonly generated: string }[];
     const [one, two] = shots.map((s) => `${s.question}${s.answer}\n\n`);
-    assertEquals(rows[2]!.prompt, `${one}${two}${solvedRows(data, 3)[2]!.question}`);
+    assertEquals(rows[2]!.prompt, `${one}${two}${(await solvedRows(data, 3))[2]!.question}`);
     assert(rows.every((r) => !r.generated.includes("\n\n")));
-    const chat = await prepareGsm8k({ ...asked, chat: true }).run(examinee, () => {});
+    const chat = await (await prepareGsm8k({ ...asked, chat: true })).run(examinee, () => {});
     const prompt = (chat.items[2] as { readonly prompt: string }).prompt;
     assertEquals(prompt.split("assistant:").length, 4);
     assert(prompt.trimEnd().endsWith("assistant:"), prompt);

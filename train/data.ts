@@ -35,6 +35,12 @@ export interface Dataset {
   readonly dropped: number;
 }
 
+/** Rows of a file, parquet included; see parseRows for `format`. Throws DataError. */
+export async function readRows(file: string, format: FormatName | "auto" = "auto"): Promise<PlacedRow[]> {
+  if (!/\.parquet$/i.test(file)) return parseRows(readText(file), file, format);
+  return rowsOf(await parquetRecords(readBytes(file), file), file, format);
+}
+
 /** {@linkcode loadDataset}, of parquet files too. Throws DataError. */
 export async function openDataset(
   file: string,
@@ -42,8 +48,7 @@ export async function openDataset(
   seq: number,
   format: FormatName | "auto" = "auto",
 ): Promise<Dataset> {
-  if (!/\.parquet$/i.test(file)) return loadDataset(file, tokenizer, seq, format);
-  return datasetOf(rowsOf(await parquetRecords(readBytes(file), file), file, format), file, tokenizer, seq);
+  return datasetOf(await readRows(file, format), file, tokenizer, seq);
 }
 
 /** Read a file of rows into examples of at most `seq` positions; see parseRows for `format`. Throws DataError. */

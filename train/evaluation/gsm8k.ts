@@ -1,10 +1,10 @@
 /** GSM8K: exact match of the number after `####`. arXiv:2110.14168. @module */
 import { exampleOf } from "../data.ts";
-import { readText } from "../data/text_file.ts";
+import { readRows } from "../data.ts";
 import { DataError } from "../errors.ts";
 import { exactMatch, finalAnswer, sampleOf } from "../exact_match.ts";
 import { promptOf } from "../prompts.ts";
-import { parseRows, type PlacedRow } from "../rows.ts";
+import type { PlacedRow } from "../rows.ts";
 import type { Message } from "../tokenizer.ts";
 import { askAll, type AskSettings, chatPrompt, roomNotes } from "./ask.ts";
 import { asking, type PreparedTask } from "./task.ts";
@@ -31,8 +31,8 @@ export interface SolvedRow {
 }
 
 /** Questions with answers, the first `limit` of a file. Throws DataError naming the row for an answer without `####`. */
-export function solvedRows(file: string, limit: number): SolvedRow[] {
-  return parseRows(readText(file), file).slice(0, limit).map((placed) => {
+export async function solvedRows(file: string, limit: number): Promise<SolvedRow[]> {
+  return (await readRows(file)).slice(0, limit).map((placed) => {
     const { row, where } = placed, expected = row.kind === "prompt" ? finalAnswer(row.completion) : null;
     if (row.kind === "prompt" && expected !== null) {
       return { placed, question: row.prompt, answer: row.completion, expected };
@@ -47,8 +47,10 @@ export function solvedRows(file: string, limit: number): SolvedRow[] {
 const BETWEEN = "\n\n";
 
 /** Read questions and answers. Throws DataError as {@linkcode solvedRows} does. */
-export function prepareGsm8k({ files, limit, chat, shots, settings }: Gsm8kOptions): PreparedTask {
-  const rows = files.flatMap((file) => solvedRows(file, limit));
+export async function prepareGsm8k(
+  { files, limit, chat, shots, settings }: Gsm8kOptions,
+): Promise<PreparedTask> {
+  const rows = (await Promise.all(files.map((file) => solvedRows(file, limit)))).flat();
   const before = shots.map(({ question, answer }) => `${question}${answer.trimEnd()}${BETWEEN}`).join("");
   return asking(async (examinee, follow) => {
     const { tokenizer, seq } = examinee;

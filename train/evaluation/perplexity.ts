@@ -1,8 +1,8 @@
 /** Perplexity: e to the mean loss per token, over all tokens of all rows. @module */
-import { type Example, exampleOf } from "../data.ts";
+import { type Example, exampleOf, readRows } from "../data.ts";
 import { readText } from "../data/text_file.ts";
 import { DataError } from "../errors.ts";
-import { type FormatName, parseRows, type PlacedRow } from "../rows.ts";
+import type { FormatName, PlacedRow } from "../rows.ts";
 import { logLikelihoods } from "./score.ts";
 import { asking, type PreparedTask } from "./task.ts";
 
@@ -43,14 +43,13 @@ export interface PerplexityOptions {
 }
 
 /** Read rows; a file whose name ends in `.txt` is one text. Throws DataError. */
-export function preparePerplexity(options: PerplexityOptions): PreparedTask {
+export async function preparePerplexity(options: PerplexityOptions): Promise<PreparedTask> {
   const { files, format, limit, batch } = options;
-  const placed = files.flatMap((file): PlacedRow[] => {
-    const text = readText(file);
-    return /\.txt(\.gz)?$/i.test(file)
-      ? [{ row: { kind: "text", text }, where: file }]
-      : parseRows(text, file, format).slice(0, limit);
-  });
+  const read = async (file: string): Promise<PlacedRow[]> =>
+    /\.txt(\.gz)?$/i.test(file)
+      ? [{ row: { kind: "text", text: readText(file) }, where: file }]
+      : (await readRows(file, format)).slice(0, limit);
+  const placed = (await Promise.all(files.map(read))).flat();
   return asking(async (examinee, follow) => {
     const { tokenizer, seq } = examinee;
     const stride = options.stride ?? seq;

@@ -111,7 +111,7 @@ async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
   };
   switch (task) {
     case "perplexity":
-      return preparePerplexity({
+      return await preparePerplexity({
         files,
         limit,
         format: options.format ?? "auto",
@@ -119,7 +119,7 @@ async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
         batch,
       });
     case "gsm8k":
-      return prepareGsm8k({ files, limit, chat, shots: shotsOf(options), settings });
+      return await prepareGsm8k({ files, limit, chat, shots: await shotsOf(options), settings });
     case "glue":
     case "xnli": {
       const asked = { files, limit, batch, style: options.prompts ?? "rows" };
@@ -156,9 +156,9 @@ async function prepareTask(options: EvaluateFlags): Promise<PreparedTask> {
 }
 
 /** The solved questions that are asked for. Throws DataError where there are fewer. */
-function shotsOf({ shots, shotsFrom }: EvaluateFlags): SolvedRow[] {
+async function shotsOf({ shots, shotsFrom }: EvaluateFlags): Promise<SolvedRow[]> {
   if (shots === null || shotsFrom === null) return [];
-  const found = solvedRows(shotsFrom, shots);
+  const found = await solvedRows(shotsFrom, shots);
   if (found.length === shots) return found;
   throw new DataError(`${shotsFrom}: has ${found.length} rows and --shots ${shots} asks for more.`, {
     shots,
