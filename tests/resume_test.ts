@@ -1,43 +1,11 @@
 /** Runs that are interrupted go on bit for bit; checkpoints are whole, whatever happens to the program. @module */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import * as Effect from "effect/Effect";
-import { fineTune, parseCommandLine, type RunResult, UserError } from "../train/mod.ts";
+import { type RunResult, UserError } from "../train/mod.ts";
 import { checkpointSteps, readCheckpoint, saveCheckpoint } from "../train/run_checkpoint.ts";
 import { TOO_MANY_SKIPPED } from "../train/train_loop.ts";
+import { fineTuned, inTempDir, root } from "./runs.ts";
 
-const root = decodeURIComponent(new URL("..", import.meta.url).pathname).replace(/\/$/, "");
 const TINY = ["--device", "cpu", "--eval", "none", "--seq", "32", "--batch", "4"];
-
-async function inTempDir(use: (dir: string) => Promise<void>): Promise<void> {
-  const dir = await Deno.makeTempDir();
-  try {
-    await use(dir);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
-}
-
-/** Run in this process; `stop` is asked before every step. What the user can mend comes back as an error. */
-async function run(
-  out: string,
-  argv: readonly string[],
-  stop: () => boolean = () => false,
-): Promise<{ readonly result: RunResult | UserError; readonly said: string }> {
-  const lines: string[] = [];
-  try {
-    const options = await parseCommandLine([...argv, "--out", out], { root, now: new Date() });
-    const result = await Effect.runPromise(
-      Effect.match(fineTune(options, { say: (line) => lines.push(line), stopped: stop }), {
-        onFailure: (error) => error,
-        onSuccess: (value) => value,
-      }),
-    );
-    return { result, said: lines.join("\n") };
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    return { result: error, said: lines.join("\n") };
-  }
-}
 
 function refusal({ result }: { readonly result: RunResult | UserError }): string {
   assert(result instanceof UserError, "the run was not refused");
@@ -66,17 +34,18 @@ for (const [name, argv] of METHODS) {
   Deno.test(`40 steps are 20, an end and 20 more, bit for bit: ${name}`, () =>
     inTempDir(async (dir) => {
       const all = [...TINY, ...argv, "--steps", "40"];
-      const whole = await run(`${dir}/whole`, all);
+      const whole = await fineTuned(`${dir}/whole`, all);
       assert(!(whole.result instanceof UserError), String(whole.result));
       const out = `${dir}/parts`;
       // The checkpoint of step 20 is written before step 21 is begun.
-      const first = await run(out, [...all, "--save-every", "10"], () => checkpointSteps(out).includes(20));
+      const first = await fineTuned(out, [...all, "--save-every", "10"], () =>
+        checkpointSteps(out).includes(20));
       assert(!(first.result instanceof UserError), String(first.result));
       assertEquals([first.result.steps, checkpointSteps(out)], [20, [10, 20]]);
       assertStringIncludes(first.said, "interrupted after step 20");
       // Lines of steps after the checkpoint are not those of this run.
       Deno.writeTextFileSync(`${out}/metrics.jsonl`, '{"step":21,"loss":0}\n{"st', { append: true });
-      const second = await run(out, ["--resume"]);
+      const second = await fineTuned(out, ["--resume"]);
       assert(!(second.result instanceof UserError), String(second.result));
       assertStringIncludes(second.said, `goes on from ${out}/checkpoints/step-20: step 20 of 40`);
       assertEquals(metricsOf(out), metricsOf(`${dir}/whole`));
@@ -89,7 +58,12 @@ for (const [name, argv] of METHODS) {
         loss_before,
         loss_after,
       ]);
-      assertEquals([...Deno.readDirSync(out)].filter((e) => /partial|replaced|^\.gyre/.test(e.name)), []);
+      assertEquals(
+        [...Deno.readDirSync(out)].filter((e) =>
+          /partial|replaced|^\.gyre/.test(e.name)
+        ),
+        [],
+      );
     }));
 }
 
@@ -101,11 +75,20 @@ Deno.test("resume: what would make it another run is refused by flag, old and ne
     );
     Deno.writeTextFileSync(rows, text);
     assertStringIncludes(
-      refusal(await run(out, ["--resume"])),
+      refusal(await fineTuned(out, ["--resume"])),
       `${out}/checkpoints has no checkpoint; leave out --resume`,
     );
     const begun = [...TINY, "--method", "lora", "--data", rows, "--rank", "4"];
-    const first = await run(out, [...begun, "--steps", "3", "--merge", "--save-every", "1", "--keep", "2"]);
+    const first = await fineTuned(out, [
+      ...begun,
+      "--steps",
+      "3",
+      "--merge",
+      "--save-every",
+      "1",
+      "--keep",
+      "2",
+    ]);
     assert(!(first.result instanceof UserError), String(first.result));
     assertEquals(checkpointSteps(out), [2, 3]);
     const old = adapterOf(out);
@@ -119,22 +102,28 @@ Deno.test("resume: what would make it another run is refused by flag, old and ne
       [["--steps", "2"], "the run has done 3 steps and is to have 2"],
     ];
     for (const [argv, says] of cases) {
-      assertStringIncludes(refusal(await run(out, ["--resume", ...argv])), says);
+      assertStringIncludes(refusal(await fineTuned(out, ["--resume", ...argv])), says);
     }
     assertStringIncludes(
-      refusal(await run(out, begun)),
+      refusal(await fineTuned(out, begun)),
       "continue it with --resume, or give another directory",
     );
     Deno.writeTextFileSync(rows, text.split("\n").slice(1).join("\n"));
-    assertStringIncludes(refusal(await run(out, ["--resume", "--steps", "5"])), `${rows} has other rows`);
+    assertStringIncludes(
+      refusal(await fineTuned(out, ["--resume", "--steps", "5"])),
+      `${rows} has other rows`,
+    );
     Deno.writeTextFileSync(rows, text);
     const metrics = Deno.readTextFileSync(`${out}/metrics.jsonl`);
     Deno.writeTextFileSync(`${out}/metrics.jsonl`, metrics.slice(0, -20));
-    assertMatch(refusal(await run(out, ["--resume", "--steps", "5"])), /metrics\.jsonl: line 3 is not that/);
+    assertMatch(
+      refusal(await fineTuned(out, ["--resume", "--steps", "5"])),
+      /metrics\.jsonl: line 3 is not that/,
+    );
     Deno.writeTextFileSync(`${out}/metrics.jsonl`, metrics);
     assertEquals(adapterOf(out), old);
 
-    const more = await run(out, ["--resume", "--steps", "5", "--keep", "1", "--merge"]);
+    const more = await fineTuned(out, ["--resume", "--steps", "5", "--keep", "1", "--merge"]);
     assert(!(more.result instanceof UserError), String(more.result));
     assertEquals([more.result.steps, metricsOf(out).length, checkpointSteps(out)], [5, 5, [5]]);
     assert(adapterOf(out).some((b, i) => b !== old[i]), "the adapter is the old one");
@@ -144,7 +133,7 @@ Deno.test("resume: what would make it another run is refused by flag, old and ne
     // What was lost after the last checkpoint is written again.
     const last = adapterOf(out);
     Deno.removeSync(`${out}/adapter`, { recursive: true });
-    await run(out, ["--resume"]);
+    await fineTuned(out, ["--resume"]);
     assertEquals(adapterOf(out), last);
   }));
 
@@ -154,10 +143,10 @@ Deno.test("resume: what was measured before the first step is measured once", ()
     const rows = Deno.readTextFileSync(`${root}/examples/data/eval.jsonl`).split("\n").slice(0, 4);
     Deno.writeTextFileSync(held, rows.join("\n"));
     const begun = [...TINY, "--method", "lora", "--target", "q_proj", "--eval", held, "--steps", "4"];
-    const whole = await run(`${dir}/whole`, begun);
+    const whole = await fineTuned(`${dir}/whole`, begun);
     const out = `${dir}/parts`;
-    await run(out, [...begun, "--save-every", "2"], () => checkpointSteps(out).length > 0);
-    const parts = await run(out, ["--resume"]);
+    await fineTuned(out, [...begun, "--save-every", "2"], () => checkpointSteps(out).length > 0);
+    const parts = await fineTuned(out, ["--resume"]);
     assert(!(whole.result instanceof UserError) && !(parts.result instanceof UserError));
     assertEquals(parts.said.split("measuring on").length, 2);
     for (const key of ["eval_before", "eval_after", "exact_before", "exact_after"] as const) {
@@ -172,7 +161,7 @@ Deno.test("resume: a damaged checkpoint is refused by name, and the one before i
   inTempDir(async (dir) => {
     const out = `${dir}/run`;
     const begun = [...TINY, "--method", "lora", "--target", "q_proj", "--save-every", "1"];
-    await run(out, [...begun, "--steps", "2"]);
+    await fineTuned(out, [...begun, "--steps", "2"]);
     const newest = `${out}/checkpoints/step-2`;
     for (const name of ["tensors.safetensors", "state.json"]) {
       const path = `${newest}/${name}`, good = Deno.readFileSync(path);
@@ -191,18 +180,18 @@ Deno.test("resume: a damaged checkpoint is refused by name, and the one before i
         assertStringIncludes(error.message, `to go on from step 1 instead, remove ${newest}.`, what);
       }
       Deno.removeSync(path);
-      assertStringIncludes(refusal(await run(out, ["--resume", "--steps", "3"])), `${path}: not found`);
+      assertStringIncludes(refusal(await fineTuned(out, ["--resume", "--steps", "3"])), `${path}: not found`);
       Deno.writeFileSync(path, good);
     }
     Deno.removeSync(newest, { recursive: true });
-    const again = await run(out, ["--resume", "--steps", "3"]);
+    const again = await fineTuned(out, ["--resume", "--steps", "3"]);
     assert(!(again.result instanceof UserError), String(again.result));
     assertStringIncludes(again.said, "step 1 of 3");
     // Steps that were left out count over all parts of a run.
     const { dir: _dir, tensors, ...state } = await readCheckpoint(out);
     await saveCheckpoint(out, { ...state, skipped: TOO_MANY_SKIPPED }, tensors, 1);
     assertStringIncludes(
-      refusal(await run(out, ["--resume", "--steps", "5"])),
+      refusal(await fineTuned(out, ["--resume", "--steps", "5"])),
       `${TOO_MANY_SKIPPED} steps had gradients that are not finite`,
     );
   }));
@@ -268,11 +257,11 @@ Deno.test(`checkpoints: after ${KILLS} kills at random moments and a SIGTERM a r
     assertStringIncludes(await errors, `interrupted after step ${newest()}:`);
 
     const end = newest() + 20;
-    await run(out, ["--resume", "--save-every", "1"], () => newest() >= end);
+    await fineTuned(out, ["--resume", "--save-every", "1"], () => newest() >= end);
     assertEquals(newest(), end);
     // The same steps in one go.
     const whole = `${dir}/whole`;
-    await run(whole, [...begun, "--save-every", `${end}`], () => checkpointSteps(whole).length > 0);
+    await fineTuned(whole, [...begun, "--save-every", `${end}`], () => checkpointSteps(whole).length > 0);
     assertEquals(metricsOf(out), metricsOf(whole));
     assertEquals(adapterOf(out), adapterOf(whole));
     const left = [out, `${out}/checkpoints`].flatMap((d) => [...Deno.readDirSync(d)].map((e) => e.name));

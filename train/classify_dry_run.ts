@@ -1,7 +1,6 @@
 /** A run for a task that is only told of: sentences as the encoder sees them, classes, steps, memory. @module */
 import * as Effect from "effect/Effect";
 import { checkLimits } from "../core/mod.ts";
-import { loadAdapter } from "./adapter_directory.ts";
 import { countTrainable } from "./arena.ts";
 import { batches, positions, type TokenBatch } from "./batches.ts";
 import { classifierInputs, classifierObjective } from "./classifier.ts";
@@ -11,8 +10,9 @@ import { openDevice } from "./devices.ts";
 import { type DryRun, type DryRunHooks, sayStep, SHOWN } from "./dry_run.ts";
 import type { UserError } from "./errors.ts";
 import type { GlueTarget } from "./evaluation/glue_tasks.ts";
-import { describeClasses, layoutClasses } from "./methods.ts";
+import { describeClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
+import { traineesOf } from "./run_record.ts";
 import type { TrainOptions } from "./options.ts";
 import { attempt } from "./run.ts";
 import { stepBytes } from "./session.ts";
@@ -49,10 +49,7 @@ export function classifyDryRun(
           `this run: ${steps} steps`,
       );
       const { config, layout } = checkpoint;
-      const earlier = options.adapter === null
-        ? null
-        : loadAdapter(options.adapter, layout, checkpoint.weights, { training: true });
-      const classes = earlier?.classes ?? layoutClasses(options, layout);
+      const { classes, weights } = traineesOf(options, layout, checkpoint.weights);
       const trainable = countTrainable(classes);
       say(`trained: ${describeClasses(classes)}; ${trainable.toLocaleString("en")} parameters`);
       const inputs = classifierInputs(longest([...batches(train, { ...options, epochs: 1 })]));
@@ -60,7 +57,7 @@ export function classifyDryRun(
         capabilities,
         classes,
         objective: classifierObjective({ config, target, classes }),
-        weights: new Map([...earlier?.weights ?? checkpoint.weights].map(([name, t]) => [name, t.aval])),
+        weights: new Map([...weights].map(([name, t]) => [name, t.aval])),
         optimiser: adamW({ clip: options.clip }),
         accumulate: options.accumulate,
         batch: Object.fromEntries(Object.entries(inputs).map(([name, t]) => [name, t.aval])),

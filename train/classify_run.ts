@@ -1,6 +1,6 @@
 /** A run for a task of GLUE: an encoder, its head and an adapter are trained and scored by the task's metrics. @module */
 import * as Effect from "effect/Effect";
-import { loadAdapter, peftForms } from "./adapter_directory.ts";
+import { peftForms } from "./adapter_directory.ts";
 import { drawLambdas } from "./adapter_file.ts";
 import { countTrainable, type ShapeClass } from "./arena.ts";
 import { writeTextAtomically } from "./atomic_file.ts";
@@ -14,7 +14,7 @@ import { loadSentenceTokenizer, type SentenceTokenizer } from "./encoder_tokeniz
 import { DataError, UserError } from "./errors.ts";
 import { GLUE_TASKS, type GlueScores, glueScores, type GlueTask } from "./evaluation/glue_tasks.ts";
 import { modelDirectory } from "./hub.ts";
-import { describeClasses, describeFit, layoutClasses } from "./methods.ts";
+import { describeClasses, describeFit } from "./methods.ts";
 import { writeModel } from "./model_directory.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
@@ -32,7 +32,7 @@ import {
   startsFromFactors,
 } from "./run.ts";
 import { digestRows, type Measured } from "./run_checkpoint.ts";
-import { leaveTrained, processorOf, recording } from "./run_record.ts";
+import { leaveTrained, processorOf, recording, traineesOf } from "./run_record.ts";
 import { leaveReport } from "./run_report/leave.ts";
 import { checkOutput, writeResults } from "./run_output.ts";
 import { type StepBytes, valuesOf } from "./session.ts";
@@ -150,12 +150,8 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Cla
     say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(async () => {
       const { task, checkpoint, train, held, rows, resumed } = loaded, { config, layout } = checkpoint;
-      const earlier = options.adapter === null
-        ? null
-        : loadAdapter(options.adapter, layout, checkpoint.weights, { training: true });
-      const classes = earlier?.classes ?? layoutClasses(options, layout);
+      const { earlier, classes, own, method, weights } = traineesOf(options, layout, checkpoint.weights);
       const trainable = countTrainable(classes);
-      const own = earlier ? earlier.options : options, method = own?.method ?? "peft";
       if (earlier) say(`goes on from ${options.adapter}: ${describeClasses(classes)}`);
       say(`task: ${task.name}, method: ${method}, ${trainable.toLocaleString("en")} trainable parameters`);
       const fit = own ? describeFit(own, layout.modules) : "";
@@ -163,7 +159,7 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Cla
       const session = await openClassifier({
         device,
         subject: { config, target: task.target, classes },
-        weights: earlier?.weights ?? checkpoint.weights,
+        weights,
         optimiser: adamW({ clip: options.clip }),
         accumulate: options.accumulate,
         seed: options.seed,
@@ -230,7 +226,7 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Cla
       await leaveReport(options.out, { ...result, branches: branchNames(classes) }, {
         session,
         classes,
-        base: earlier?.weights ?? checkpoint.weights,
+        base: weights,
       }, hooks);
       return result;
     });

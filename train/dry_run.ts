@@ -1,7 +1,6 @@
 /** A run that is only told of: rows as the model sees them, steps, and memory from the plan of the step. @module */
 import * as Effect from "effect/Effect";
 import { type Capabilities, showBytes } from "../core/mod.ts";
-import { loadAdapter } from "./adapter_directory.ts";
 import { batches, type TokenBatch } from "./batches.ts";
 import type { Example } from "./data.ts";
 import { answerShape } from "./exact_match.ts";
@@ -9,8 +8,9 @@ import { countTrainable } from "./arena.ts";
 import { epochShape, piecesOf, showPieces, spread } from "./data/preview.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import type { UserError } from "./errors.ts";
-import { decoderLayout, describeClasses, layoutClasses } from "./methods.ts";
+import { decoderLayout, describeClasses } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
+import { traineesOf } from "./run_record.ts";
 import type { TrainOptions } from "./options.ts";
 import { freeMemory, planRun, type PlanShape, requireRoom, type RunShapes } from "./memory.ts";
 import { askedOf, attempt, firstBatches, load, longestOf } from "./run.ts";
@@ -99,13 +99,9 @@ export function dryRun(
           `this run: ${steps} steps`,
       );
       const { config } = checkpoint, layout = decoderLayout(config);
-      const earlier = options.adapter === null
-        ? null
-        : loadAdapter(options.adapter, layout, checkpoint.weights, { training: true });
-      const classes = earlier?.classes ?? layoutClasses(options, layout);
+      const { earlier, classes, weights } = traineesOf(options, layout, checkpoint.weights);
       const trainable = countTrainable(classes);
       say(`trained: ${describeClasses(classes)}; ${trainable.toLocaleString("en")} parameters`);
-      const weights = earlier?.weights ?? checkpoint.weights;
       const optimiser = adamW({ clip: options.clip }), subject = { config, classes };
       const maxLength = Math.min(config.maxPositions, longestOf(options, held));
       const sizes = {

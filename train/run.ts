@@ -1,7 +1,7 @@
 /** A whole run: load, evaluate, train, evaluate again, save. The edge of the program: every effect is here or below. @module */
 import * as Effect from "effect/Effect";
 import { countTrainable, type ShapeClass } from "./arena.ts";
-import { loadAdapter, peftForms } from "./adapter_directory.ts";
+import { peftForms } from "./adapter_directory.ts";
 import { drawLambdas } from "./adapter_file.ts";
 import { batches, type TokenBatch } from "./batches.ts";
 import { type Checkpoint, loadCheckpoint } from "./checkpoint.ts";
@@ -20,12 +20,12 @@ import { describeDevice, openDevice } from "./devices.ts";
 import { DataError, LostError, ResumeError, UserError } from "./errors.ts";
 import { answerAll, exactMatch } from "./exact_match.ts";
 import { type DecoderConfig, weightShapes } from "./decoder.ts";
-import { decoderLayout, describeClasses, describeFit, layoutClasses } from "./methods.ts";
+import { decoderLayout, describeClasses, describeFit } from "./methods.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { drawLambdaHeatmap } from "./plots/mod.ts";
 import { readMetrics } from "./run_files.ts";
-import { leaveTrained, processorOf, recording } from "./run_record.ts";
+import { leaveTrained, processorOf, recording, traineesOf } from "./run_record.ts";
 import { modelDirectory } from "./hub.ts";
 import { writeModel } from "./model_directory.ts";
 import { openSession, type Session, type StepBytes, valuesOf } from "./session.ts";
@@ -116,27 +116,18 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Run
     hooks.say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(async () => {
       const { config } = checkpoint, layout = decoderLayout(config);
-      const earlier = options.adapter === null
-        ? null
-        : loadAdapter(options.adapter, layout, checkpoint.weights, { training: true });
-      const classes = earlier?.classes ?? layoutClasses(options, layout);
+      const { earlier, classes, own, method, weights } = traineesOf(options, layout, checkpoint.weights);
       const trainable = countTrainable(classes);
-      // A directory of PEFT says itself what it is.
-      const own = earlier ? earlier.options : options;
-      const method = own?.method ?? "peft";
       if (earlier) hooks.say(`goes on from ${options.adapter}: ${describeClasses(classes)}`);
       hooks.say(`method: ${method}, ${trainable.toLocaleString("en")} trainable parameters`);
       if (options.compose !== null || options.saveModules !== null) hooks.say(describeClasses(classes));
       const fit = own ? describeFit(own, layout.modules) : "";
       if (fit) hooks.say(fit);
       const maxLength = Math.min(config.maxPositions, longestOf(options, held));
-      const weights = new Map(
-        [...earlier?.weights ?? checkpoint.weights].map(([name, t]) => [name, t.aval] as const),
-      );
       const planned = planStep({
         capabilities: device.capabilities,
         subject: { config, classes },
-        weights,
+        weights: new Map([...weights].map(([name, t]) => [name, t.aval])),
         optimiser: adamW({ clip: options.clip }),
         accumulate: options.accumulate,
         maxLength,
@@ -147,7 +138,7 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Run
       const session = await openSession({
         device,
         subject: { config, classes },
-        weights: earlier?.weights ?? checkpoint.weights,
+        weights,
         optimiser: adamW({ clip: options.clip }),
         accumulate: options.accumulate,
         seed: options.seed,
@@ -208,7 +199,7 @@ function fineTuneOnce(options: TrainOptions, hooks: RunHooks): Effect.Effect<Run
       await leaveReport(options.out, { ...result, branches: branchNames(classes) }, {
         session,
         classes,
-        base: earlier?.weights ?? checkpoint.weights,
+        base: weights,
       }, hooks);
       return result;
     });

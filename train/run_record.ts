@@ -1,12 +1,21 @@
 /** What runs of all kinds keep while they train, and what they leave of what was trained. @module */
 import type { Capabilities } from "../core/mod.ts";
-import { exportPeft, type PeftForm, saveAdapter, type SavedAdapter } from "./adapter_directory.ts";
+import {
+  exportPeft,
+  loadAdapter,
+  type LoadedAdapter,
+  type PeftForm,
+  saveAdapter,
+  type SavedAdapter,
+} from "./adapter_directory.ts";
+import type { ShapeClass } from "./arena.ts";
 import { UserError } from "./errors.ts";
-import type { MethodOptions } from "./methods.ts";
+import { layoutClasses, type MethodOptions, type ModelLayout } from "./methods.ts";
 import type { TrainOptions } from "./options.ts";
 import { type Measured, saveCheckpoint } from "./run_checkpoint.ts";
 import { openMetrics, writeSettings } from "./run_files.ts";
 import { sweepOutput, writeResults } from "./run_output.ts";
+import type { StoredTensor } from "./safetensors.ts";
 import type { Training } from "./session.ts";
 import { heldOutScalars, withEvents } from "./tensorboard/event_file.ts";
 import { type StepHooks, TOO_MANY_SKIPPED, type Trained } from "./train_loop.ts";
@@ -23,6 +32,38 @@ export interface RecordedRun {
   readonly resumed: boolean;
   /** Steps of earlier parts of the run, and their lines of the metrics. */
   readonly earlier: { readonly steps: number; readonly text: string };
+}
+
+/** What a run trains, and where it starts. */
+export interface Trainees {
+  /** The adapter that it goes on from. */
+  readonly earlier: LoadedAdapter | null;
+  readonly classes: readonly ShapeClass[];
+  /** The settings of its method; null for a directory of PEFT, which says itself what it is. */
+  readonly own: MethodOptions | null;
+  /** The method's name, for people. */
+  readonly method: string;
+  /** The frozen weights. */
+  readonly weights: ReadonlyMap<string, StoredTensor>;
+}
+
+/** What `options` train in a model of this layout. Throws UserError and ShapeError, as the adapter or the method does. */
+export function traineesOf(
+  options: TrainOptions,
+  layout: ModelLayout,
+  weights: ReadonlyMap<string, StoredTensor>,
+): Trainees {
+  const earlier = options.adapter === null
+    ? null
+    : loadAdapter(options.adapter, layout, weights, { training: true });
+  const own = earlier ? earlier.options : options;
+  return {
+    earlier,
+    classes: earlier?.classes ?? layoutClasses(options, layout),
+    own,
+    method: own?.method ?? "peft",
+    weights: earlier?.weights ?? weights,
+  };
 }
 
 /** The processor of a run, for people. */

@@ -171,11 +171,11 @@ function sizeOfVocabulary(inner: HuggingFaceTokenizer, source: string): number {
 
 /** Refuse expressions that could run without end on the right text. */
 function requireTame(tokenizer: unknown, source: string): void {
-  const todo: unknown[] = ["normalizer", "pre_tokenizer", "decoder", "post_processor"].map((part) =>
+  const unvisited: unknown[] = ["normalizer", "pre_tokenizer", "decoder", "post_processor"].map((part) =>
     asRecord(tokenizer)?.[part]
   );
-  while (todo.length > 0) {
-    const at = todo.pop();
+  while (unvisited.length > 0) {
+    const at = unvisited.pop();
     if (typeof at !== "object" || at === null) continue;
     const { Regex: regex } = at as { readonly Regex?: unknown };
     const why = typeof regex === "string" ? wildness(regex) : null;
@@ -185,7 +185,7 @@ function requireTame(tokenizer: unknown, source: string): void {
         { source, regex },
       );
     }
-    for (const part of Object.values(at)) todo.push(part);
+    for (const part of Object.values(at)) unvisited.push(part);
   }
 }
 
@@ -205,9 +205,9 @@ const SHORT_RANGE = "short_range";
 
 /** Have a template call {@linkcode shortRange} where it calls `range`. */
 function shortenRanges({ parsed }: Template): void {
-  const todo: unknown[] = [parsed];
-  while (todo.length > 0) {
-    const at = todo.pop();
+  const unvisited: unknown[] = [parsed];
+  while (unvisited.length > 0) {
+    const at = unvisited.pop();
     if (typeof at !== "object" || at === null) continue;
     const { type, callee } = at as {
       readonly type?: unknown;
@@ -216,7 +216,7 @@ function shortenRanges({ parsed }: Template): void {
     if (type === "CallExpression" && callee?.type === "Identifier" && callee.value === "range") {
       callee.value = SHORT_RANGE;
     }
-    for (const part of at instanceof Map ? [...at].flat() : Object.values(at)) todo.push(part);
+    for (const part of at instanceof Map ? [...at].flat() : Object.values(at)) unvisited.push(part);
   }
 }
 
