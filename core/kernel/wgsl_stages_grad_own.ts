@@ -1,42 +1,49 @@
 /**
- * Cotangent of small blocks in WGSL. A workgroup takes one stage and one group of features; each invocation goes over
- * some rows with the group in registers, brings x forward to the stage and ct back to it, and adds up their products for
- * all of the stage's blocks. The sums of the invocations meet in workgroup memory, in a fixed order. @module
+ * Cotangent of small blocks in WGSL. A group's cotangent is that of one small matrix, Σ ct·xᵀ over the rows, brought
+ * back through the stages around each one. A workgroup takes a group: its invocations share the rows and the features of
+ * one side, their sums meet in workgroup memory, in a fixed order, and only the result goes through the stages. @module
  */
-import { loadsOf } from "../ir/expr.ts";
-import { blockOf, stageOffsets, stagePosition } from "../ir/lowering.ts";
+import { type Expr, loadsOf } from "../ir/expr.ts";
+import { blockOf, type Stage, stageOffsets } from "../ir/lowering.ts";
 import { extentOf, type StagesGradForm } from "./kernel.ts";
 import type { Grid } from "./wgsl.ts";
-import type { Module, Scope } from "./wgsl_expr.ts";
+import { type Module, PARTS, type Scope } from "./wgsl_expr.ts";
 import { Flat } from "./wgsl_flat.ts";
 import { canBeWide } from "./wgsl_memory.ts";
+import { plus } from "./wgsl_operand.ts";
 import { groupOf } from "./wgsl_stage.ts";
-import { fitsRegisters, loadFour, mixGroup, productsOf, transposeRows } from "./wgsl_stages_own.ts";
+import { fitsRegisters, loadFour, mixGroup, productsOf } from "./wgsl_stages_own.ts";
 import { four, wideSlots } from "./wgsl_wide.ts";
 
-/** Invocations of a workgroup. */
-const LANES = 128;
-/** Sums that an invocation keeps at most, and how many go through workgroup memory at a time. */
-const SUMS = 128, AT_ONCE = 16;
-/** Products in the text at most: each stage has its own. */
+/** Invocations of a workgroup; rows that one takes at a time. */
+const LANES = 256, ROWS = 2;
+/** Vectors of sums that go through workgroup memory at a time, and how many invocations one adds up first. */
+const AT_ONCE = 2, EACH = 8;
+/** Products at most in the text that brings a matrix back through the stages. */
 const PRODUCTS = 512;
+
+const pitchOf = (group: number): number => group + 1;
+/** Floats of an invocation's place in workgroup memory: longer than needed, against bank conflicts. */
+const PLACE = 4 * AT_ONCE + 1;
 
 /** Whether this kernel can be printed so. */
 export function gradOwnsGroups(module: Module, body: StagesGradForm): boolean {
-  const { stages } = body, { kernel, limits } = module;
+  const { stages } = body, { kernel, limits } = module, group = groupOf(stages);
   const others = loadsOf([body.x, body.ct]).map((l) => l.slot);
-  return fitsRegisters(stages) && stages.length * productsOf(stages) <= PRODUCTS &&
-    stages.every((s) => groupOf(stages) * blockOf(s) <= SUMS) && limits.maxInvocations >= LANES &&
-    limits.maxWorkgroupBytes >= 4 * (LANES * (AT_ONCE + 1) + LANES) &&
+  return fitsRegisters(stages) && (stages.length - 1) * productsOf(stages) <= PRODUCTS &&
+    stages.length * group <= LANES &&
+    (stages.length - 1) * group * pitchOf(group) <= LANES * PLACE &&
+    limits.maxInvocations >= LANES &&
+    limits.maxWorkgroupBytes >= 4 * (LANES * PLACE + LANES + group * pitchOf(group)) &&
     !others.includes(body.coefficients) && canBeWide(kernel.slots[body.coefficients]!.dtype);
 }
 
 /** Print a `stagesGrad` kernel into the scope of its entry point. */
 export function stagesGradOwn(scope: Scope, body: StagesGradForm): Grid {
-  const { module } = scope, { stages } = body;
-  const d = body.feature.extent, rows = extentOf(body.outer), group = groupOf(stages), groups = d / group;
+  const { module } = scope;
+  const rows = extentOf(body.outer), group = groupOf(body.stages), quads = group / 4;
   const flats = four((lane) => new Flat({ row: body.outer, f: [body.feature] }, "f", lane));
-  const lanesOf = (of: StagesGradForm["x"]) => flats.map((flat) => [flat.expr(of)]);
+  const lanesOf = (of: Expr) => flats.map((flat) => [flat.expr(of)]);
   const xs = lanesOf(body.x), cts = lanesOf(body.ct);
   module.wide = new Set([
     body.coefficients,
@@ -45,68 +52,129 @@ export function stagesGradOwn(scope: Scope, body: StagesGradForm): Grid {
   loadFour(scope, "load_x", xs);
   loadFour(scope, "load_ct", cts);
   module.globals.push(
-    `var<workgroup> shares: array<f32, ${LANES * (AT_ONCE + 1)}>;`,
+    `var<workgroup> shares: array<f32, ${LANES * PLACE}>;`,
     `var<workgroup> parts: array<f32, ${LANES}>;`,
+    `var<workgroup> whole: array<f32, ${group * pitchOf(group)}>;`,
   );
-  scope.line(`let g = unit % ${groups}u;`, `let stage = unit / ${groups}u;`);
-  const most = Math.max(...stages.map((s) => group * blockOf(s)));
-  const sums = Array.from({ length: most }, (_, i) => `a${i}_`);
-  scope.line(...sums.map((a) => `var ${a} = 0.0f;`));
-  stages.forEach((stage, number) => {
-    scope.block(`if (stage == ${number}u)`, {}, (own) => {
-      own.block(`for (var row = lane; row < ${rows}u; row += ${LANES}u)`, {}, (loop) => {
-        let x = transposeRows(loop, ["load_x(row, "], group);
-        let ct = transposeRows(loop, ["load_ct(row, "], group);
-        for (let i = 0; i < number; i++) x = mixGroup(loop, body, i, x, false, 1);
-        for (let i = stages.length - 1; i > number; i--) ct = mixGroup(loop, body, i, ct, true, 1);
-        const block = blockOf(stage);
-        for (let n = 0; n < group / block; n++) {
-          const at = Array.from({ length: block }, (_, j) => stagePosition(stage, n, j));
-          at.forEach((to, j) =>
-            at.forEach((from, k) => {
-              const a = sums[(n * block + j) * block + k]!;
-              loop.line(`${a} = fma(${ct[to]}, ${x[from]}, ${a});`);
-            })
-          );
-        }
-      });
-    });
-  });
-  const offsets = stageOffsets(stages, d);
-  scope.line(
-    ...stages.map((stage, i) => {
-      const base = `${offsets[i]}u + g * ${group * blockOf(stage)}u`;
-      return i === 0 ? `var first = ${base};` : `if (stage == ${i}u) { first = ${base}; }`;
-    }),
-    "var count = 0u;",
-    ...stages.map((stage, i) => `if (stage == ${i}u) { count = ${group * blockOf(stage)}u; }`),
-  );
-  for (let from = 0; from < most; from += AT_ONCE) {
-    meet(scope, body.out, sums.slice(from, from + AT_ONCE), from);
-  }
-  return { units: groups * stages.length, lanes: LANES };
+  // The side that is computed rather than read is the one whose features invocations share.
+  const split = body.x.kind !== "load" && body.ct.kind === "load" ? "x" : "ct";
+  scope.line("let g = unit;", `let quad = lane % ${quads}u;`, `let own = lane / ${quads}u;`);
+  sumRows(scope, rows, group, split);
+  meet(scope, group, split);
+  bringBack(scope, body, group);
+  return { units: body.feature.extent / group, lanes: LANES };
 }
 
-/** Add up some sums of all invocations, and write them from place `first + from` on. */
-function meet(scope: Scope, out: number, sums: readonly string[], from: number): void {
-  const pitch = AT_ONCE + 1, teams = LANES / AT_ONCE, each = LANES / teams;
-  scope.line(
-    ...sums.map((a, i) => `shares[lane * ${pitch}u + ${i}u] = ${a};`),
-    "workgroupBarrier();",
-  );
-  scope.block("", {}, (inner) => {
-    inner.line(
-      `let sum = lane % ${AT_ONCE}u;`,
-      `let team = lane / ${AT_ONCE}u * ${each}u;`,
-      "var total = 0.0f;",
-      `for (var i = 0u; i < ${each}u; i++) { total += shares[(team + i) * ${pitch}u + sum]; }`,
-      "parts[lane] = total;",
+/** Sums over an invocation's rows: `a3` holds the products of its four features with feature 3 of the other side. */
+function sumRows(scope: Scope, rows: number, group: number, split: "x" | "ct"): void {
+  const quads = group / 4, along = LANES / quads, other = split === "x" ? "ct" : "x";
+  const isWhole = rows % (ROWS * along) === 0;
+  scope.line(...Array.from({ length: group }, (_, k) => `var a${k} = vec4f();`));
+  scope.block(`for (var row = own; row < ${rows}u; row += ${ROWS * along}u)`, {}, (loop) => {
+    for (let i = 0; i < ROWS; i++) {
+      const row = plus("row", i * along), at = isWhole || i === 0 ? row : `min(${row}, ${rows - 1}u)`;
+      const mine = `load_${split}(${at}, g * ${quads}u + quad)`;
+      // Rows beyond the end must not count.
+      loop.line(`let m${i} = ${at === row ? mine : `select(vec4f(), ${mine}, ${row} < ${rows}u)`};`);
+      for (let q = 0; q < quads; q++) {
+        loop.line(`let o${i}_${q} = load_${other}(${at}, ${plus(`g * ${quads}u`, q)});`);
+      }
+    }
+    for (let i = 0; i < ROWS; i++) {
+      for (let k = 0; k < group; k++) loop.line(`a${k} += m${i} * o${i}_${k >> 2}.${PARTS[k & 3]};`);
+    }
+  });
+}
+
+/** Add up the sums of all invocations in `whole`, the matrix [ct, x] of the group. */
+function meet(scope: Scope, group: number, split: "x" | "ct"): void {
+  const quads = group / 4, along = LANES / quads, teams = along / EACH, floats = 4 * AT_ONCE;
+  const pitch = pitchOf(group);
+  for (let from = 0; from < group; from += AT_ONCE) {
+    scope.line(
+      ...Array.from(
+        { length: floats },
+        (_, i) => `shares[lane * ${PLACE}u + ${i}u] = a${from + (i >> 2)}.${PARTS[i & 3]};`,
+      ),
+      "workgroupBarrier();",
     );
-  });
+    scope.block("", {}, (inner) => {
+      inner.line(
+        // A team's invocation adds up one float of one quad.
+        `let slot = lane % ${floats * quads}u;`,
+        `let begin = lane / ${floats * quads}u * ${EACH}u;`,
+        "var total = 0.0f;",
+        ...Array.from(
+          { length: EACH },
+          (_, i) =>
+            `total += shares[((begin + ${i}u) * ${quads}u + slot / ${floats}u) * ${PLACE}u + slot % ${floats}u];`,
+        ),
+        "parts[lane] = total;",
+      );
+    });
+    scope.line("workgroupBarrier();");
+    scope.block(`if (lane < ${floats * quads}u)`, {}, (inner) => {
+      const all = Array.from({ length: teams }, (_, t) => `parts[${plus("lane", t * floats * quads)}]`);
+      const mine = `lane / ${floats}u * 4u + lane % 4u`, other = `${from}u + lane % ${floats}u / 4u`;
+      const [row, column] = split === "ct" ? [mine, other] : [other, mine];
+      inner.line(`whole[(${row}) * ${pitch}u + ${column}] = ${all.join(" + ")};`);
+    });
+    // The next sums go over what was read before the last barrier, and `parts` is read again after two more.
+  }
   scope.line("workgroupBarrier();");
-  scope.block(`if (lane < ${sums.length}u && ${from}u < count)`, {}, (inner) => {
-    const all = Array.from({ length: teams }, (_, t) => `parts[lane + ${t * AT_ONCE}u]`).join(" + ");
-    inner.line(scope.module.store(out, `first + ${from}u + lane`, all, "f32"));
-  });
+}
+
+/**
+ * Each stage's share of the matrix: its rows go forward through the stages before, its columns back through those after,
+ * and what lies in the stage's blocks is its cotangent. Stages are worked on side by side.
+ */
+function bringBack(scope: Scope, body: StagesGradForm, group: number): void {
+  const { module } = scope, { stages } = body, pitch = pitchOf(group), last = stages.length - 1;
+  const all = Array.from({ length: group }, (_, k) => k);
+  const place = (i: number, at: string): string =>
+    i === 0 ? `whole[${at}]` : `shares[${plus(at, (i - 1) * group * pitch)}]`;
+  scope.line(`let part = lane / ${group}u;`, `let line = lane % ${group}u;`);
+  for (let i = 1; i <= last; i++) {
+    scope.block(`if (part == ${i}u)`, {}, (inner) => {
+      let values = all.map((k) => `whole[line * ${pitch}u + ${k}u]`).map((text) => named(inner, text));
+      for (let s = 0; s < i; s++) values = mixGroup(inner, body, s, values, false, "f32");
+      inner.line(...values.map((v, k) => `${place(i, `line * ${pitch}u + ${k}u`)} = ${v};`));
+    });
+  }
   scope.line("workgroupBarrier();");
+  for (let i = 0; i < last; i++) {
+    scope.block(`if (part == ${i}u)`, {}, (inner) => {
+      let values = all.map((j) => named(inner, place(i, `line + ${j * pitch}u`)));
+      for (let s = last; s > i; s--) values = mixGroup(inner, body, s, values, true, "f32");
+      inner.line(...values.map((v, j) => `${place(i, `line + ${j * pitch}u`)} = ${v};`));
+    });
+  }
+  scope.line("workgroupBarrier();");
+  const offsets = stageOffsets(stages, body.feature.extent);
+  stages.forEach((stage, i) => {
+    const block = blockOf(stage), size = group * block;
+    for (let done = 0; done < size; done += LANES) {
+      scope.block(done + LANES > size ? `if (${plus("lane", done)} < ${size}u)` : "", {}, (inner) => {
+        inner.line(
+          `let e = ${plus("lane", done)};`,
+          `let n = e / ${block * block}u;`,
+          `let j = e / ${block}u % ${block}u;`,
+          `let k = e % ${block}u;`,
+        );
+        const value = place(i, `(${position(stage, "j")}) * ${pitch}u + ${position(stage, "k")}`);
+        inner.line(module.store(body.out, `${offsets[i]}u + g * ${size}u + e`, value, "f32"));
+      });
+    }
+  });
+}
+
+function named(scope: Scope, text: string): string {
+  const name = scope.module.fresh("v");
+  scope.line(`let ${name} = ${text};`);
+  return name;
+}
+
+/** Where element `j` of the group's block `n` lies in the group. */
+function position({ radix, stride, piece }: Stage, j: string): string {
+  return `((n / ${stride}u * ${radix}u + ${j} / ${piece}u) * ${stride}u + n % ${stride}u) * ${piece}u + ${j} % ${piece}u`;
 }

@@ -1,7 +1,7 @@
 /**
- * `stages` whose features mix only within small groups, in WGSL: an invocation keeps a group of some rows in registers
- * through all stages, so that nothing but the rows and the blocks passes through memory. Neighbouring invocations take
- * the same features of different rows and thus read the same blocks. @module
+ * `stages` whose features mix only within small groups, in WGSL: the stages of a group are one small matrix then. An
+ * invocation folds them once, by sending unit vectors through them, and keeps four rows of the matrix in registers; then
+ * it goes over its rows of data, whose features pass through workgroup memory, so that they are read once. @module
  */
 import { loadsOf } from "../ir/expr.ts";
 import { blockOf, type Stage, stageOffsets, stagePosition } from "../ir/lowering.ts";
@@ -14,13 +14,12 @@ import { plus } from "./wgsl_operand.ts";
 import { groupOf, rowFunction } from "./wgsl_stage.ts";
 import { four, wideSlots } from "./wgsl_wide.ts";
 
-/** Features of a group at most, elements of a block at most, and products of one row and group at most. */
+/** Features of a group at most, elements of a block at most, and products of one row and group. */
 const MOST = { group: 32, block: 16, products: 1024 };
-/** Invocations of a workgroup, and groups side by side that they take: together a line of the cache. */
-const LANES = 64;
-const LINE = 32;
-/** Numbers that an invocation keeps. */
-const KEPT = 64;
+/** Invocations of a workgroup. */
+const LANES = 128;
+/** Rows of an invocation at most: folding is done once for all of them. */
+const ROWS = 64;
 
 /** Whether groups of these stages fit into registers, and their blocks can be read four elements at a time. */
 export function fitsRegisters(stages: readonly Stage[]): boolean {
@@ -41,14 +40,22 @@ export function ownsGroups(module: Module, body: StagesForm): boolean {
     canBeWide(module.kernel.slots[body.coefficients]!.dtype);
 }
 
+/** How rows and features are spread over invocations. */
+interface Spread {
+  /** Vectors of four features side by side in a workgroup, and teams of invocations that take other rows. */
+  readonly across: number;
+  readonly teams: number;
+  /** Rows of an invocation, and how many of them are in workgroup memory at a time. */
+  readonly own: number;
+  readonly together: number;
+}
+
 /** Print a `stages` kernel into the scope of its entry point. */
 export function stagesOwn(scope: Scope, body: StagesForm): Grid {
   const { module } = scope;
   const d = body.feature.extent, rows = extentOf(body.outer), group = groupOf(body.stages);
-  const groups = d / group;
-  const width = [4, 2, 1].find((w) => w * group <= KEPT && w <= rows) ?? 1;
-  const beside = [4, 2, 1].find((n) => n * group <= LINE && groups % n === 0) ?? 1;
-  const along = LANES / beside, step = along * width;
+  const quads = group / 4, spread = spreadOf(d, group, rows, module);
+  const { across, teams, own, together } = spread, chunks = d / 4 / across, step = teams * own;
   const flats = four((lane) => new Flat({ row: body.outer, f: [body.feature] }, "f", lane));
   const xs = flats.map((flat) => [flat.expr(body.x)]);
   const stores: Store[][] = flats.map((flat) => body.stores.map((s) => flat.store(s)));
@@ -64,24 +71,74 @@ export function stagesOwn(scope: Scope, body: StagesForm): Grid {
   if (rows % step !== 0) y.line(`if (row >= ${rows}u) { return; }`);
   y.line(...y.storing(stores));
   rowFunction(scope, "fn store(row: u32, f4: u32, result: vec4f)", y.lines);
+  module.globals.push(`var<workgroup> tile: array<vec4f, ${across * teams * together}>;`);
 
   scope.line(
-    `let g = unit % ${groups / beside}u * ${beside}u + lane % ${beside}u;`,
-    `let row = unit / ${groups / beside}u * ${step}u + lane / ${beside}u;`,
+    `let quad = lane % ${across}u;`,
+    `let team = lane / ${across}u;`,
+    `let f4 = unit % ${chunks}u * ${across}u + quad;`,
+    `let g = f4 / ${quads}u;`,
+    `let start = unit / ${chunks}u * ${step}u + team * ${own}u;`,
   );
-  const at = Array.from({ length: width }, (_, i) => plus("row", i * along));
+  const each = Array.from({ length: together }, (_, i) => i);
   const inside = (row: string): string => (rows % step === 0 ? row : `min(${row}, ${rows - 1}u)`);
-  let values = transposeRows(scope, at.map((row) => `load(${inside(row)}, `), group);
+  const fetch = (from: string): string[] =>
+    each.map((i) => `q${i} = load(${inside(`start + ${plus(from, i)}`)}, f4);`);
+  const at = (i: number): string => `(team * ${together}u + ${i}u) * ${across}u + quad`;
+  scope.line(...each.map((i) => `var q${i}: vec4f;`), ...fetch("0u"));
+  const matrix = foldGroup(scope, body, `f4 % ${quads}u`);
+  scope.line(`let first = f4 % ${quads}u;`);
+  scope.block(`for (var r = 0u; r < ${own}u; r += ${together}u)`, {}, (loop) => {
+    loop.line(...each.map((i) => `tile[${at(i)}] = q${i};`), "workgroupBarrier();");
+    if (own > together) {
+      loop.block(`if (r + ${together}u < ${own}u)`, {}, (more) => more.line(...fetch(`r + ${together}u`)));
+    }
+    for (const i of each) {
+      loop.block("", {}, (one) => {
+        for (let q = 0; q < quads; q++) one.line(`let x${q} = tile[${plus(`${at(i)} - first`, q)}];`);
+        const terms = matrix.map((column, k) => `${column} * x${k >> 2}.${PARTS[k & 3]}`);
+        one.line(`store(start + ${plus("r", i)}, f4, ${terms.join(" + ")});`);
+      });
+    }
+    loop.line("workgroupBarrier();");
+  });
+  return { units: chunks * Math.ceil(rows / step), lanes: across * teams };
+}
+
+function spreadOf(d: number, group: number, rows: number, { limits }: Module): Spread {
+  const quads = group / 4, lanes = Math.min(LANES, limits.maxInvocations);
+  const wide = Array.from({ length: Math.floor(lanes / quads) }, (_, i) => (i + 1) * quads)
+    .filter((across) => d / 4 % across === 0);
+  const used = (across: number): number => across * Math.floor(lanes / across);
+  const across = wide.reduce((best, next) => (used(next) >= used(best) ? next : best));
+  const teams = Math.floor(lanes / across), chunks = d / 4 / across;
+  const most = group > 16 ? 4 : 8, room = Math.floor(limits.maxWorkgroupBytes / (16 * across * teams));
+  const together = Math.max(1, Math.min(most, room));
+  // Two workgroups for each processor, as far as there are rows.
+  const wanted = Math.ceil(rows * chunks / (2 * limits.busyWorkgroups * teams) / together) * together;
+  return { across, teams, together, own: Math.max(together, Math.min(ROWS - ROWS % together, wanted)) };
+}
+
+/**
+ * Locals with the matrix of a group's stages, one vector for each input feature, which holds the coefficients of the four
+ * outputs number `quad`: rows of the matrix come from unit vectors that go through the transposed stages.
+ */
+function foldGroup(scope: Scope, body: StagesForm, quad: string): string[] {
+  const { module } = scope, name = module.fresh("quad"), group = groupOf(body.stages);
+  scope.line(`let ${name} = ${quad};`);
+  const unit = (k: number): string => {
+    const one = [0, 1, 2, 3].map((i) => (i === k % 4 ? "1.0f" : "0.0f")).join(", ");
+    return `select(vec4f(), vec4f(${one}), ${name} == ${k >> 2}u)`;
+  };
+  let values = Array.from({ length: group }, (_, k) => {
+    const value = module.fresh("u");
+    scope.line(`let ${value} = ${unit(k)};`);
+    return value;
+  });
   const order = body.stages.map((_, i) => i);
-  if (body.transposed) order.reverse();
-  for (const i of order) values = mixGroup(scope, body, i, values, body.transposed, width);
-  for (let q = 0; q < group; q += 4) {
-    at.forEach((row, i) => {
-      const parts = values.slice(q, q + 4).map((v) => (width === 1 ? v : `${v}[${i}]`));
-      scope.line(`store(${row}, ${quad(group, q)}, vec4f(${parts.join(", ")}));`);
-    });
-  }
-  return { units: groups / beside * Math.ceil(rows / step), lanes: LANES };
+  if (!body.transposed) order.reverse();
+  for (const i of order) values = mixGroup(scope, body, i, values, !body.transposed, "vec4f");
+  return values;
 }
 
 /** Define `name(row, f4)`: four neighbouring features. */
@@ -98,31 +155,7 @@ export function loadFour(
   ]);
 }
 
-/** The number of the four features from feature `q` of the invocation's group on. */
-function quad(group: number, q: number): string {
-  return plus(`g * ${group / 4}u`, q / 4);
-}
-
-/** Locals with each feature of the group, a vector of rows where there are several; `calls` lack the last argument. */
-export function transposeRows(scope: Scope, calls: readonly string[], group: number): string[] {
-  const values: string[] = [];
-  for (let q = 0; q < group; q += 4) {
-    const quads = calls.map((call) => {
-      const name = scope.module.fresh("q");
-      scope.line(`let ${name} = ${call}${quad(group, q)});`);
-      return name;
-    });
-    for (const part of PARTS) {
-      const name = scope.module.fresh("v");
-      const of = quads.map((v) => `${v}.${part}`);
-      scope.line(`let ${name} = ${of.length === 1 ? of[0] : `vec${of.length}f(${of.join(", ")})`};`);
-      values.push(name);
-    }
-  }
-  return values;
-}
-
-/** Apply stage `number` to the features in the locals `xs`; returns the locals of the result. */
+/** Apply stage `number` of group `g` to the features in the locals `xs`, of this type; returns the locals of the result. */
 export function mixGroup(
   scope: Scope,
   body: {
@@ -133,10 +166,10 @@ export function mixGroup(
   number: number,
   xs: readonly string[],
   transposed: boolean,
-  width: number,
+  type: "f32" | "vec4f",
 ): string[] {
   const { module } = scope, stage = body.stages[number]!, block = blockOf(stage), group = xs.length;
-  const base = module.fresh("b"), type = width === 1 ? "f32" : `vec${width}f`;
+  const base = module.fresh("b");
   const offset = stageOffsets(body.stages, body.feature.extent)[number]!;
   scope.line(`let ${base} = ${plus(`g * ${group * block / 4}u`, offset / 4)};`);
   const ys = xs.map(() => module.fresh("y"));

@@ -10,59 +10,189 @@ fn store(row: u32, f4: u32, result: vec4f) {
   if (row >= 3u) { return; }
   s2[(f4 + row * 6u)] = vec4<f32>(result.x, result.y, result.z, result.w);
 }
-@compute @workgroup_size(64)
+var<workgroup> tile: array<vec4f, 1024>;
+@compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let unit = group.x;
-  let g = unit % 3u * 1u + lane % 1u;
-  let row = unit / 3u * 128u + lane / 1u;
-  let q1 = load(min(row, 2u), g * 2u);
-  let q2 = load(min(row + 64u, 2u), g * 2u);
-  let v3 = vec2f(q1.x, q2.x);
-  let v4 = vec2f(q1.y, q2.y);
-  let v5 = vec2f(q1.z, q2.z);
-  let v6 = vec2f(q1.w, q2.w);
-  let q7 = load(min(row, 2u), g * 2u + 1u);
-  let q8 = load(min(row + 64u, 2u), g * 2u + 1u);
-  let v9 = vec2f(q7.x, q8.x);
-  let v10 = vec2f(q7.y, q8.y);
-  let v11 = vec2f(q7.z, q8.z);
-  let v12 = vec2f(q7.w, q8.w);
-  let b13 = g * 8u;
-  let c22 = s1[b13];
-  let y14 = c22.x * v3 + c22.y * v4 + c22.z * v5 + c22.w * v6;
-  let c23 = s1[b13 + 1u];
-  let y15 = c23.x * v3 + c23.y * v4 + c23.z * v5 + c23.w * v6;
-  let c24 = s1[b13 + 2u];
-  let y16 = c24.x * v3 + c24.y * v4 + c24.z * v5 + c24.w * v6;
-  let c25 = s1[b13 + 3u];
-  let y17 = c25.x * v3 + c25.y * v4 + c25.z * v5 + c25.w * v6;
-  let c26 = s1[b13 + 4u];
-  let y18 = c26.x * v9 + c26.y * v10 + c26.z * v11 + c26.w * v12;
-  let c27 = s1[b13 + 5u];
-  let y19 = c27.x * v9 + c27.y * v10 + c27.z * v11 + c27.w * v12;
-  let c28 = s1[b13 + 6u];
-  let y20 = c28.x * v9 + c28.y * v10 + c28.z * v11 + c28.w * v12;
-  let c29 = s1[b13 + 7u];
-  let y21 = c29.x * v9 + c29.y * v10 + c29.z * v11 + c29.w * v12;
-  let b30 = g * 8u + 24u;
-  let c39 = s1[b30];
-  let y31 = c39.x * y14 + c39.y * y15 + c39.z * y18 + c39.w * y19;
-  let c40 = s1[b30 + 1u];
-  let y32 = c40.x * y14 + c40.y * y15 + c40.z * y18 + c40.w * y19;
-  let c41 = s1[b30 + 2u];
-  let y35 = c41.x * y14 + c41.y * y15 + c41.z * y18 + c41.w * y19;
-  let c42 = s1[b30 + 3u];
-  let y36 = c42.x * y14 + c42.y * y15 + c42.z * y18 + c42.w * y19;
-  let c43 = s1[b30 + 4u];
-  let y33 = c43.x * y16 + c43.y * y17 + c43.z * y20 + c43.w * y21;
-  let c44 = s1[b30 + 5u];
-  let y34 = c44.x * y16 + c44.y * y17 + c44.z * y20 + c44.w * y21;
-  let c45 = s1[b30 + 6u];
-  let y37 = c45.x * y16 + c45.y * y17 + c45.z * y20 + c45.w * y21;
-  let c46 = s1[b30 + 7u];
-  let y38 = c46.x * y16 + c46.y * y17 + c46.z * y20 + c46.w * y21;
-  store(row, g * 2u, vec4f(y31[0], y32[0], y33[0], y34[0]));
-  store(row + 64u, g * 2u, vec4f(y31[1], y32[1], y33[1], y34[1]));
-  store(row, g * 2u + 1u, vec4f(y35[0], y36[0], y37[0], y38[0]));
-  store(row + 64u, g * 2u + 1u, vec4f(y35[1], y36[1], y37[1], y38[1]));
+  let quad = lane % 2u;
+  let team = lane / 2u;
+  let f4 = unit % 3u * 2u + quad;
+  let g = f4 / 2u;
+  let start = unit / 3u * 512u + team * 8u;
+  var q0: vec4f;
+  var q1: vec4f;
+  var q2: vec4f;
+  var q3: vec4f;
+  var q4: vec4f;
+  var q5: vec4f;
+  var q6: vec4f;
+  var q7: vec4f;
+  q0 = load(min(start + 0u, 2u), f4);
+  q1 = load(min(start + 0u + 1u, 2u), f4);
+  q2 = load(min(start + 0u + 2u, 2u), f4);
+  q3 = load(min(start + 0u + 3u, 2u), f4);
+  q4 = load(min(start + 0u + 4u, 2u), f4);
+  q5 = load(min(start + 0u + 5u, 2u), f4);
+  q6 = load(min(start + 0u + 6u, 2u), f4);
+  q7 = load(min(start + 0u + 7u, 2u), f4);
+  let quad1 = f4 % 2u;
+  let u2 = select(vec4f(), vec4f(1.0f, 0.0f, 0.0f, 0.0f), quad1 == 0u);
+  let u3 = select(vec4f(), vec4f(0.0f, 1.0f, 0.0f, 0.0f), quad1 == 0u);
+  let u4 = select(vec4f(), vec4f(0.0f, 0.0f, 1.0f, 0.0f), quad1 == 0u);
+  let u5 = select(vec4f(), vec4f(0.0f, 0.0f, 0.0f, 1.0f), quad1 == 0u);
+  let u6 = select(vec4f(), vec4f(1.0f, 0.0f, 0.0f, 0.0f), quad1 == 1u);
+  let u7 = select(vec4f(), vec4f(0.0f, 1.0f, 0.0f, 0.0f), quad1 == 1u);
+  let u9 = select(vec4f(), vec4f(0.0f, 0.0f, 1.0f, 0.0f), quad1 == 1u);
+  let u10 = select(vec4f(), vec4f(0.0f, 0.0f, 0.0f, 1.0f), quad1 == 1u);
+  let b11 = g * 8u + 24u;
+  var y12 = vec4f();
+  var y13 = vec4f();
+  var y16 = vec4f();
+  var y17 = vec4f();
+  let c20 = s1[b11];
+  y12 += c20.x * u2;
+  y13 += c20.y * u2;
+  y16 += c20.z * u2;
+  y17 += c20.w * u2;
+  let c21 = s1[b11 + 1u];
+  y12 += c21.x * u3;
+  y13 += c21.y * u3;
+  y16 += c21.z * u3;
+  y17 += c21.w * u3;
+  let c22 = s1[b11 + 2u];
+  y12 += c22.x * u6;
+  y13 += c22.y * u6;
+  y16 += c22.z * u6;
+  y17 += c22.w * u6;
+  let c23 = s1[b11 + 3u];
+  y12 += c23.x * u7;
+  y13 += c23.y * u7;
+  y16 += c23.z * u7;
+  y17 += c23.w * u7;
+  var y14 = vec4f();
+  var y15 = vec4f();
+  var y18 = vec4f();
+  var y19 = vec4f();
+  let c24 = s1[b11 + 4u];
+  y14 += c24.x * u4;
+  y15 += c24.y * u4;
+  y18 += c24.z * u4;
+  y19 += c24.w * u4;
+  let c25 = s1[b11 + 5u];
+  y14 += c25.x * u5;
+  y15 += c25.y * u5;
+  y18 += c25.z * u5;
+  y19 += c25.w * u5;
+  let c26 = s1[b11 + 6u];
+  y14 += c26.x * u9;
+  y15 += c26.y * u9;
+  y18 += c26.z * u9;
+  y19 += c26.w * u9;
+  let c27 = s1[b11 + 7u];
+  y14 += c27.x * u10;
+  y15 += c27.y * u10;
+  y18 += c27.z * u10;
+  y19 += c27.w * u10;
+  let b28 = g * 8u;
+  var y29 = vec4f();
+  var y30 = vec4f();
+  var y31 = vec4f();
+  var y32 = vec4f();
+  let c37 = s1[b28];
+  y29 += c37.x * y12;
+  y30 += c37.y * y12;
+  y31 += c37.z * y12;
+  y32 += c37.w * y12;
+  let c38 = s1[b28 + 1u];
+  y29 += c38.x * y13;
+  y30 += c38.y * y13;
+  y31 += c38.z * y13;
+  y32 += c38.w * y13;
+  let c39 = s1[b28 + 2u];
+  y29 += c39.x * y14;
+  y30 += c39.y * y14;
+  y31 += c39.z * y14;
+  y32 += c39.w * y14;
+  let c40 = s1[b28 + 3u];
+  y29 += c40.x * y15;
+  y30 += c40.y * y15;
+  y31 += c40.z * y15;
+  y32 += c40.w * y15;
+  var y33 = vec4f();
+  var y34 = vec4f();
+  var y35 = vec4f();
+  var y36 = vec4f();
+  let c41 = s1[b28 + 4u];
+  y33 += c41.x * y16;
+  y34 += c41.y * y16;
+  y35 += c41.z * y16;
+  y36 += c41.w * y16;
+  let c42 = s1[b28 + 5u];
+  y33 += c42.x * y17;
+  y34 += c42.y * y17;
+  y35 += c42.z * y17;
+  y36 += c42.w * y17;
+  let c43 = s1[b28 + 6u];
+  y33 += c43.x * y18;
+  y34 += c43.y * y18;
+  y35 += c43.z * y18;
+  y36 += c43.w * y18;
+  let c44 = s1[b28 + 7u];
+  y33 += c44.x * y19;
+  y34 += c44.y * y19;
+  y35 += c44.z * y19;
+  y36 += c44.w * y19;
+  let first = f4 % 2u;
+  for (var r = 0u; r < 8u; r += 8u) {
+    tile[(team * 8u + 0u) * 2u + quad] = q0;
+    tile[(team * 8u + 1u) * 2u + quad] = q1;
+    tile[(team * 8u + 2u) * 2u + quad] = q2;
+    tile[(team * 8u + 3u) * 2u + quad] = q3;
+    tile[(team * 8u + 4u) * 2u + quad] = q4;
+    tile[(team * 8u + 5u) * 2u + quad] = q5;
+    tile[(team * 8u + 6u) * 2u + quad] = q6;
+    tile[(team * 8u + 7u) * 2u + quad] = q7;
+    workgroupBarrier();
+    {
+      let x0 = tile[(team * 8u + 0u) * 2u + quad - first];
+      let x1 = tile[(team * 8u + 0u) * 2u + quad - first + 1u];
+      store(start + r, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
+    }
+    {
+      let x0 = tile[(team * 8u + 1u) * 2u + quad - first];
+      let x1 = tile[(team * 8u + 1u) * 2u + quad - first + 1u];
+      store(start + r + 1u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
+    }
+    {
+      let x0 = tile[(team * 8u + 2u) * 2u + quad - first];
+      let x1 = tile[(team * 8u + 2u) * 2u + quad - first + 1u];
+      store(start + r + 2u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
+    }
+    {
+      let x0 = tile[(team * 8u + 3u) * 2u + quad - first];
+      let x1 = tile[(team * 8u + 3u) * 2u + quad - first + 1u];
+      store(start + r + 3u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
+    }
+    {
+      let x0 = tile[(team * 8u + 4u) * 2u + quad - first];
+      let x1 = tile[(team * 8u + 4u) * 2u + quad - first + 1u];
+      store(start + r + 4u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
+    }
+    {
+      let x0 = tile[(team * 8u + 5u) * 2u + quad - first];
+      let x1 = tile[(team * 8u + 5u) * 2u + quad - first + 1u];
+      store(start + r + 5u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
+    }
+    {
+      let x0 = tile[(team * 8u + 6u) * 2u + quad - first];
+      let x1 = tile[(team * 8u + 6u) * 2u + quad - first + 1u];
+      store(start + r + 6u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
+    }
+    {
+      let x0 = tile[(team * 8u + 7u) * 2u + quad - first];
+      let x1 = tile[(team * 8u + 7u) * 2u + quad - first + 1u];
+      store(start + r + 7u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
+    }
+    workgroupBarrier();
+  }
 }
