@@ -3,7 +3,7 @@ import { sizeOf } from "../core/ir/aval.ts";
 import { weightShapes } from "../train/decoder.ts";
 import type { LlamaConfig } from "../train/llama_config.ts";
 import { llamaShape, MODEL_SHAPES } from "../train/run_plan/shapes.ts";
-import type { HostTensor } from "../train/session.ts";
+import type { HostTensor } from "../train/training.ts";
 
 /** Shapes by name: SmolLM2-135M, Llama-3.2-1B, Llama-2-7B, and one for trying out. */
 export const SHAPES: Readonly<Record<string, LlamaConfig>> = {

@@ -11,7 +11,8 @@ import { epochShape, piecesOf, showPieces, spread } from "../train/data/preview.
 import { weightShapes } from "../train/decoder.ts";
 import { methodClasses, METHODS } from "../train/methods.ts";
 import { adamW } from "../train/optimiser.ts";
-import { openSession, stepBytes } from "../train/session.ts";
+import { openSession } from "../train/session.ts";
+import { stepBytes } from "../train/step_bytes.ts";
 import { planStep } from "../train/step_plan.ts";
 import { UserError } from "../train/errors.ts";
 import { loadTokenizer } from "../train/tokenizer.ts";

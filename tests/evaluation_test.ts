@@ -22,7 +22,7 @@ import { openModel } from "../train/open_model.ts";
 import { flagName } from "../train/parse_flags.ts";
 import { tablesOf, weightShapes } from "../train/decoder.ts";
 import { runnerOf } from "../train/runner.ts";
-import type { HostTensor } from "../train/session.ts";
+import type { HostTensor } from "../train/training.ts";
 import { bindModel, firstPositions, rowLosses } from "../train/step.ts";
 import { openExamined, root, runProgramFile, sharedData } from "./evaluation_examinee.ts";
 

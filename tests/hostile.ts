@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import { gunzipSync, gzipSync } from "node:zlib";
 import * as Effect from "effect/Effect";
 import { UserError } from "../train/errors.ts";
-import { attempt } from "../train/run.ts";
+import { attempt } from "../train/attempt.ts";
 
 /** Files of a directory by their names in it. */
 export type Files = ReadonlyMap<string, Uint8Array>;

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { CheckpointError } from "../train/errors.ts";
 import { isHubId, modelDirectory } from "../train/hub.ts";
 import { hubCache } from "../train/hub_cache.ts";
-import { loadModel } from "../train/run.ts";
+import { loadModel } from "../train/load_model.ts";
 import { HUB_MODEL, type HubServer, serveHub } from "./hub_server.ts";
 
 const base = decodeURIComponent(new URL("../examples/base", import.meta.url).pathname);

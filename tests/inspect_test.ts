@@ -20,7 +20,7 @@ import {
   writeSettings,
 } from "../train/mod.ts";
 import { orthogonalityErrors, type Rotation } from "../train/inspect/orthogonality.ts";
-import type { HostTensor } from "../train/session.ts";
+import type { HostTensor } from "../train/training.ts";
 
 const root = decodeURIComponent(new URL("..", import.meta.url).pathname);
 

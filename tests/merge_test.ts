@@ -9,7 +9,8 @@ import { weightShapes } from "../train/decoder.ts";
 import { methodClasses, type MethodName } from "../train/methods.ts";
 import { writeModel } from "../train/model_directory.ts";
 import { adamW } from "../train/optimiser.ts";
-import { type HostBatch, type HostTensor, openSession, type Session } from "../train/session.ts";
+import { type HostBatch, openSession, type Session } from "../train/session.ts";
+import type { HostTensor } from "../train/training.ts";
 import { loadTokenizer } from "../train/tokenizer.ts";
 
 const device = await openCpu({ threads: 1 });

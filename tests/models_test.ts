@@ -12,7 +12,8 @@ import { writeModel } from "../train/model_directory.ts";
 import { loadPeft } from "../train/peft/load.ts";
 import { savePeft } from "../train/peft/save.ts";
 import { adamW, chain, clipByGlobalNorm, type Optimiser, scaleByRate } from "../train/optimiser.ts";
-import { type HostBatch, type HostTensor, openSession, type Session } from "../train/session.ts";
+import { type HostBatch, openSession, type Session } from "../train/session.ts";
+import type { HostTensor } from "../train/training.ts";
 
 /** What transformers computed for a model. */
 interface Expected {

@@ -15,7 +15,7 @@ import {
   upperFromEntries,
 } from "../train/peft/convert.ts";
 import { readPeft } from "../train/peft/files.ts";
-import type { HostTensor } from "../train/session.ts";
+import type { HostTensor } from "../train/training.ts";
 
 const root = decodeURIComponent(new URL("fixtures/peft", import.meta.url).pathname);
 

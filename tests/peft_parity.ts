@@ -12,7 +12,8 @@ import { loadedClasses, loadPeft, withSaved } from "../train/peft/load.ts";
 import { blocksFromEntries, type LeafValues, upperFromEntries } from "../train/peft/convert.ts";
 import { readPeft } from "../train/peft/files.ts";
 import { openSafetensors } from "../train/safetensors.ts";
-import { type HostBatch, type HostTensor, openSession, type Session } from "../train/session.ts";
+import { type HostBatch, openSession, type Session } from "../train/session.ts";
+import type { HostTensor } from "../train/training.ts";
 import { transposed } from "../train/weight_file.ts";
 
 const root = decodeURIComponent(new URL("fixtures/peft", import.meta.url).pathname);

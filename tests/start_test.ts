@@ -12,7 +12,8 @@ import { fullGradients } from "../train/full_gradients.ts";
 import { modulesOf, tablesOf, weightShapes } from "../train/decoder.ts";
 import { methodClasses, type MethodName } from "../train/methods.ts";
 import { adamW, clipByGlobalNorm } from "../train/optimiser.ts";
-import { type HostBatch, type HostTensor, openSession, type Session } from "../train/session.ts";
+import { type HostBatch, openSession, type Session } from "../train/session.ts";
+import type { HostTensor } from "../train/training.ts";
 import { loadTokenizer } from "../train/tokenizer.ts";
 import { difference, numbersOf, singularValues, timesTransposed } from "./matrix.ts";
 

@@ -16,7 +16,7 @@ import { peftLayouts } from "./peft/methods.ts";
 import { savePeft, type SaveRequest } from "./peft/save.ts";
 import { writeSettings } from "./run_files.ts";
 import { openSafetensors, type StoredTensor, writeSafetensors } from "./safetensors.ts";
-import type { HostTensor } from "./session.ts";
+import type { HostTensor } from "./training.ts";
 
 /** Trained parameters, in the directory of an adapter. */
 export const ADAPTER_FILE = "adapter.safetensors";

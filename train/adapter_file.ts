@@ -1,5 +1,5 @@
 /** Trained parameters in a file, and back. @module */
-import { type HostTensor, type Lambdas } from "./session.ts";
+import type { HostTensor, Lambdas } from "./training.ts";
 import type { ShapeClass } from "./arena.ts";
 import { byPlace, label } from "./plots/lambda.ts";
 

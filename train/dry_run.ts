@@ -1,22 +1,22 @@
-/** A run that is only told of: rows as the model sees them, steps, and memory from the plan of the step. @module */
+/** A run that is only told of: rows as the model sees them, steps, memory from the plans, and the time of a step. @module */
 import * as Effect from "effect/Effect";
 import { type Capabilities, showBytes } from "../core/mod.ts";
+import { countTrainable } from "./arena.ts";
+import { attempt } from "./attempt.ts";
 import { batches, type TokenBatch } from "./batches.ts";
 import type { Example } from "./data.ts";
-import { answerShape } from "./exact_match.ts";
-import { countTrainable } from "./arena.ts";
-import { epochShape, piecesOf, showPieces, spread } from "./data/preview.ts";
+import { distinctLengths, epochShape, piecesOf, showPieces, spread } from "./data/preview.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import type { UserError } from "./errors.ts";
-import { decoderLayout, describeClasses } from "./methods.ts";
-import { adamW } from "./optimiser.ts";
-import { traineesOf } from "./run_record.ts";
+import { freeMemory, requireRoom, runBytes } from "./memory.ts";
+import { describeClasses } from "./methods.ts";
 import type { TrainOptions } from "./options.ts";
-import { freeMemory, planRun, type PlanShape, requireRoom, type RunShapes } from "./memory.ts";
-import { askedOf, attempt, firstBatches, load, longestOf } from "./run.ts";
-import { openSession, type Session, type StepBytes, stepBytes } from "./session.ts";
-import { planStep } from "./step_plan.ts";
+import { startOf } from "./run.ts";
+import type { HeldOut, LoadedRun, RunKind } from "./run_kind.ts";
+import { traineesOf } from "./run_record.ts";
+import { type StepBytes, stepBytes } from "./step_bytes.ts";
 import { totalSteps } from "./train_loop.ts";
+import type { Training } from "./training.ts";
 
 /** What a dry run finds; the keys are those of `--json`. */
 export interface DryRun {
@@ -33,10 +33,10 @@ export interface DryRun {
   /** What the step of the longest batch needs on the device. */
   readonly step_bytes: StepBytes;
   /** Most bytes on the device at one time, evaluation and generation included. */
-  readonly peak_bytes?: number;
+  readonly peak_bytes: number;
   /** Seconds of one step of the longest batch, measured, and what all steps then take; evaluation comes on top. */
-  readonly step_seconds?: number;
-  readonly seconds?: number;
+  readonly step_seconds: number;
+  readonly seconds: number;
 }
 
 /** How a dry run tells of what it finds. */
@@ -49,99 +49,64 @@ export interface DryRunHooks {
 /** Epochs whose batches are looked at for their lengths. */
 const EPOCHS_SEEN = 3;
 /** Rows that are shown. */
-export const SHOWN = 3;
-
-/** What a step needs on a device, and the device, for people. */
-export function sayStep(
-  bytes: StepBytes,
-  { rows, length }: { readonly rows: number; readonly length: number },
-  capabilities: Capabilities,
-  say: DryRunHooks["say"],
-): void {
-  const parts = [
-    `weights ${showBytes(bytes.weights)}`,
-    `trained parameters ${showBytes(bytes.trained)}`,
-    `optimiser ${showBytes(bytes.optimiser)}`,
-    `activations and gradients ${showBytes(bytes.temporaries)}`,
-  ];
-  say(`memory of a step of ${rows} × ${length}: ${showBytes(bytes.total)} (${parts.join(", ")})`);
-  const { maxTotalBytes } = capabilities;
-  say(
-    `device: ${describeDevice(capabilities)}${maxTotalBytes === null ? "" : `, ${showBytes(maxTotalBytes)}`}`,
-  );
-}
+const SHOWN = 3;
 
 /**
- * Load what a run would load and tell what it would do, without writing; two steps are taken to measure their time. Fails with UserError where
- * the run would: also when the plan is too large for the device, which is said after what it needs.
+ * Load what a run of this kind would load and tell what it would do, without writing; two steps are taken to measure their
+ * time. Fails with UserError where the run would: also when the plan is too large for the device, which is said after what
+ * it needs.
  */
-export function dryRun(
+export function dryRunOf<L extends LoadedRun, S extends Training<TokenBatch>, M extends HeldOut, R>(
+  kind: RunKind<L, S, M, R>,
   options: TrainOptions,
   { say, colour }: DryRunHooks,
 ): Effect.Effect<DryRun, UserError> {
   return Effect.scoped(Effect.gen(function* () {
-    const loaded = yield* attempt(() => load(options, { say }));
-    const { tokenizer, checkpoint, data, train, held } = loaded;
+    const loaded = yield* attempt(() => kind.load(options, { say }));
+    const { tokenizer, data, train, layout } = loaded;
     const device = yield* openDevice(options.device, options.dtype === "f16");
     const { capabilities } = device;
     return yield* attempt(async () => {
       train.slice(0, SHOWN).forEach((example, i) => {
-        const learnt = example.trained.filter((t, at) => t && at > 0).length;
-        say(`\nrow ${i + 1}: ${example.ids.length} tokens, ${learnt} trained`);
+        say(`\nrow ${i + 1}: ${kind.describeRow(example, loaded)}`);
         say(showPieces(piecesOf(example, tokenizer), colour));
       });
+      const about = kind.describeRows(loaded);
+      say(about === "" ? "" : `\n${about}`);
       const lengths = spread(train.map((e) => e.ids.length)), epoch = epochShape(train, options);
       const padding = epoch.padding / epoch.positions, steps = totalSteps(options, train);
-      say(`\ntokens of a row: ${lengths.min} to ${lengths.max}, median ${lengths.median}`);
+      say(`tokens of a row: ${lengths.min} to ${lengths.max}, median ${lengths.median}`);
       say(`cut to --seq ${options.seq}: ${data.truncated} rows; left out: ${data.dropped}`);
       say(
         `an epoch: ${epoch.steps} steps of ${options.batch} rows, ${(100 * padding).toFixed(1)} % padding; ` +
           `this run: ${steps} steps`,
       );
-      const { config } = checkpoint, layout = decoderLayout(config);
-      const { earlier, classes, weights } = traineesOf(options, layout, checkpoint.weights);
-      const trainable = countTrainable(classes);
+      const trainees = traineesOf(options, layout, loaded.weights), { classes, weights } = trainees;
+      const trainable = countTrainable(classes), subject = { options, loaded, classes, weights };
       say(`trained: ${describeClasses(classes)}; ${trainable.toLocaleString("en")} parameters`);
-      const optimiser = adamW({ clip: options.clip }), subject = { config, classes };
-      const maxLength = Math.min(config.maxPositions, longestOf(options, held));
-      const sizes = {
-        capabilities,
-        subject,
-        weights: new Map([...weights].map(([name, t]) => [name, t.aval])),
-        optimiser,
-        accumulate: options.accumulate,
-        maxLength,
-        packed: options.pack,
-      };
-      const compiled = planStep({ ...sizes, batch: { rows: options.batch, length: epoch.longest } });
-      const bytes = stepBytes({ compiled });
-      sayStep(bytes, { rows: options.batch, length: epoch.longest }, capabilities, say);
+      const longest = { rows: options.batch, length: epoch.longest };
+      const compiled = kind.planStep(subject, capabilities, longest), bytes = stepBytes({ compiled });
+      sayStep(bytes, longest, capabilities, say);
       requireRoom(compiled, capabilities, freeMemory());
-      const run = planRun(sizes, shapesOf(train, held, options, steps, maxLength));
+      const run = runBytes({
+        steps: stepLengths(train, options, steps).map((length) =>
+          kind.planStep(subject, capabilities, { rows: options.batch, length })
+        ),
+        ...kind.planHeld(subject, capabilities),
+      });
       say(
         `memory of the run at its peak: ${showBytes(run.peak)} (of it steps of all lengths ${
           showBytes(run.steps)
-        }, ` +
-          `evaluation ${showBytes(run.evaluations)}, answers ${showBytes(run.answers)})`,
+        }, evaluation ${showBytes(run.evaluations)}, answers ${showBytes(run.answers)})`,
       );
-      const session = await openSession({
-        device,
-        subject,
-        weights,
-        optimiser,
-        accumulate: options.accumulate,
-        seed: options.seed,
-        maxLength,
-        startBatches: firstBatches(train, options),
-        ...(earlier ? { values: earlier.values } : {}),
-      });
+      const session = await kind.open(subject, startOf(device, subject, trainees, () => {}));
       const stepSeconds = await timeStep(session, train, options, epoch.longest);
       const seconds = stepSeconds * steps * epoch.positions / (epoch.steps * options.batch * epoch.longest);
       say(
         `time of the steps: about ${
           showTime(seconds)
-        } (measured: a step of ${options.batch} × ${epoch.longest} took ` +
-          `${stepSeconds.toPrecision(2)} s; shorter batches are counted by their positions)`,
+        } (measured: a step of ${options.batch} × ${epoch.longest} ` +
+          `took ${stepSeconds.toPrecision(2)} s; shorter batches are counted by their positions)`,
       );
       return {
         rows: train.length,
@@ -161,36 +126,34 @@ export function dryRun(
   }));
 }
 
-/** The shapes of all batches of a run: those of its steps, of the held-out rows, and of their answers. */
-function shapesOf(
-  train: readonly Example[],
-  held: readonly Example[] | null,
-  { batch, seq, seed, pack }: TrainOptions,
-  steps: number,
-  maxLength: number,
-): RunShapes {
-  const order = { batch, seq, seed };
-  const shapes = (all: Iterable<TokenBatch>, most: number): PlanShape[] => {
-    const lengths = new Set<number>();
-    let n = 0;
-    for (const { length } of all) {
-      if (n++ === most) break;
-      lengths.add(length);
-    }
-    return [...lengths].map((length) => ({ rows: batch, length }));
-  };
-  const asked = held ? answerShape(askedOf(held), { maxLength: seq }, maxLength) : null;
-  return {
-    // Later epochs bring no lengths that a few do not.
-    steps: shapes(batches(train, { ...order, pack, epochs: EPOCHS_SEEN }), steps),
-    evaluations: held ? shapes(batches(held, { ...order, epochs: 1, shuffle: false }), Infinity) : [],
-    answers: asked ? [asked] : [],
-  };
+/** What a step needs on a device, and the device, for people. */
+function sayStep(
+  bytes: StepBytes,
+  { rows, length }: { readonly rows: number; readonly length: number },
+  capabilities: Capabilities,
+  say: DryRunHooks["say"],
+): void {
+  const parts = [
+    `weights ${showBytes(bytes.weights)}`,
+    `trained parameters ${showBytes(bytes.trained)}`,
+    `optimiser ${showBytes(bytes.optimiser)}`,
+    `activations and gradients ${showBytes(bytes.temporaries)}`,
+  ];
+  say(`memory of a step of ${rows} × ${length}: ${showBytes(bytes.total)} (${parts.join(", ")})`);
+  const { maxTotalBytes } = capabilities;
+  say(
+    `device: ${describeDevice(capabilities)}${maxTotalBytes === null ? "" : `, ${showBytes(maxTotalBytes)}`}`,
+  );
+}
+
+/** The lengths of the batches of a run's steps. Later epochs bring none that a few do not. */
+function stepLengths(train: readonly Example[], options: TrainOptions, steps: number): readonly number[] {
+  return distinctLengths(batches(train, { ...options, epochs: EPOCHS_SEEN }), steps);
 }
 
 /** Seconds of a step of the longest batch: the second one, since the first compiles. */
 async function timeStep(
-  session: Session,
+  session: Pick<Training<TokenBatch>, "step">,
   train: readonly Example[],
   { batch, seq, seed, pack, lr, orthogonalLr }: TrainOptions,
   longest: number,

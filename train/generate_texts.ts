@@ -6,7 +6,8 @@ import { DataError, UserError } from "./errors.ts";
 import type { GenerateFlags } from "./generate_options.ts";
 import { openModel } from "./open_model.ts";
 import { parsePrompts, type Prompt, promptOf } from "./prompts.ts";
-import { attempt, loadModel } from "./run.ts";
+import { attempt } from "./attempt.ts";
+import { loadModel } from "./load_model.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** An answer; the keys are those of `--json`. */

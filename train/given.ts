@@ -1,7 +1,7 @@
 /** Parameters that start from given values instead of their adapter's start. @module */
 import { type Device, type DeviceArray, sameShape, ShapeError, showAval } from "../core/mod.ts";
 import { arenaAval, type ShapeClass } from "./arena.ts";
-import type { HostTensor } from "./session.ts";
+import type { HostTensor } from "./training.ts";
 
 /** Values by member and leaf path. */
 export type GivenValues = ReadonlyMap<string, ReadonlyMap<string, HostTensor>>;

@@ -1,21 +1,7 @@
 /** What a run needs on the device beside what there is: found in plans, before anything is uploaded. @module */
-import {
-  type Aval,
-  aval,
-  type Capabilities,
-  checkLimits,
-  type Compiled,
-  planBytes,
-  showBytes,
-} from "../core/mod.ts";
-import { arenaAval, bind } from "./arena.ts";
-import { tableShapes } from "./decoder.ts";
-import { decodeStateAvals, decodeStep } from "./decode.ts";
+import { type Capabilities, checkLimits, type Compiled, planBytes, showBytes } from "../core/mod.ts";
 import { UserError } from "./errors.ts";
-import { compileFor } from "./runner.ts";
-import { type StepBytes, stepBytes } from "./session.ts";
-import { bindModel, firstPositions, lossOf } from "./step.ts";
-import { planStep, type StepPlanOptions } from "./step_plan.ts";
+import { type StepBytes, stepBytes } from "./step_bytes.ts";
 
 /** Rows and positions of a plan. */
 export interface PlanShape {
@@ -24,10 +10,10 @@ export interface PlanShape {
 }
 
 /** Everything that a run compiles. */
-export interface RunShapes {
-  readonly steps: readonly PlanShape[];
-  readonly evaluations: readonly PlanShape[];
-  readonly answers: readonly PlanShape[];
+export interface RunPlans {
+  readonly steps: readonly Compiled[];
+  readonly evaluations: readonly Compiled[];
+  readonly answers: readonly Compiled[];
 }
 
 /** What a run needs on the device, in bytes. */
@@ -42,17 +28,18 @@ export interface RunBytes {
   readonly peak: number;
 }
 
-type Sizes = Omit<StepPlanOptions, "batch">;
-
-/** Plan a whole run; nothing is uploaded. `shapes.steps` must have one at least. Throws ShapeError. */
-export function planRun(sizes: Sizes, shapes: RunShapes): RunBytes {
-  const plans = shapes.steps.map((batch) => stepBytes({ compiled: planStep({ ...sizes, batch }) }));
+/** What the plans of a run, one step at least, come to; nothing is uploaded. */
+export function runBytes({ steps, evaluations, answers }: RunPlans): RunBytes {
+  const plans = steps.map((compiled) => stepBytes({ compiled }));
   const step = plans.reduce((a, b) => b.total > a.total ? b : a);
-  const steps = plans.reduce((n, p) => n + p.temporaries, 0);
-  const evaluations = shapes.evaluations.reduce((n, s) => n + ownBytes(planEvaluation(sizes, s)), 0);
-  const answers = shapes.answers.reduce((n, s) => n + ownBytes(planAnswers(sizes, s)), 0);
+  const together = (all: readonly Compiled[]): number => all.reduce((n, c) => n + ownBytes(c), 0);
+  const bytes = {
+    steps: plans.reduce((n, p) => n + p.temporaries, 0),
+    evaluations: together(evaluations),
+    answers: together(answers),
+  };
   const staying = step.weights + step.trained + step.optimiser;
-  return { step, steps, evaluations, answers, peak: staying + steps + evaluations + answers };
+  return { step, ...bytes, peak: staying + bytes.steps + bytes.evaluations + bytes.answers };
 }
 
 /** Bytes of a plan beside weights and parameters, which all plans share. */
@@ -63,36 +50,6 @@ function ownBytes(compiled: Compiled): number {
     0,
   );
   return planBytes(compiled.plan).total - shared;
-}
-
-function avalsOf({ subject: { config, classes }, weights, maxLength }: Sizes) {
-  const trained = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
-  const all = [...weights, ...tableShapes(config, maxLength)];
-  return {
-    weights: Object.fromEntries(all.filter(([name]) => !trained.has(name))) as Record<string, Aval>,
-    params: Object.fromEntries(
-      classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)] as const)),
-    ),
-  };
-}
-
-function planEvaluation(sizes: Sizes, { rows, length }: PlanShape): Compiled {
-  const { subject, capabilities } = sizes, ids = aval([rows, length], "i32");
-  return compileFor(capabilities, ({ weights, params, batch }) => {
-    const { members } = bind(subject.classes, params);
-    return { ...lossOf(bindModel(subject, weights, members, firstPositions(length)), batch) };
-  }, { ...avalsOf(sizes), batch: { ids, labels: ids } });
-}
-
-function planAnswers(sizes: Sizes, { rows, length }: PlanShape): Compiled {
-  const { subject, capabilities } = sizes;
-  const state = decodeStateAvals(subject.config, rows, length);
-  return compileFor(
-    capabilities,
-    decodeStep(subject),
-    { ...avalsOf(sizes), state, lengths: aval([rows]) },
-    ["state"],
-  );
 }
 
 /** Free memory of the machine in bytes; null where the program may not ask (`--allow-sys`). */

@@ -3,7 +3,7 @@ import { type Aval, type Device, type DeviceArray } from "../core/mod.ts";
 import { cast } from "../ops/mod.ts";
 import { arenaAval, type ShapeClass, unpack } from "./arena.ts";
 import { runnerOf } from "./runner.ts";
-import type { HostTensor } from "./session.ts";
+import type { HostTensor } from "./training.ts";
 
 /** What merging reads: frozen weights as `weights.<name>`, arenas as `params.<key>`. */
 export interface MergeInput {

@@ -5,8 +5,9 @@ import { loadAdapter, namedBase, namedTask } from "./adapter_directory.ts";
 import type { ShapeClass } from "./arena.ts";
 import { exists, isEmptyDirectory, writeWhole } from "./atomic_file.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
-import { openClassifier, outputsOf } from "./classifier.ts";
-import { headFields } from "./classify_run.ts";
+import { openClassifier } from "./classifier.ts";
+import { outputsOf } from "./classifier_objective.ts";
+import { headFields } from "./encoder_run.ts";
 import { weightShapes } from "./decoder.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import { isEncoderDirectory, loadEncoder } from "./encoder_checkpoint.ts";
@@ -18,8 +19,9 @@ import type { MergeOptions } from "./merge_options.ts";
 import { decoderLayout } from "./methods.ts";
 import { writeModel } from "./model_directory.ts";
 import { adamW } from "./optimiser.ts";
-import { attempt } from "./run.ts";
-import { type HostTensor, openSession } from "./session.ts";
+import { attempt } from "./attempt.ts";
+import type { HostTensor } from "./training.ts";
+import { openSession } from "./session.ts";
 
 /** What was merged; the keys are those of `--json`. */
 export interface Merged {

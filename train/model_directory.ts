@@ -7,7 +7,7 @@ import { modulesOf } from "./decoder.ts";
 import { f16ToF32, f32ToBf16, f32ToF16 } from "./floats.ts";
 import { readJson } from "./json_file.ts";
 import { onDemand, writeSafetensors } from "./safetensors.ts";
-import type { HostTensor } from "./session.ts";
+import type { HostTensor } from "./training.ts";
 import { transposed } from "./weight_file.ts";
 
 /** Files of the base that belong to the model as they are, where it has them. */

@@ -11,7 +11,7 @@ import type { TrainOptions } from "./options.ts";
 import { flagsOfOptions } from "./config_file.ts";
 import { flagName } from "./parse_flags.ts";
 import { openSafetensors, writeSafetensors } from "./safetensors.ts";
-import type { HostTensor } from "./session.ts";
+import type { HostTensor } from "./training.ts";
 
 const TENSORS = "tensors.safetensors";
 const STATE = "state.json";

@@ -16,7 +16,7 @@ import { type Measured, saveCheckpoint } from "./run_checkpoint.ts";
 import { openMetrics, writeSettings } from "./run_files.ts";
 import { sweepOutput, writeResults } from "./run_output.ts";
 import type { StoredTensor } from "./safetensors.ts";
-import type { Training } from "./session.ts";
+import type { Training } from "./training.ts";
 import { heldOutScalars, withEvents } from "./tensorboard/event_file.ts";
 import { type StepHooks, TOO_MANY_SKIPPED, type Trained } from "./train_loop.ts";
 

@@ -46,16 +46,12 @@ export interface ObjectivePlanOptions
 /** {@linkcode planStep} for any objective. */
 export function planObjective(options: ObjectivePlanOptions): Compiled {
   const { capabilities, classes, objective, optimiser, accumulate, batch } = options;
-  const trained = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
-  const frozen = [...options.weights].filter(([name]) => !trained.has(name));
-  const params = classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)] as const));
   const state = Object.entries(optimiser.state(classes)).map(([name, s]) => [name, s.aval] as const);
   return compileFor(
     capabilities,
     objectiveStep(classes, objective, optimiser, accumulate),
     {
-      weights: Object.fromEntries(frozen),
-      params: Object.fromEntries(params),
+      ...splitWeights(options.weights, classes),
       optimiser: Object.fromEntries(state),
       batch,
       rates: aval([4]),
@@ -63,4 +59,16 @@ export function planObjective(options: ObjectivePlanOptions): Compiled {
     },
     ["params", "optimiser"],
   );
+}
+
+/** Types of the weights that stay as they are, and of the arenas of what is trained. */
+export function splitWeights(
+  weights: ReadonlyMap<string, Aval>,
+  classes: readonly ShapeClass[],
+): { readonly weights: Record<string, Aval>; readonly params: Record<string, Aval> } {
+  const trained = new Set(classes.filter((c) => !c.fitted).flatMap((c) => c.members));
+  return {
+    weights: Object.fromEntries([...weights].filter(([name]) => !trained.has(name))),
+    params: Object.fromEntries(classes.flatMap((c) => c.leaves.map((l) => [l.key, arenaAval(c, l)]))),
+  };
 }

@@ -7,7 +7,7 @@ import { openProgress } from "./report.ts";
 import { checkpointSteps } from "./run_checkpoint.ts";
 import type { MetricsFile } from "./run_files.ts";
 import { schedule, warmupSteps } from "./schedule.ts";
-import type { StepMetrics, Training } from "./session.ts";
+import type { StepMetrics, Training } from "./training.ts";
 
 /** Steps whose numbers may still be on their way back while the next ones are queued. */
 const IN_FLIGHT = 4;

@@ -1,5 +1,5 @@
 /** Examples as the model sees them, and what a set of them comes to, for people. @module */
-import { batches, type BatchOptions, positions as positionsOf } from "../batches.ts";
+import { batches, type BatchOptions, positions as positionsOf, type TokenBatch } from "../batches.ts";
 import type { Example } from "../data.ts";
 import type { Tokenizer } from "../tokenizer.ts";
 
@@ -76,6 +76,17 @@ export function epochShape(
   }
   const filled = examples.reduce((n, example) => n + positionsOf(example), 0);
   return { steps, positions, padding: positions - filled, longest };
+}
+
+/** The lengths that occur in the first `most` batches. */
+export function distinctLengths(all: Iterable<TokenBatch>, most = Infinity): readonly number[] {
+  const lengths = new Set<number>();
+  let n = 0;
+  for (const { length } of all) {
+    if (n++ === most) break;
+    lengths.add(length);
+  }
+  return [...lengths];
 }
 
 /** Least, middle and greatest of some numbers; of an even count the middle is the mean of two. */

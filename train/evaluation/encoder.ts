@@ -1,7 +1,8 @@
 /** GLUE for encoders: a head's predictions for every row, scored as the benchmark does. arXiv:1804.07461. @module */
 import * as Effect from "effect/Effect";
 import { loadAdapter } from "../adapter_directory.ts";
-import { openClassifier, outputsOf } from "../classifier.ts";
+import { openClassifier } from "../classifier.ts";
+import { outputsOf } from "../classifier_objective.ts";
 import { loadLabelled } from "../classify_data.ts";
 import type { Example } from "../data.ts";
 import { describeDevice, openDevice } from "../devices.ts";
@@ -10,7 +11,8 @@ import { loadSentenceTokenizer } from "../encoder_tokenizer.ts";
 import { UserError } from "../errors.ts";
 import { modelDirectory } from "../hub.ts";
 import { adamW } from "../optimiser.ts";
-import { attempt, overflowSayer } from "../run.ts";
+import { attempt } from "../attempt.ts";
+import { overflowSayer, requirePositions } from "../load_model.ts";
 import { type EvaluateFlags, LONGEST } from "./flags.ts";
 import { GLUE_TASKS, glueScores, type GlueTask, type GlueTaskName } from "./glue_tasks.ts";
 import type { Follow, Numbers, Outcome } from "./task.ts";
@@ -64,11 +66,7 @@ export function evaluateEncoder(
         );
       }
       const seq = request.seq ?? Math.min(config.maxPositions, LONGEST);
-      if (seq > config.maxPositions) {
-        throw new UserError(
-          `--seq ${seq}: the model has ${config.maxPositions} positions; use at most that many.`,
-        );
-      }
+      requirePositions(seq, config);
       const tokenizer = loadSentenceTokenizer(dir, config);
       const files = request.data.map((file) => {
         const { examples, truncated } = loadLabelled(file, task, tokenizer, seq);

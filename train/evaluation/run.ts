@@ -7,7 +7,8 @@ import { DataError, UserError } from "../errors.ts";
 import { modelDirectory } from "../hub.ts";
 import { samplingOf } from "../generate_texts.ts";
 import { openModel } from "../open_model.ts";
-import { attempt, loadModel } from "../run.ts";
+import { attempt } from "../attempt.ts";
+import { loadModel, requirePositions } from "../load_model.ts";
 import type { AskSettings } from "./ask.ts";
 import { prepareGlue, prepareXnli } from "./classify.ts";
 import { evaluateEncoder } from "./encoder.ts";
@@ -175,13 +176,12 @@ function judgeOf({ judgeUrl, judgeModel, judgeKeyEnv }: EvaluateFlags): Judge | 
 /** Load the model that is examined, and put it on its device. */
 function openExaminee(options: EvaluateFlags, say: EvaluateHooks["say"]) {
   return Effect.gen(function* () {
-    const { checkpoint, tokenizer } = yield* attempt(() => loadModel(options, say));
-    const { maxPositions } = checkpoint.config, seq = options.seq ?? Math.min(maxPositions, LONGEST);
-    if (seq > maxPositions) {
-      return yield* Effect.fail(
-        new UserError(`--seq ${seq}: the model has ${maxPositions} positions; use at most that many.`),
-      );
-    }
+    const { checkpoint, tokenizer, seq } = yield* attempt(async () => {
+      const model = await loadModel(options, say), { config } = model.checkpoint;
+      const seq = options.seq ?? Math.min(config.maxPositions, LONGEST);
+      requirePositions(seq, config);
+      return { ...model, seq };
+    });
     const device = yield* openDevice(options.device, options.dtype === "f16");
     say(`device: ${describeDevice(device.capabilities)}`);
     const { adapter, seed } = options;

@@ -9,7 +9,7 @@ import { fromPeft } from "../peft/convert.ts";
 import { CONFIG_FILE, readPeft, TENSOR_FILE } from "../peft/files.ts";
 import { checkpointSteps } from "../run_checkpoint.ts";
 import { openSafetensors } from "../safetensors.ts";
-import type { HostTensor } from "../session.ts";
+import type { HostTensor } from "../training.ts";
 import { type Rotation, ROTATION_LEAVES } from "./orthogonality.ts";
 
 /** What is looked at. */

@@ -4,7 +4,7 @@ import { openCpu } from "../../core/cpu/mod.ts";
 import { type Aval, aval, type Device, type Tensor } from "../../core/mod.ts";
 import { linear } from "../../ops/mod.ts";
 import { RunnerCache, runnerOf } from "../runner.ts";
-import type { HostTensor } from "../session.ts";
+import type { HostTensor } from "../training.ts";
 
 /** A rotation among the parameters of an adapter: those of its leaves, by name. */
 export interface Rotation {

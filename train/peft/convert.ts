@@ -6,7 +6,7 @@ import { aval, sizeOf } from "../../core/mod.ts";
 import { bf16ToF32, f16ToF32 } from "../floats.ts";
 import type { PeftMethod } from "./config.ts";
 import type { StoredTensor } from "../safetensors.ts";
-import type { HostTensor } from "../session.ts";
+import type { HostTensor } from "../training.ts";
 
 /** Numbers of one adapted map by leaf. */
 export type PeftTensors = ReadonlyMap<string, StoredTensor>;

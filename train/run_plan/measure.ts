@@ -6,7 +6,7 @@ import { type DecoderConfig, weightShapes } from "../decoder.ts";
 import { methodClasses } from "../methods.ts";
 import { adamW } from "../optimiser.ts";
 import type { TrainOptions } from "../options.ts";
-import { type StepBytes, stepBytes } from "../session.ts";
+import { type StepBytes, stepBytes } from "../step_bytes.ts";
 import { planStep } from "../step_plan.ts";
 
 /** A processor as far as time depends on it. */

@@ -1,0 +1,75 @@
+/** What a decoder does on held-out rows: their loss, and answers in full. @module */
+import { writeTextAtomically } from "./atomic_file.ts";
+import { batches } from "./batches.ts";
+import type { Example } from "./data.ts";
+import { answerAll, exactMatch } from "./exact_match.ts";
+import type { RunHooks } from "./guarded.ts";
+import type { TrainOptions } from "./options.ts";
+import type { Measured } from "./run_checkpoint.ts";
+import type { HeldOut } from "./run_kind.ts";
+import type { Session } from "./session.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** Held-out rows that are answered in full. */
+const ANSWERED = 128;
+/** Samples shown before and after. */
+const SHOWN = 3;
+
+/** Longest sequence that training or answering may reach. */
+export function longestOf({ seq }: Pick<TrainOptions, "seq">, held: readonly Example[] | null): number {
+  const asked = (held ?? []).filter((e) => e.answer !== undefined).map((e) => e.promptLength + seq);
+  return Math.max(seq, Math.min(2 * seq, ...(asked.length > 0 ? [Math.max(...asked)] : [seq])));
+}
+
+/** The held-out examples that are answered in full: those with an answer, else the first few. */
+export function askedOf(held: readonly Example[]): readonly Example[] {
+  const asked = held.filter((e) => e.answer !== undefined);
+  return (asked.length > 0 ? asked : held.slice(0, SHOWN)).slice(0, ANSWERED);
+}
+
+/** Measure on the held-out rows; null without any, and where the user stops it. */
+export async function measureDecoder(
+  session: Session,
+  { held, tokenizer }: { readonly held: readonly Example[] | null; readonly tokenizer: Tokenizer },
+  { batch, seq }: TrainOptions,
+  { say, stopped }: RunHooks,
+): Promise<HeldOut | null> {
+  if (!held) return null;
+  const all = batches(held, { batch, seq, seed: 0, epochs: 1, shuffle: false });
+  say(`measuring on ${held.length} held-out rows`);
+  const { loss } = await session.evaluate(all, stopped);
+  if (stopped()) return null;
+  const samples = await answerAll(session, tokenizer, askedOf(held), { maxLength: seq });
+  return { measured: { loss, exact: exactMatch(samples), samples } };
+}
+
+/** Write answers before and after to `samples.json` and show some. */
+export function tellAnswers(
+  before: Measured | null,
+  after: Measured | null,
+  { out }: Pick<TrainOptions, "out">,
+  say: RunHooks["say"],
+): void {
+  if (!before || !after) return;
+  writeTextAtomically(
+    `${out}/samples.json`,
+    `${JSON.stringify({ before: before.samples, after: after.samples }, null, 1)}\n`,
+  );
+  before.samples.slice(0, SHOWN).forEach(({ prompt, generated }, i) => {
+    const now = after.samples[i]!, expected = now.expected === null ? "" : `   (expected ${now.expected})`;
+    say(
+      `\n> ${prompt.trim()}\n  before: ${oneLine(generated)}\n  after:  ${oneLine(now.generated)}${expected}`,
+    );
+  });
+  const percent = (x: number | null): string => x === null ? "–" : `${(100 * x).toFixed(1)} %`;
+  say(
+    `\nheld-out loss ${before.loss.toFixed(4)} → ${after.loss.toFixed(4)}, exact match ${
+      percent(before.exact)
+    } → ${percent(after.exact)}`,
+  );
+}
+
+function oneLine(text: string): string {
+  const line = text.trim().replace(/\s*\n\s*/g, " ⏎ ");
+  return line.length > 160 ? `${line.slice(0, 157)}...` : line;
+}

@@ -1,0 +1,126 @@
+/** Runs of decoders, which learn rows as text. @module */
+import type * as Effect from "effect/Effect";
+import type { Capabilities } from "../core/mod.ts";
+import { batches } from "./batches.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import { type Dataset, openDataset } from "./data.ts";
+import { distinctLengths } from "./data/preview.ts";
+import type { DecoderConfig } from "./decoder.ts";
+import { askedOf, longestOf, measureDecoder, tellAnswers } from "./decoder_held.ts";
+import { type DecoderSizes, planAnswers, planEvaluation } from "./decoder_plans.ts";
+import { type DryRun, type DryRunHooks, dryRunOf } from "./dry_run.ts";
+import type { UserError } from "./errors.ts";
+import { answerShape } from "./exact_match.ts";
+import type { RunHooks } from "./guarded.ts";
+import { loadModel, requirePositions } from "./load_model.ts";
+import { loadRows } from "./load_rows.ts";
+import { decoderLayout } from "./methods.ts";
+import { adamW } from "./optimiser.ts";
+import type { TrainOptions } from "./options.ts";
+import { trainRun } from "./run.ts";
+import type { HeldOut, LoadedRun, RunKind, RunNumbers, RunSubject } from "./run_kind.ts";
+import { checkOutput } from "./run_output.ts";
+import { openSession, type Session } from "./session.ts";
+import { planStep } from "./step_plan.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** What a run of a decoder reports; the keys are those of `--json`. Null where something was not measured. */
+export interface RunResult extends RunNumbers {
+  /** Held-out exact match, as a share of 1. */
+  readonly exact_before: number | null;
+  readonly exact_after: number | null;
+}
+
+/** What a run of a decoder reads. */
+interface LoadedDecoder extends LoadedRun {
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: Tokenizer;
+}
+
+const DECODER_RUN: RunKind<LoadedDecoder, Session, HeldOut, RunResult> = {
+  load,
+  task: () => null,
+  planStep: (of, capabilities, batch) =>
+    planStep({ ...sizesOf(of, capabilities), batch, packed: of.options.pack }),
+  planHeld: (of, capabilities) => {
+    const { loaded: { held }, options: { batch, seq } } = of, sizes = sizesOf(of, capabilities);
+    if (!held) return { evaluations: [], answers: [] };
+    const rows = batches(held, { batch, seq, seed: 0, epochs: 1, shuffle: false });
+    const asked = answerShape(askedOf(held), { maxLength: seq }, sizes.maxLength);
+    return {
+      evaluations: distinctLengths(rows).map((length) => planEvaluation(sizes, { rows: batch, length })),
+      answers: asked ? [planAnswers(sizes, asked)] : [],
+    };
+  },
+  open: (of, start) => openSession({ ...start, subject: subjectOf(of), maxLength: maxLengthOf(of) }),
+  measure: measureDecoder,
+  mergedFields: () => ({}),
+  tellHeld: ({ before, after }, options, say) => tellAnswers(before, after?.measured ?? null, options, say),
+  result: (numbers, { before, after }) => ({
+    ...numbers,
+    exact_before: before?.exact ?? null,
+    exact_after: after?.measured.exact ?? null,
+  }),
+  describeRow: ({ ids, trained }) =>
+    `${ids.length} tokens, ${trained.filter((t, at) => t && at > 0).length} trained`,
+  describeRows: () => "",
+};
+
+/** Fine-tune a decoder as asked. Fails with UserError for what the user can mend. */
+export function fineTune(options: TrainOptions, hooks: RunHooks): Effect.Effect<RunResult, UserError> {
+  return trainRun(DECODER_RUN, options, hooks);
+}
+
+/** Tell what {@linkcode fineTune} would do; see {@linkcode dryRunOf}. */
+export function dryRun(options: TrainOptions, hooks: DryRunHooks): Effect.Effect<DryRun, UserError> {
+  return dryRunOf(DECODER_RUN, options, hooks);
+}
+
+async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">): Promise<LoadedDecoder> {
+  if (!options.dryRun) checkOutput(options);
+  const { checkpoint, tokenizer } = await loadModel(options, say);
+  const { config } = checkpoint, { seq } = options;
+  requirePositions(seq, config);
+  const read = async (file: string): Promise<Dataset> => {
+    const data = await openDataset(file, tokenizer, seq, options.format);
+    say(
+      `${file}: ${data.examples.length} rows` +
+        (data.truncated ? `, ${data.truncated} cut to ${seq} tokens` : "") +
+        (data.dropped ? `, ${data.dropped} left out (nothing to learn within ${seq} tokens)` : ""),
+    );
+    return data;
+  };
+  say(`model: ${options.model}, ${config.layers} layers of ${config.hiddenSize}`);
+  sayDropout(config, say);
+  const { dir, weights } = checkpoint;
+  return {
+    ...{ checkpoint, tokenizer, dir, weights, layout: decoderLayout(config) },
+    ...await loadRows(options, read),
+  };
+}
+
+/** Say what the model's own training had and this one has not. */
+function sayDropout(config: DecoderConfig, say: RunHooks["say"]): void {
+  const fields = config.family === "gpt2" ? Object.keys(config.dropout) : [];
+  if (fields.length > 0) say(`the model trains without dropout (config.json: ${fields.join(", ")})`);
+}
+
+function subjectOf({ loaded, classes }: RunSubject<LoadedDecoder>) {
+  return { config: loaded.checkpoint.config, classes };
+}
+
+function maxLengthOf({ loaded: { checkpoint, held }, options }: RunSubject<LoadedDecoder>): number {
+  return Math.min(checkpoint.config.maxPositions, longestOf(options, held));
+}
+
+function sizesOf(of: RunSubject<LoadedDecoder>, capabilities: Capabilities): DecoderSizes {
+  const { weights, options: { clip, accumulate } } = of;
+  return {
+    capabilities,
+    subject: subjectOf(of),
+    weights: new Map([...weights].map(([name, t]) => [name, t.aval])),
+    optimiser: adamW({ clip }),
+    accumulate,
+    maxLength: maxLengthOf(of),
+  };
+}
