@@ -249,7 +249,7 @@ export class Scope {
     }
     const known = this.#find(atom.key);
     if (known !== undefined) return known;
-    if (atom.kind === "value") return this.#let(atom.key, "i", `u32(${this.value(atom.of)})`);
+    if (atom.kind === "value") return this.#let(atom.key, "i", `min(u32(${this.value(atom.of)}), ${atom.hi}u)`);
     return this.#let(atom.key, "i", `${this.ix(atom.of)} ${atom.kind === "div" ? "/" : "%"} ${atom.by}u`);
   }
 

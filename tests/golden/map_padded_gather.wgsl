@@ -10,7 +10,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let v0 = ((e - 4u) < 5u);
   let v1 = ((e - 4u) < 5u);
   let x2 = select(0i, s1[select(0u, (e - 4u), v1)], v1);
-  let i3 = u32(x2);
+  let i3 = min(u32(x2), 8u);
   let x4 = select(0.0f, s0[select(0u, i3, v0)], v0);
   s2[e] = x4;
 }
