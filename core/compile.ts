@@ -7,6 +7,7 @@ import { leaves, type MapTree, mapTree, type Tree } from "./ir/tree.ts";
 import { makePlan } from "./plan/make_plan.ts";
 import type { Plan } from "./plan/plan.ts";
 import type { Recomputation } from "./plan/recompute.ts";
+import type { Splitting } from "./plan/split.ts";
 
 /** Options of {@linkcode compile}. */
 export interface CompileOptions {
@@ -18,6 +19,8 @@ export interface CompileOptions {
   readonly recompute?: Recomputation;
   /** Order the kernels so that neighbours can run at once, as on a GPU; default false. */
   readonly overlap?: boolean;
+  /** Deep products of few tiles that may be cut into parts, as on a GPU; absent: none is. */
+  readonly split?: Splitting;
   /** Paths of outputs that take over the memory of the input of the given path. */
   readonly inPlace?: readonly { readonly output: string; readonly input: string }[];
 }
@@ -103,6 +106,7 @@ export function compileTraced({ inputs, outputs }: Traced, options: CompileOptio
       maxSlots: options.maxSlots ?? 8,
       halfProducts: options.halfProducts ?? false,
       overlap: options.overlap ?? false,
+      ...(options.split ? { split: options.split } : {}),
       ...(options.recompute ? { recompute: options.recompute } : {}),
     },
     donations,

@@ -48,6 +48,8 @@ export function compileFor<A>(
     maxSlots,
     halfProducts: gpu?.halfProducts ?? false,
     ...(gpu ? { recompute: { from: RECOMPUTE_FROM }, overlap: true } : {}),
+    // Two workgroups share a processor in products on matrix units.
+    ...(gpu?.halfProducts ? { split: { workgroups: 2 * gpu.processors } } : {}),
     inPlace: taken.map((path) => ({ output: path, input: path })),
   });
 }

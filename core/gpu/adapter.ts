@@ -122,6 +122,7 @@ async function open(
   );
   const { limits } = gpu, f16 = gpu.features.has("shader-f16"), slow = isSoftware(adapter.info);
   const matrix = provider === "dawn" && hasMatrix(adapter);
+  const processors = slow ? navigator.hardwareConcurrency : PROCESSORS;
   return {
     gpu,
     isSoftware: slow,
@@ -138,6 +139,7 @@ async function open(
         subgroups: has("subgroups"),
         matrix,
         halfProducts: halfProducts && matrix,
+        processors,
         // Deno polls the device and sleeps for 10 ms between two looks.
         readBackMs: provider === "deno" ? 11 : 1,
         note,
@@ -147,7 +149,7 @@ async function open(
       f16,
       maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
       maxInvocations: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
-      busyWorkgroups: slow ? navigator.hardwareConcurrency : PROCESSORS,
+      busyWorkgroups: processors,
       matrix: halfProducts && matrix ? matrixTiles : null,
     },
   };

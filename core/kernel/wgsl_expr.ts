@@ -249,7 +249,9 @@ export class Scope {
     }
     const known = this.#find(atom.key);
     if (known !== undefined) return known;
-    if (atom.kind === "value") return this.#let(atom.key, "i", `min(u32(${this.value(atom.of)}), ${atom.hi}u)`);
+    if (atom.kind === "value") {
+      return this.#let(atom.key, "i", `min(u32(${this.value(atom.of)}), ${atom.hi}u)`);
+    }
     return this.#let(atom.key, "i", `${this.ix(atom.of)} ${atom.kind === "div" ? "/" : "%"} ${atom.by}u`);
   }
 

@@ -48,6 +48,8 @@ export interface GpuCapabilities {
   readonly matrix: boolean;
   /** Whether they are used: products of matrices round their operands to f16. */
   readonly halfProducts: boolean;
+  /** Processors that run workgroups side by side, as far as is known. */
+  readonly processors: number;
   /** Cost of one awaited read, in milliseconds; reads queued together share it. */
   readonly readBackMs: number;
   /** Why the choice fell on this provider, where that needs saying. */

@@ -12,6 +12,7 @@ import { narrow } from "./narrow.ts";
 import { overlap } from "./overlap.ts";
 import { type Recomputation, recompute } from "./recompute.ts";
 import { type Donation, prepare } from "./prepare.ts";
+import { splitDeep, type Splitting } from "./split.ts";
 
 /** What a plan must respect and may use. */
 export interface PlanLimits extends FuseLimits {
@@ -19,6 +20,8 @@ export interface PlanLimits extends FuseLimits {
   readonly halfProducts?: boolean;
   /** Values that may be computed again rather than kept; absent: all are kept. */
   readonly recompute?: Recomputation;
+  /** Deep products that may be cut into parts; absent: none is. */
+  readonly split?: Splitting;
   /** Order the kernels so that neighbours can run at once, as on a GPU; default false. */
   readonly overlap?: boolean;
 }
@@ -30,7 +33,8 @@ export function makePlan(source: Program, limits: PlanLimits, donations: readonl
   const stored = limits.halfProducts
     ? { ...fused, program: narrow(prepared, fused.drafts, bindings) }
     : fused;
-  const { program, drafts } = limits.recompute ? recompute(stored, limits, limits.recompute) : stored;
+  const whole = limits.recompute ? recompute(stored, limits, limits.recompute) : stored;
+  const { program, drafts } = limits.split ? splitDeep({ ...whole, bindings }, limits.split) : whole;
   const lastRead = new Map<number, number>();
   drafts.forEach((d, i) => bindings.reads(d.body).forEach((id) => lastRead.set(id, i)));
   const { inPlace, late } = takeOver(program, donations, (to, from) => {

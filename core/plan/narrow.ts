@@ -68,6 +68,11 @@ export function narrow(program: Program, drafts: readonly Draft[], bindings: Bin
         each([body.index, body.value], "exact");
     }
   }
+  // What a rotation reads goes with what it makes: where products round the one, the other may be rounded too.
+  for (const { writes, body } of drafts) {
+    if (body.form !== "stages" || !writes.every((id) => reads.get(id)?.operand)) continue;
+    each([body.x], "operand");
+  }
   const kept = new Set([...program.inputs, ...program.outputs, ...unmoved]);
   for (const { rules, inputs } of program.nodes) {
     if (rules?.lower.kind === "pack") { for (const part of inputs) kept.add(part); }

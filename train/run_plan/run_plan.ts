@@ -140,7 +140,8 @@ function capabilitiesOf({ train, memory, buffer }: PlanOptions): Capabilities {
     ...{ kind: "gpu", adapterName: "the device", f16: true, maxSlots: 32, ...shared },
     gpu: {
       ...{ provider: "dawn", subgroups: true, matrix: true, halfProducts: train.dtype === "f16" },
-      ...{ readBackMs: 1, note: null },
+      // Those of an H100 and an H200.
+      ...{ processors: 132, readBackMs: 1, note: null },
     },
   };
 }
