@@ -6,9 +6,11 @@ import type { Device, DeviceArray, Executable } from "../core/plan/device.ts";
 import type { Plan } from "../core/plan/plan.ts";
 import { methodClasses, type MethodName } from "../train/methods.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
+import { lossScaleOf } from "../train/loss_scale.ts";
 import { adamW } from "../train/optimiser.ts";
 import type { LlamaConfig } from "../train/llama_config.ts";
-import { type HostBatch, openSession, type Session, type StepMetrics } from "../train/session.ts";
+import { type HostBatch, openSession, type Session } from "../train/session.ts";
+import type { StepMetrics } from "../train/training.ts";
 import { randomWeights, SHAPES } from "./shapes.ts";
 
 /** What step to measure. */
@@ -72,7 +74,7 @@ export function openStep(device: Device, of: StepCase): Promise<Session> {
     device,
     subject: { config, classes: methodClasses(options, config) },
     weights: randomWeights(config, of.dtype),
-    optimiser: adamW({ clip: 1 }),
+    optimiser: adamW({ clip: 1, lossScale: lossScaleOf({ dtype: of.dtype, lossScale: null }) }),
     accumulate: 1,
     seed: 0,
     maxLength: of.seq,

@@ -4,6 +4,7 @@ import { matrixTiles, type WgslLimits } from "../core/kernel/wgsl.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { weightShapes } from "../train/decoder.ts";
 import { methodClasses } from "../train/methods.ts";
+import { lossScaleOf } from "../train/loss_scale.ts";
 import { adamW } from "../train/optimiser.ts";
 import { planStep } from "../train/step_plan.ts";
 import type { StepCase } from "./gpu_step.ts";
@@ -57,7 +58,7 @@ export function stepPlan(of: StepCase, capabilities: Capabilities): Compiled {
     capabilities,
     subject: { config, classes: methodClasses(options, config) },
     weights,
-    optimiser: adamW({ clip: 1 }),
+    optimiser: adamW({ clip: 1, lossScale: lossScaleOf({ dtype: of.dtype, lossScale: null }) }),
     accumulate: 1,
     maxLength: of.seq,
     batch: { rows: of.batch, length: of.seq },
