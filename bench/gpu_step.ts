@@ -6,8 +6,11 @@ import type { Device, DeviceArray, Executable } from "../core/plan/device.ts";
 import type { Plan } from "../core/plan/plan.ts";
 import { methodClasses, type MethodName } from "../train/methods.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
+import { lossScaleOf } from "../train/loss_scale.ts";
 import { adamW } from "../train/optimiser.ts";
+import type { LlamaConfig } from "../train/llama_config.ts";
 import { type HostBatch, openSession, type Session } from "../train/session.ts";
+import type { StepMetrics } from "../train/training.ts";
 import { randomWeights, SHAPES } from "./shapes.ts";
 
 /** What step to measure. */
@@ -57,14 +60,9 @@ export interface Profiling {
   readonly trace?: (plan: Plan, times: readonly StepTime[]) => void;
 }
 
-/** Measure one training step. */
-export async function measureStep(
-  gpu: Gpu,
-  of: StepCase,
-  { profiled, trace }: Profiling,
-): Promise<StepResult> {
-  const config = SHAPES[of.shape];
-  if (!config) throw new Error(`There is no shape ${of.shape}; there are ${Object.keys(SHAPES).join(", ")}.`);
+/** A session for steps of a case, its weights random. */
+export function openStep(device: Device, of: StepCase): Promise<Session> {
+  const config = shapeOf(of);
   const options = {
     ...DEFAULT_SETTINGS,
     method: of.method,
@@ -72,23 +70,38 @@ export async function measureStep(
     alpha: 2 * RANK,
     target: "all-linear",
   };
-  const watched = watch(gpu);
-  const session = await openSession({
-    device: watched.device,
+  return openSession({
+    device,
     subject: { config, classes: methodClasses(options, config) },
     weights: randomWeights(config, of.dtype),
-    optimiser: adamW({ clip: 1 }),
+    optimiser: adamW({ clip: 1, lossScale: lossScaleOf({ dtype: of.dtype, lossScale: null }) }),
     accumulate: 1,
     seed: 0,
     maxLength: of.seq,
-    startBatches: [batchOf(of, config.vocabSize)],
+    startBatches: [batchOf(of)],
   });
+}
+
+function shapeOf({ shape }: StepCase): LlamaConfig {
+  const config = SHAPES[shape];
+  if (!config) throw new Error(`There is no shape ${shape}; there are ${Object.keys(SHAPES).join(", ")}.`);
+  return config;
+}
+
+/** Measure one training step. */
+export async function measureStep(
+  gpu: Gpu,
+  of: StepCase,
+  { profiled, trace }: Profiling,
+): Promise<StepResult> {
+  const watched = watch(gpu);
+  const session = await openStep(watched.device, of);
   const start = performance.now();
-  const losses = [(await step(session, of, config.vocabSize)).loss];
+  const losses = [(await takeStep(session, of)).loss];
   const compile_s = (performance.now() - start) / 1000;
-  await steps(session, of, config.vocabSize, WARM);
+  await steps(session, of, WARM);
   watched.host = [];
-  const ms = await steps(session, of, config.vocabSize, MEASURED, losses) / MEASURED;
+  const ms = await steps(session, of, MEASURED, losses) / MEASURED;
   const last = watched.last!;
   const { capabilities } = gpu;
   return {
@@ -189,28 +202,32 @@ function watch(gpu: Gpu): {
   return seen;
 }
 
-function batchOf({ batch, seq }: StepCase, vocabulary: number): HostBatch {
-  const length = batch * seq;
-  const ids = Int32Array.from({ length }, (_, i) => (i * 7919 + 13) % Math.min(32000, vocabulary));
+function batchOf(of: StepCase): HostBatch {
+  const { batch, seq } = of, length = batch * seq, vocabulary = Math.min(32000, shapeOf(of).vocabSize);
+  const ids = Int32Array.from({ length }, (_, i) => (i * 7919 + 13) % vocabulary);
   return { ids, labels: Int32Array.from(ids, (_, i) => ids[i + 1] ?? -100), rows: batch, length: seq };
 }
 
-function step(session: Session, of: StepCase, vocabulary: number) {
-  return session.step(batchOf(of, vocabulary), { plain: 1e-4, orthogonal: 5e-5 });
+/** One step on the case's one batch. */
+export function takeStep(
+  session: Session,
+  of: StepCase,
+  rates: Parameters<Session["step"]>[1] = { plain: 1e-4, orthogonal: 5e-5 },
+): Promise<StepMetrics> {
+  return session.step(batchOf(of), rates);
 }
 
 /** Milliseconds of `count` steps. */
 async function steps(
   session: Session,
   of: StepCase,
-  vocabulary: number,
   count: number,
   losses: number[] = [],
 ): Promise<number> {
   const start = performance.now();
-  const flying: ReturnType<typeof step>[] = [];
+  const flying: Promise<StepMetrics>[] = [];
   for (let i = 0; i < count; i++) {
-    flying.push(step(session, of, vocabulary));
+    flying.push(takeStep(session, of));
     if (flying.length >= IN_FLIGHT) losses.push((await flying.shift()!).loss);
   }
   for (const each of flying) losses.push((await each).loss);

@@ -1,8 +1,15 @@
 /** Models in the Hugging Face layout: what is read, and what is refused with which words. @module */
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { aval, sizeOf } from "../core/mod.ts";
-import { type Checkpoint, type LlamaConfig, loadCheckpoint, loadConfig } from "../train/checkpoint.ts";
+import {
+  type Checkpoint,
+  type LlamaConfig,
+  loadCheckpoint,
+  loadConfig,
+  type LoadOptions,
+} from "../train/checkpoint.ts";
 import { CheckpointError, SafetensorsError, UserError } from "../train/errors.ts";
+import { sayLost } from "../train/f16_range.ts";
 import { f16ToF32, f32ToBf16, f32ToF16 } from "../train/floats.ts";
 import { weightShapes } from "../train/decoder.ts";
 import { parseLlamaConfig } from "../train/llama_config.ts";
@@ -237,9 +244,9 @@ function inModelDir(
 function load(
   dir: string,
   dtype: "f32" | "f16" = "f32",
-  overflow?: (name: string, count: number) => void,
+  lost?: LoadOptions["lost"],
 ): Checkpoint {
-  return loadCheckpoint(dir, { dtype, shapes: weightShapes, ...(overflow ? { overflow } : {}) });
+  return loadCheckpoint(dir, { dtype, shapes: weightShapes, ...(lost ? { lost } : {}) });
 }
 
 /** Weights with their numbers, as they are at this moment in the files. */
@@ -268,14 +275,29 @@ Deno.test("checkpoint: all weights under their names, from f32, f16 and bf16", (
 
 Deno.test("checkpoint: with f16 matrices are halved, vectors stay f32, lost values are counted", () => {
   const source = weights(), embedding = source.get("model.embed_tokens.weight")!.data as Float32Array;
-  embedding.set([70000, -1e6, Infinity, 0.1]);
+  // Infinity was there before; 2⁻²⁵ is half-way to f16's least number, and even is 0.
+  embedding.set([70000, -1e6, Infinity, 0.1, 2 ** -25, -1e-30, 2 ** -24, 0]);
   inModelDir({ "model.safetensors": source }, (dir) => {
-    const overflow = new Map<string, number>();
-    const { weights: read } = load(dir, "f16", (name, count) => overflow.set(name, count));
+    const told = new Map<string, unknown>();
+    const checkpoint = load(dir, "f16", (name, lost, of) => told.set(name, [lost, of]));
+    const read = checkpoint.weights;
     const { aval: at, data } = read.get("model.embed_tokens.weight")!;
     assertEquals([at.dtype, at.shape, data instanceof Uint16Array], ["f16", [10, 8], true]);
     assertAlmostEquals(f16ToF32(data as Uint16Array)[3]!, 0.1, 1e-4);
-    assertEquals([...overflow], [["model.embed_tokens.weight", 2]]);
+    const lost = { infinite: 2, vanished: 2 };
+    assertEquals([...told], [["model.embed_tokens.weight", [lost, 80]]]);
+    assertEquals([...checkpoint.lost], [["model.embed_tokens.weight", lost]]);
+    const said: string[] = [];
+    sayLost(checkpoint, (line) => said.push(line));
+    const all = [...read.values()].reduce(
+      (n, { aval: { dtype, shape } }) => n + (dtype === "f16" ? sizeOf(shape) : 0),
+      0,
+    );
+    assertEquals(said, [
+      `weights in f16: 2 became infinite (65520 and more), 2 became 0 (3e-8 and less), of ${
+        all.toLocaleString("en")
+      }`,
+    ]);
     assertEquals(read.get("model.norm.weight")!.data, source.get("model.norm.weight")!.data);
   });
 });

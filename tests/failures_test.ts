@@ -1,11 +1,9 @@
 /** Runs that cannot go on: numbers that are not finite, two in one place, full disks, devices that go away. @module */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { openGpu } from "../core/gpu/mod.ts";
-import { f32ToF16 } from "../train/floats.ts";
 import { type RunResult, UserError } from "../train/mod.ts";
 import { checkpointSteps } from "../train/run_checkpoint.ts";
-import { openSafetensors, type StoredTensor, writeSafetensors } from "../train/safetensors.ts";
-import { fineTuned, inTempDir, root, type TestRun } from "./runs.ts";
+import { changedModel, fineTuned, inTempDir, root, type TestRun } from "./runs.ts";
 
 const TINY = [
   "--device",
@@ -28,24 +26,6 @@ function refused({ result }: TestRun): string {
 function done({ result }: TestRun): RunResult {
   assert(!(result instanceof UserError), String(result));
   return result;
-}
-
-/** The bundled model with one weight changed. */
-function changedModel(dir: string, name: string, change: (data: Float32Array) => void): string {
-  const base = `${root}/examples/base`;
-  Deno.mkdirSync(dir);
-  for (const file of ["config.json", "tokenizer.json", "tokenizer_config.json"]) {
-    Deno.copyFileSync(`${base}/${file}`, `${dir}/${file}`);
-  }
-  using file = openSafetensors(`${base}/model.safetensors`);
-  const weights = new Map<string, StoredTensor>();
-  for (const key of file.header.tensors.keys()) {
-    const data = file.readF32(key), { shape } = file.header.tensors.get(key)!;
-    if (key === name) change(data);
-    weights.set(key, { aval: { shape, dtype: "f16" }, data: f32ToF16(data) });
-  }
-  writeSafetensors(`${dir}/model.safetensors`, weights);
-  return dir;
 }
 
 Deno.test("a loss that is not finite ends the run with the step, the rows and where it began", () =>

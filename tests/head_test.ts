@@ -37,7 +37,7 @@ Deno.test("the loss in parts has the sum and the cotangents of the whole", () =>
   const model = bindModel({ config, classes }, weights, members, firstPositions(3), foldIn(key(4), 0));
   const ids = iota([4, 3], 0), labels = where(lt(iota([4, 3], 0), 1), -100, iota([4, 3], 1));
   const [whole, parts] = [Infinity, 3 * config.vocabSize].map((most) => {
-    const { sum, fresh } = lossAndCotangents(model, { ids, labels }, wrt, false, most);
+    const { sum, fresh } = lossAndCotangents(model, { ids, labels }, wrt, false, undefined, most);
     return evaluate([sum, ...fresh.map((x) => x!)]);
   });
   assertEquals(parts!.length, whole!.length);

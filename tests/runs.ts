@@ -1,5 +1,7 @@
 /** Whole runs inside a test. @module */
 import * as Effect from "effect/Effect";
+import { f32ToF16 } from "../train/floats.ts";
+import { openSafetensors, type StoredTensor, writeSafetensors } from "../train/safetensors.ts";
 import { fineTune, parseCommandLine, type RunResult, UserError } from "../train/mod.ts";
 
 /** The repository. */
@@ -41,4 +43,22 @@ export async function fineTuned(
     if (!(error instanceof UserError)) throw error;
     return { result: error, said: lines.join("\n") };
   }
+}
+
+/** The bundled model with one weight changed, in f16, in a directory that is made. */
+export function changedModel(dir: string, name: string, change: (data: Float32Array) => void): string {
+  const base = `${root}/examples/base`;
+  Deno.mkdirSync(dir);
+  for (const file of ["config.json", "tokenizer.json", "tokenizer_config.json"]) {
+    Deno.copyFileSync(`${base}/${file}`, `${dir}/${file}`);
+  }
+  using file = openSafetensors(`${base}/model.safetensors`);
+  const weights = new Map<string, StoredTensor>();
+  for (const key of file.header.tensors.keys()) {
+    const data = file.readF32(key), { shape } = file.header.tensors.get(key)!;
+    if (key === name) change(data);
+    weights.set(key, { aval: { shape, dtype: "f16" }, data: f32ToF16(data) });
+  }
+  writeSafetensors(`${dir}/model.safetensors`, weights);
+  return dir;
 }

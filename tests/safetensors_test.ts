@@ -3,7 +3,7 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import * as fc from "fast-check";
 import { type DType, type HostArray, sizeOf } from "../core/mod.ts";
 import { SafetensorsError } from "../train/errors.ts";
-import { bf16ToF32, countF16Overflow, f16ToF32, f32ToBf16, f32ToF16 } from "../train/floats.ts";
+import { bf16ToF16, bf16ToF32, countF16Losses, f16ToF32, f32ToBf16, f32ToF16 } from "../train/floats.ts";
 import { openSafetensors, type StoredTensor, writeSafetensors } from "../train/safetensors.ts";
 import { parseHeader } from "../train/safetensors_header.ts";
 
@@ -218,8 +218,21 @@ Deno.test("floats: f32 rounds to the nearest 16-bit value, ties to even", () => 
   assertEquals([...f32ToBf16(Float32Array.of(1 + 2 ** -8, 1 + 3 * 2 ** -8))], [0x3f80, 0x3f82]);
 });
 
-Deno.test("floats: values that f16 cannot hold are counted exactly where they become infinite", () => {
-  const x = Float32Array.of(65504, 65519.996, 65520, -1e9, Infinity, NaN, 1e-30);
-  assertEquals(countF16Overflow(x), 2);
+Deno.test("floats: values that f16 cannot hold are counted exactly where they become infinite or 0", () => {
+  const x = Float32Array.of(65504, 65519.996, 65520, -1e9, Infinity, NaN, 1e-30, -(2 ** -25), 2.99e-8, 0, -0);
+  assertEquals(countF16Losses(x), { infinite: 2, vanished: 2 });
   assertEquals([...f16ToF32(f32ToF16(x))].slice(0, 5), [65504, 65504, Infinity, -Infinity, Infinity]);
+  fc.assert(fc.property(fc.float(), (x) => {
+    const y = f16ToF32(f32ToF16(Float32Array.of(x)))[0]!;
+    assertEquals(countF16Losses(Float32Array.of(x)), {
+      infinite: Number.isFinite(x) && !Number.isFinite(y) ? 1 : 0,
+      vanished: x !== 0 && y === 0 ? 1 : 0,
+    });
+  }));
+});
+
+Deno.test("floats: bf16 becomes f16 as by way of f32, and as many values are lost", () => {
+  const all = Uint16Array.from({ length: 2 ** 16 }, (_, i) => i), wide = bf16ToF32(all);
+  const { data, lost } = bf16ToF16(all);
+  assertEquals([data, lost], [f32ToF16(wide), countF16Losses(wide)]);
 });

@@ -2,6 +2,7 @@
 import { type Aval, sameShape, showAval } from "../core/mod.ts";
 import { type DecoderConfig, modulesOf } from "./decoder.ts";
 import { CheckpointError, SafetensorsError } from "./errors.ts";
+import type { F16Losses } from "./floats.ts";
 import { isPickle, PICKLE_ADVICE, pickleIn } from "./input_file.ts";
 import { readJson } from "./json_file.ts";
 import { parseConfig } from "./model_config.ts";
@@ -27,6 +28,8 @@ export interface Checkpoint {
   readonly weights: ReadonlyMap<string, StoredTensor>;
   /** Tensors of the files that the model has no use for. */
   readonly unused: readonly string[];
+  /** What f16 could not hold of the weights that were read so far, by name, where there was anything. */
+  readonly lost: ReadonlyMap<string, F16Losses>;
 }
 
 /** Options of {@linkcode loadCheckpoint}. */
@@ -35,8 +38,8 @@ export interface LoadOptions {
   readonly dtype: "f32" | "f16";
   /** Names and shapes of all weights that a model of this configuration has. */
   readonly shapes: (config: DecoderConfig) => ReadonlyMap<string, Aval>;
-  /** Told, when a weight is read, how many of its finite values became infinite in f16, if any did. */
-  readonly overflow?: (name: string, count: number) => void;
+  /** Told, when a weight is read, how many of its values f16 cannot hold, if there are any, and of how many. */
+  readonly lost?: (name: string, lost: F16Losses, of: number) => void;
 }
 
 /** Read and check `config.json`. Throws CheckpointError. */
@@ -57,7 +60,7 @@ export function loadConfig(dir: string): DecoderConfig {
  * rounded to nearest; maps that are stored [in, out] become [out, in]. Throws CheckpointError for a tensor that is
  * missing, of the wrong shape, or unknown (a bias left out would be another model), SafetensorsError for a damaged file.
  */
-export function loadCheckpoint(dir: string, { dtype, shapes, overflow }: LoadOptions): Checkpoint {
+export function loadCheckpoint(dir: string, { dtype, shapes, lost }: LoadOptions): Checkpoint {
   const config = loadConfig(dir);
   return {
     config,
@@ -68,7 +71,7 @@ export function loadCheckpoint(dir: string, { dtype, shapes, overflow }: LoadOpt
       isHarmless: (name) => isHarmless(name, config),
       isOptional: () => false,
       nameOf: (name) => modelName(name, config),
-      ...(overflow ? { overflow } : {}),
+      ...(lost ? { lost } : {}),
     }),
   };
 }
@@ -85,15 +88,16 @@ export interface TensorRequest {
   readonly isOptional: (name: string) => boolean;
   /** The model's name for a tensor of the files. */
   readonly nameOf: (name: string) => string;
-  readonly overflow?: NonNullable<LoadOptions["overflow"]>;
+  readonly lost?: NonNullable<LoadOptions["lost"]>;
 }
 
 /** Read a model's tensors, as {@linkcode loadCheckpoint} does. */
 export function loadTensors(
   dir: string,
-  { dtype, expected, turned, isHarmless, isOptional, nameOf, overflow }: TensorRequest,
+  { dtype, expected, turned, isHarmless, isOptional, nameOf, lost: tell }: TensorRequest,
 ): Omit<Checkpoint, "config"> {
   const weights = new Map<string, StoredTensor>();
+  const allLost = new Map<string, F16Losses>();
   const unused: string[] = [];
   using shards = openShards(dir);
   const names = new Map<string, string>();
@@ -138,12 +142,15 @@ export function loadTensors(
         using again = openSafetensors(path);
         requireSame(again, stored, entry);
         const { data, lost } = readWeight(again, stored, as, transposed, memory);
-        if (lost > 0) overflow?.(own, lost);
+        if (lost.infinite + lost.vanished > 0) {
+          allLost.set(own, lost);
+          tell?.(own, lost, data.length);
+        }
         return data;
       }),
     );
   }
-  return { dir, weights, unused };
+  return { dir, weights, unused, lost: allLost };
 }
 
 /** Refuse a file that is another one than when the model was opened. Throws SafetensorsError. */

@@ -53,10 +53,10 @@ export function classifierLoss(
 export function classifierObjective({ config, target, classes }: ClassifierSubject): Objective {
   return {
     count: (batch) => countRows(batch as ClassifierBatch),
-    pull: ({ weights, params, key }, batch, wrt) => {
+    pull: ({ weights, params, key, scale = fill(1) }, batch, wrt) => {
       const model = { config, ...bindMaps(classes, weights, params, key) };
       const { sum } = classifierLoss(model, target, batch as ClassifierBatch);
-      return { sum, fresh: cotangents([sum], [fill(1)], wrt) };
+      return { sum, fresh: cotangents([sum], [scale], wrt) };
     },
   };
 }

@@ -15,6 +15,7 @@ import type { RunHooks } from "./guarded.ts";
 import { loadModel, requirePositions } from "./load_model.ts";
 import { loadRows } from "./load_rows.ts";
 import { decoderLayout } from "./methods.ts";
+import { lossScaleOf } from "./loss_scale.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { trainRun } from "./run.ts";
@@ -92,9 +93,9 @@ async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">): Prom
   };
   say(`model: ${options.model}, ${config.layers} layers of ${config.hiddenSize}`);
   sayDropout(config, say);
-  const { dir, weights } = checkpoint;
+  const { dir, weights, lost } = checkpoint;
   return {
-    ...{ checkpoint, tokenizer, dir, weights, layout: decoderLayout(config) },
+    ...{ checkpoint, tokenizer, dir, weights, lost, layout: decoderLayout(config) },
     ...await loadRows(options, read),
   };
 }
@@ -114,13 +115,13 @@ function maxLengthOf({ loaded: { checkpoint, held }, options }: RunSubject<Loade
 }
 
 function sizesOf(of: RunSubject<LoadedDecoder>, capabilities: Capabilities): DecoderSizes {
-  const { weights, options: { clip, accumulate } } = of;
+  const { weights, options } = of;
   return {
     capabilities,
     subject: subjectOf(of),
     weights: new Map([...weights].map(([name, t]) => [name, t.aval])),
-    optimiser: adamW({ clip }),
-    accumulate,
+    optimiser: adamW({ clip: options.clip, lossScale: lossScaleOf(options) }),
+    accumulate: options.accumulate,
     maxLength: maxLengthOf(of),
   };
 }

@@ -1,10 +1,11 @@
 /** Encoders in Hugging Face's directory layout, with the head of a task: the model's own, or a fresh one. @module */
 import { type Aval, evaluate } from "../core/mod.ts";
 import { foldIn, key, mul, normal } from "../ops/mod.ts";
-import { loadTensors } from "./checkpoint.ts";
+import { type Checkpoint, loadTensors } from "./checkpoint.ts";
 import { encoderModules, encoderShapes, headShapes } from "./encoder.ts";
 import { type EncoderConfig, isEncoderConfig, parseEncoderConfig } from "./encoder_config.ts";
 import { CheckpointError } from "./errors.ts";
+import type { F16Losses } from "./floats.ts";
 import { readJson } from "./json_file.ts";
 import type { ModelLayout } from "./methods.ts";
 import type { StoredTensor } from "./safetensors.ts";
@@ -16,6 +17,8 @@ export interface EncoderCheckpoint {
   readonly layout: ModelLayout;
   /** Weights that the directory does not have, or has for another number of outputs: drawn anew. */
   readonly fresh: readonly string[];
+  /** As in {@linkcode Checkpoint}. */
+  readonly lost: Checkpoint["lost"];
 }
 
 /** Options of {@linkcode loadEncoder}. */
@@ -25,8 +28,8 @@ export interface LoadEncoderOptions {
   readonly outputs: number;
   /** Draws what is fresh. */
   readonly seed: number;
-  /** Told, when a weight is read, how many of its finite values became infinite in f16, if any did. */
-  readonly overflow?: (name: string, count: number) => void;
+  /** Told, when a weight is read, how many of its values f16 cannot hold, if there are any, and of how many. */
+  readonly lost?: (name: string, lost: F16Losses, of: number) => void;
 }
 
 /** Whether a model directory is that of an encoder; false too where it cannot be read, which loading it will tell. */
@@ -70,15 +73,15 @@ const FRESH_DEVIATION = 0.02;
  */
 export function loadEncoder(
   dir: string,
-  { dtype, outputs, seed, overflow }: LoadEncoderOptions,
+  { dtype, outputs, seed, lost: tell }: LoadEncoderOptions,
 ): EncoderCheckpoint {
   const config = loadEncoderConfig(dir), { family } = config;
   const head = headShapes(config, outputs), shapes = new Map([...encoderShapes(config), ...head]);
-  const { weights } = loadTensors(dir, {
+  const { weights, lost } = loadTensors(dir, {
     dtype,
     expected: shapes,
     turned: new Set(),
-    ...(overflow ? { overflow } : {}),
+    ...(tell ? { lost: tell } : {}),
     nameOf: (name) => nameOf(name, family),
     isHarmless: (name) => isHarmless(name, family),
     isOptional: (name) => head.has(name),
@@ -92,6 +95,7 @@ export function loadEncoder(
   return {
     config,
     weights: all,
+    lost,
     layout: { modules: encoderModules(config), shapes, tied: false, whole },
     fresh,
   };

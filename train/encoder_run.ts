@@ -20,11 +20,13 @@ import { measureEncoder, PREDICTED, type Scored, tellScores } from "./encoder_he
 import { loadSentenceTokenizer, type SentenceTokenizer } from "./encoder_tokenizer.ts";
 import { UserError } from "./errors.ts";
 import { GLUE_TASKS, type GlueScores, type GlueTarget, type GlueTask } from "./evaluation/glue_tasks.ts";
+import { rangeSayer } from "./f16_range.ts";
 import type { RunHooks } from "./guarded.ts";
 import { modelDirectory } from "./hub.ts";
-import { overflowSayer, requirePositions, requireVocabulary } from "./load_model.ts";
+import { requirePositions, requireVocabulary } from "./load_model.ts";
 import { loadRows } from "./load_rows.ts";
 import type { PlanShape } from "./memory.ts";
+import { lossScaleOf } from "./loss_scale.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { trainRun } from "./run.ts";
@@ -109,9 +111,9 @@ async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">): Prom
     dtype,
     seed,
     outputs: outputsOf(task.target),
-    overflow: overflowSayer(say),
+    lost: rangeSayer(say),
   });
-  const { config, fresh, layout, weights } = checkpoint;
+  const { config, fresh, layout, weights, lost } = checkpoint;
   const tokenizer = loadSentenceTokenizer(dir, config);
   requireVocabulary(model, tokenizer, config);
   requirePositions(seq, config);
@@ -125,7 +127,7 @@ async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">): Prom
     );
     return data;
   };
-  return { ...{ task, dir, checkpoint, tokenizer, layout, weights }, ...await loadRows(options, read) };
+  return { ...{ task, dir, checkpoint, tokenizer, layout, weights, lost }, ...await loadRows(options, read) };
 }
 
 /** The task that was asked for. Throws UserError where none was. */
@@ -139,14 +141,14 @@ function subjectOf({ loaded: { checkpoint, task }, classes }: RunSubject<LoadedE
 }
 
 function planStep(of: RunSubject<LoadedEncoder>, capabilities: Capabilities, shape: PlanShape): Compiled {
-  const { classes, weights, options: { clip, accumulate } } = of;
+  const { classes, weights, options } = of;
   return planObjective({
     capabilities,
     classes,
     objective: classifierObjective(subjectOf(of)),
     weights: new Map([...weights].map(([name, t]) => [name, t.aval])),
-    optimiser: adamW({ clip }),
-    accumulate,
+    optimiser: adamW({ clip: options.clip, lossScale: lossScaleOf(options) }),
+    accumulate: options.accumulate,
     batch: classifierAvals(shape),
   });
 }

@@ -4,7 +4,7 @@ import { type AdapterSettings, DEFAULT_SETTINGS, SETTING_READERS } from "./adapt
 import { type DeviceChoice, DEVICES } from "./devices.ts";
 import { GLUE_TASK_NAMES, type GlueTaskName } from "./evaluation/glue_tasks.ts";
 import { type MethodName, METHODS } from "./methods.ts";
-import { above0, from0, oneOf, text, whole } from "./readers.ts";
+import { above0, from0, number, oneOf, text, whole } from "./readers.ts";
 import { bundled, flag, type TableOf, toggle } from "./parse_flags.ts";
 import { FORMAT_NAMES, type FormatName } from "./rows.ts";
 import type { ScheduleName } from "./schedule.ts";
@@ -56,6 +56,8 @@ export interface TrainOptions extends AdapterSettings {
   readonly seed: number;
   readonly device: DeviceChoice;
   readonly dtype: "f32" | "f16";
+  /** Null: dynamic with f16, none with f32. */
+  readonly lossScale: "dynamic" | number | null;
   /** Null: a fresh adapter. */
   readonly adapter: string | null;
   readonly merge: boolean;
@@ -108,6 +110,8 @@ function learningRate(method: MethodName | "compose", isBundled: boolean): numbe
       return isBundled ? 6e-3 : 1e-3;
   }
 }
+
+const lossScaleNumber = number("dynamic, or a number above 0", (n) => n > 0);
 
 /** All flags, in the order of the help. */
 export const FLAGS: Table = {
@@ -317,6 +321,15 @@ export const FLAGS: Table = {
     "f32",
     "storage of frozen weights, f32 or f16; with f16, matrix units may multiply in f16, adding up in f32",
   ),
+  lossScale: {
+    value: "X",
+    read: (t) => t === "dynamic" ? Either.right(t) : lossScaleNumber(t),
+    help:
+      "with f16: factor of the loss, so that small gradients are held: dynamic (lower after a step that overflows, " +
+      "higher after 2000 that do not), or a number, by the sum of the losses",
+    absent: (get) => get("dtype") === "f16" ? "dynamic" : null,
+    shown: "dynamic with f16, else none",
+  },
   adapter: {
     value: "DIR",
     read: text,

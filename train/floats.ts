@@ -3,10 +3,20 @@
  * nearest, ties to even; 16-bit values become f32 exactly. @module
  */
 
-/** Values this large or larger round to infinity in f16: 65504 + half a step. */
-const F16_OVERFLOW = 65520;
+/** Bits of the least size that rounds to infinity in f16, 65504 + half a step, and of f32's infinity. */
+const F16_OVERFLOW = 0x477ff000, INFINITE = 0x7f800000;
+/** Bits of the largest size that rounds to 0 in f16: half of its least number, 2⁻²⁴. */
+const F16_VANISH = 0x33000000;
 
-/** f32 → f16 bits. Values of 65520 and more become infinite: see {@linkcode countF16Overflow}. */
+/** Numbers that f16 cannot hold. */
+export interface F16Losses {
+  /** Finite ones that become infinite: of 65520 and more. */
+  readonly infinite: number;
+  /** Others than 0 that become 0: of 2⁻²⁵ and less. */
+  readonly vanished: number;
+}
+
+/** f32 → f16 bits. What is lost by it: {@linkcode countF16Losses}. */
 export function f32ToF16(x: Float32Array): Uint16Array {
   return new Uint16Array(new Float16Array(x).buffer);
 }
@@ -16,15 +26,34 @@ export function f16ToF32(bits: Uint16Array): Float32Array {
   return new Float32Array(new Float16Array(bits.buffer, bits.byteOffset, bits.length));
 }
 
-/** How many finite values of `x` would become infinite in f16. */
-export function countF16Overflow(x: Float32Array): number {
-  let count = 0;
-  for (let i = 0; i < x.length; i++) {
-    const size = Math.abs(x[i]!);
-    if (size >= F16_OVERFLOW && size < Infinity) count++;
+/** How many values of `x` f16 cannot hold. */
+export function countF16Losses(x: Float32Array): F16Losses {
+  const words = new Uint32Array(x.buffer, x.byteOffset, x.length);
+  let infinite = 0, vanished = 0;
+  for (let i = 0; i < words.length; i++) {
+    const size = words[i]! & 0x7fffffff;
+    if (size >= F16_OVERFLOW) infinite += size < INFINITE ? 1 : 0;
+    else if (size <= F16_VANISH && size !== 0) vanished++;
   }
-  return count;
+  return { infinite, vanished };
 }
+
+/** bf16 bits → f16 bits, and what is lost by it. */
+export function bf16ToF16(bits: Uint16Array): { readonly data: Uint16Array; readonly lost: F16Losses } {
+  halves ??= f32ToF16(bf16ToF32(Uint16Array.from({ length: 2 ** 16 }, (_, i) => i)));
+  const data = new Uint16Array(bits.length);
+  let infinite = 0, vanished = 0;
+  for (let i = 0; i < bits.length; i++) {
+    const b = bits[i]!, size = (b & 0x7fff) << 16;
+    data[i] = halves[b]!;
+    if (size >= F16_OVERFLOW) infinite += size < INFINITE ? 1 : 0;
+    else if (size <= F16_VANISH && size !== 0) vanished++;
+  }
+  return { data, lost: { infinite, vanished } };
+}
+
+/** The f16 of each bf16. */
+let halves: Uint16Array | undefined;
 
 /** bf16 bits → f32: the upper half of the word. */
 export function bf16ToF32(bits: Uint16Array): Float32Array {

@@ -2,18 +2,10 @@
 import { type Checkpoint, loadCheckpoint } from "./checkpoint.ts";
 import { weightShapes } from "./decoder.ts";
 import { DataError, UserError } from "./errors.ts";
+import { rangeSayer } from "./f16_range.ts";
 import { modelDirectory } from "./hub.ts";
 import type { TrainOptions } from "./options.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
-
-/** Says once of each weight how many of its values are too large for f16: a weight may be read more than once. */
-export function overflowSayer(say: (line: string) => void): (name: string, count: number) => void {
-  const said = new Set<string>();
-  return (name, count) => {
-    if (!said.has(name)) say(`warning: ${count} values of ${name} are too large for f16; use --dtype f32`);
-    said.add(name);
-  };
-}
 
 /**
  * A model, by its directory or its id on the hub, and its tokenizer, checked against each other. Throws CheckpointError,
@@ -24,7 +16,7 @@ export async function loadModel(
   say: (line: string) => void,
 ): Promise<{ readonly checkpoint: Checkpoint; readonly tokenizer: Tokenizer }> {
   const dir = await modelDirectory(model, { say });
-  const checkpoint = loadCheckpoint(dir, { dtype, shapes: weightShapes, overflow: overflowSayer(say) });
+  const checkpoint = loadCheckpoint(dir, { dtype, shapes: weightShapes, lost: rangeSayer(say) });
   const tokenizer = loadTokenizer(dir);
   requireVocabulary(model, tokenizer, checkpoint.config);
   return { checkpoint, tokenizer };

@@ -13,7 +13,7 @@ import { describeDevice, openDevice } from "./devices.ts";
 import { isEncoderDirectory, loadEncoder } from "./encoder_checkpoint.ts";
 import { UserError } from "./errors.ts";
 import { GLUE_TASKS, type GlueTaskName } from "./evaluation/glue_tasks.ts";
-import { countF16Overflow } from "./floats.ts";
+import { countF16Losses } from "./floats.ts";
 import { modelDirectory } from "./hub.ts";
 import type { MergeOptions } from "./merge_options.ts";
 import { decoderLayout } from "./methods.ts";
@@ -55,7 +55,7 @@ export function mergeAdapter(
     return yield* attempt(async () => {
       const all = await opened.merged(device);
       const infinite = dtype === "f16"
-        ? [...all.values()].reduce((n, { data }) => n + countF16Overflow(data as Float32Array), 0)
+        ? [...all.values()].reduce((n, { data }) => n + countF16Losses(data as Float32Array).infinite, 0)
         : 0;
       if (infinite > 0) say(`warning: ${infinite} values are too large for f16; use --dtype f32 or bf16`);
       writeWhole(out, (to) => writeModel(to, model, all, dtype, fields));

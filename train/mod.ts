@@ -44,6 +44,7 @@ export * from "./inspect/options.ts";
 export * from "./llama.ts";
 export { mergeAdapter, type Merged } from "./merge_adapter.ts";
 export * from "./merge_options.ts";
+export * from "./loss_scale.ts";
 export { methodClasses, type MethodOptions, METHODS } from "./methods.ts";
 export { openTraining } from "./open_training.ts";
 export * from "./optimiser.ts";

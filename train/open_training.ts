@@ -170,8 +170,11 @@ export async function openTraining<B>(options: TrainingOptions<B>): Promise<Open
       const read = async (name: string): Promise<number> =>
         (await device.download(out.get(`metrics.${name}`)!))[0]!;
       // All reads are queued before any later step can overwrite what they read.
-      const [loss, gradNorm, lambdas] = await Promise.all([read("loss"), read("gradNorm"), readLambdas()]);
-      return { loss, gradNorm, lambdas };
+      const scaled = optimiser.lossScale ? [read("lossScale")] : [];
+      const [loss, gradNorm, lambdas, ...scales] = await Promise.all(
+        [read("loss"), read("gradNorm"), readLambdas(), ...scaled] as const,
+      );
+      return { loss, gradNorm, lambdas, ...(scales.length > 0 ? { lossScale: scales[0]! } : {}) };
     },
     lambdas: readLambdas,
     firstNotFinite: async (batch, step) => {

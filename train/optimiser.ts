@@ -6,6 +6,7 @@ import type { Monoid } from "fp-ts/Monoid.js";
 import { type Aval, fill, type Tensor } from "../core/ir/mod.ts";
 import { add, broadcastTo, div, lt, maximum, minimum, mul, reshape, sqrt, sum, where } from "../ops/mod.ts";
 import { arenaAval, type ArenaLeaf, type Arenas, type ShapeClass, trainedLeaves } from "./arena.ts";
+import type { LossScale } from "./loss_scale.ts";
 import { branchOf, nextWeights, weightsOf } from "./mixing.ts";
 
 /** What every link of a chain sees besides the updates. */
@@ -42,6 +43,8 @@ export interface Optimiser {
     readonly replaced?: Arenas;
     readonly metrics: Readonly<Record<string, Tensor>>;
   };
+  /** How the loss is scaled whose gradients come in; its state is part of `state`. Absent: not at all. */
+  readonly lossScale?: LossScale;
 }
 
 /** Links one after the other; the empty chain changes nothing. */
@@ -177,25 +180,37 @@ export function scaleByRate(): Optimiser {
   };
 }
 
-/** AdamW with clipping and branch mixing. */
+/** AdamW with clipping and branch mixing, for gradients of a loss that is scaled or not. */
 export function adamW(options: {
   readonly clip: number;
+  readonly lossScale?: LossScale | null;
   readonly beta1?: number;
   readonly beta2?: number;
   readonly epsilon?: number;
   readonly decay?: number;
 }): Optimiser {
-  const { clip, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, decay = 0 } = options;
-  return chain(
+  const { clip, lossScale = null, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, decay = 0 } = options;
+  const links = chain(
     clipByGlobalNorm(clip),
     scaleByAdam({ beta1, beta2, epsilon }),
     addDecayedWeights(decay),
     mixBranches(),
     scaleByRate(),
   );
+  return lossScale ? withLossScale(links, lossScale) : links;
+}
+
+/** An optimiser for gradients of a scaled loss: they come in without the scale, which is kept beside its own state. */
+export function withLossScale(links: Optimiser, lossScale: LossScale): Optimiser {
+  return { ...links, lossScale, state: (classes) => ({ ...links.state(classes), ...lossScale.state }) };
+}
+
+/** Whether all gradients are finite numbers, bool[], by their norm. */
+export function isFiniteNorm(gradNorm: Tensor): Tensor {
+  return lt(gradNorm, 3e38);
 }
 
 /** `next` where the gradient norm is a finite number, else `old`: a step with overflowing gradients changes nothing. */
 export function keepIfFinite(gradNorm: Tensor, next: Tensor, old: Tensor): Tensor {
-  return where(broadcastTo(lt(gradNorm, 3e38), next.shape), next, old);
+  return where(broadcastTo(isFiniteNorm(gradNorm), next.shape), next, old);
 }

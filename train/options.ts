@@ -22,7 +22,8 @@ export function readOptions(argv: readonly string[], site: Site): TrainOptions {
 
 /** Refuse values that do not go together, and expressions with a mistake. */
 function checkTogether(options: TrainOptions): void {
-  const { batch, accumulate, compose, format, method, pack, saveModules, target, task } = options;
+  const { batch, accumulate, compose, dtype, format, lossScale, method, pack, saveModules, target, task } =
+    options;
   if (task !== null && pack) {
     throw new OptionError("--pack: sentences of a --task have rows of their own; leave it out.", { task });
   }
@@ -30,6 +31,12 @@ function checkTogether(options: TrainOptions): void {
     throw new OptionError(
       `--format ${format}: --task ${task} says what rows look like; give one of the two.`,
       { format, task },
+    );
+  }
+  if (dtype === "f32" && lossScale !== null) {
+    throw new OptionError(
+      `--loss-scale ${lossScale}: gradients in f32 need no scale; leave it out, or give --dtype f16.`,
+      { lossScale, dtype },
     );
   }
   if (batch % accumulate !== 0) {

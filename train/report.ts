@@ -8,6 +8,8 @@ export interface StepReport {
   /** Learning rate of this step. */
   readonly lr: number;
   readonly gradNorm: number;
+  /** What the loss was multiplied by, where it is scaled. */
+  readonly lossScale?: number;
   readonly tokensPerSecond: number;
   /** Seconds since the end of the first step, which compiles. */
   readonly seconds?: number;

@@ -10,11 +10,13 @@ import type { Example } from "./data.ts";
 import { epochShape } from "./data/preview.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import { UserError } from "./errors.ts";
+import { sayLost } from "./f16_range.ts";
 import { guarded, type RunHooks } from "./guarded.ts";
 import { sayResumed } from "./load_rows.ts";
 import { freeMemory, requireRoom } from "./memory.ts";
 import { describeClasses, describeFit } from "./methods.ts";
 import { writeModel } from "./model_directory.ts";
+import { lossScaleOf } from "./loss_scale.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { drawLambdaHeatmap } from "./plots/mod.ts";
@@ -79,6 +81,7 @@ async function trainOn<
     freeMemory(),
   );
   const session = await kind.open(subject, startOf(device, subject, trainees, say));
+  sayLost(loaded, say);
   if (resumed) {
     session.restore({ steps: resumed.step, tensors: resumed.tensors });
     sayResumed(resumed, totalSteps(options, train), processorOf(device.capabilities), say);
@@ -161,7 +164,7 @@ export function startOf(
   return {
     device,
     weights,
-    optimiser: adamW({ clip: options.clip }),
+    optimiser: adamW({ clip: options.clip, lossScale: lossScaleOf(options) }),
     accumulate: options.accumulate,
     seed: options.seed,
     startBatches: firstBatches(train, options),

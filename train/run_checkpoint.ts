@@ -200,7 +200,7 @@ export function requireSameRun(earlier: RunState, options: TrainOptions, rows: s
   for (const key of Object.keys(options) as (keyof TrainOptions)[]) {
     const was = earlier.options[key], is = options[key];
     // What a run knew nothing of was off.
-    if (HARMLESS.has(key) || was === is || (was === undefined && is === false)) continue;
+    if (HARMLESS.has(key) || was === is || (was === undefined && (is === false || is === null))) continue;
     const flag = `--${flagName(key)}`;
     throw new ResumeError(
       `--resume: ${flag} was ${show(was)} and is ${show(is)}, which would make it another run: ` +

@@ -5,13 +5,14 @@ import type { StepReport } from "./report.ts";
 
 /** A JSON line of `metrics.jsonl`. JSON has no NaN and no infinity: they are written as texts. */
 export function metricsLine(
-  { step, loss, lr, gradNorm, tokensPerSecond, seconds, lambda }: StepReport,
+  { step, loss, lr, gradNorm, lossScale, tokensPerSecond, seconds, lambda }: StepReport,
 ): string {
   const values = {
     step,
     loss,
     lr,
     grad_norm: gradNorm,
+    ...(lossScale === undefined ? {} : { loss_scale: lossScale }),
     tokens_per_s: tokensPerSecond,
     ...(seconds === undefined ? {} : { seconds }),
     ...(lambda ? { lambda } : {}),

@@ -2,6 +2,7 @@
 import type { Capabilities, Compiled } from "../core/mod.ts";
 import type { ShapeClass } from "./arena.ts";
 import type { TokenBatch } from "./batches.ts";
+import type { Checkpoint } from "./checkpoint.ts";
 import type { Example } from "./data.ts";
 import type { RunHooks } from "./guarded.ts";
 import type { LoadedRows } from "./load_rows.ts";
@@ -21,6 +22,7 @@ export interface LoadedRun extends LoadedRows {
   readonly tokenizer: Pick<Tokenizer, "decode">;
   readonly layout: ModelLayout;
   readonly weights: ReadonlyMap<string, StoredTensor>;
+  readonly lost: Checkpoint["lost"];
 }
 
 /** What a run trains, of what it read. */

@@ -11,6 +11,7 @@ import {
   foldIn,
   type Key,
   maximum,
+  mul,
   pack,
   reshape,
   slice,
@@ -19,7 +20,13 @@ import {
 import { type Arenas, bind, type ShapeClass, SLOT_UNIT } from "./arena.ts";
 import { type BoundWeights, type Decoder, type DecoderConfig, decoderOf, headOf } from "./decoder.ts";
 import { hiddenOf, packedPositions } from "./packed.ts";
-import { keepIfFinite, type Optimiser, type OptimiserState, type StepRates } from "./optimiser.ts";
+import {
+  isFiniteNorm,
+  keepIfFinite,
+  type Optimiser,
+  type OptimiserState,
+  type StepRates,
+} from "./optimiser.ts";
 
 /** Frozen tensors by name. */
 export type Weights = Readonly<Record<string, Tensor>>;
@@ -49,6 +56,8 @@ export interface Objective {
       readonly weights: Weights;
       readonly params: ReadonlyMap<string, readonly Tensor[]>;
       readonly key: Key;
+      /** f32[]; cotangents are those of the sum multiplied by it. Absent: 1. */
+      readonly scale?: Tensor;
       /** Shown what the model's linear maps read and give, in order. */
       readonly watch?: Watch;
     },
@@ -204,10 +213,10 @@ export function trainStep(
 export function languageObjective(subject: Subject): Objective {
   return {
     count: ({ labels }) => countTrained(labels!),
-    pull: ({ weights, params, key, watch }, batch, wrt) => {
+    pull: ({ weights, params, key, scale, watch }, batch, wrt) => {
       const part = batch as Batch;
       const model = bindModel(subject, weights, params, positionsOf(part), key, watch);
-      return lossAndCotangents(model, part, wrt, trainsHead(subject));
+      return lossAndCotangents(model, part, wrt, trainsHead(subject), scale);
     },
   };
 }
@@ -223,18 +232,24 @@ export function objectiveStep(
     const { members, wrt, gather } = bind(classes, params);
     const parts = splitBatch(batch, accumulate);
     const count = maximum(objective.count(batch), 1);
+    const { lossScale } = optimiser, scale = lossScale?.scale(state);
     let loss: Tensor | null = null;
     let grads: (Tensor | null)[] | null = null;
     for (const [i, part] of parts.entries()) {
       const own = foldIn({ bits: key }, i);
       // Of the sum, not of the mean: cotangents of activations are then of a size that f16 holds.
-      const { sum, fresh } = objective.pull({ weights, params: members, key: own }, part, wrt);
+      const { sum, fresh } = objective.pull(
+        { weights, params: members, key: own, ...(scale ? { scale } : {}) },
+        part,
+        wrt,
+      );
       grads = grads ? grads.map((g, i) => g && fresh[i] ? add(g, fresh[i]) : g ?? fresh[i]!) : [...fresh];
       loss = loss ? add(loss, sum) : sum;
     }
     // Divided here and not one by one, so that each is computed when its cotangent appears.
+    const divisor = scale ? mul(count, scale) : count;
     const packed = Object.fromEntries(
-      Object.entries(gather(grads!)).map(([key, total]) => [key, div(total, count)]),
+      Object.entries(gather(grads!)).map(([key, total]) => [key, div(total, divisor)]),
     );
     const at = (i: number): Tensor => reshape(slice(rates, { start: [i], stop: [i + 1] }), []);
     const stepRates: StepRates = { plain: at(0), orthogonal: at(1), correction1: at(2), correction2: at(3) };
@@ -248,8 +263,8 @@ export function objectiveStep(
     };
     return {
       params: kept(moved, params),
-      optimiser: kept(result.state, state),
-      metrics: { loss: div(loss!, count), ...result.metrics },
+      optimiser: { ...kept(result.state, state), ...lossScale?.next(state, isFiniteNorm(norm)) },
+      metrics: { loss: div(loss!, count), ...(scale ? { lossScale: scale } : {}), ...result.metrics },
     };
   };
 }
@@ -263,7 +278,7 @@ function trainsHead({ config, classes }: Subject): boolean {
 }
 
 /**
- * Sum of the losses, f32[], and its cotangents. Where there would be more than `most` logits, they are made for some positions at a
+ * Sum of the losses, f32[], and its cotangents multiplied by `scale`, f32[]. Where there would be more than `most` logits, they are made for some positions at a
  * time, and consumed before the next ones; a head that is trained itself must see the `whole`.
  */
 export function lossAndCotangents(
@@ -271,6 +286,7 @@ export function lossAndCotangents(
   batch: Batch,
   wrt: readonly Tensor[],
   whole: boolean,
+  scale = fill(1),
   most = MOST_LOGITS,
 ): { readonly sum: Tensor; readonly fresh: (Tensor | null)[] } {
   const [rows, t] = batch.ids.shape as [number, number];
@@ -281,7 +297,7 @@ export function lossAndCotangents(
   while (rows * t % parts !== 0) parts++;
   if (parts === 1) {
     const { sum } = lossOf(model, batch);
-    return { sum, fresh: cotangents([sum], [fill(1)], wrt) };
+    return { sum, fresh: cotangents([sum], [scale], wrt) };
   }
   const states = hiddenOf(model, batch), size = rows * t / parts;
   const flat = reshape(states, [rows * t, hiddenSize]), labels = reshape(batch.labels, [rows * t]);
@@ -291,7 +307,7 @@ export function lossAndCotangents(
     const own = slice(labels, { start: [i * size], stop: [(i + 1) * size] });
     const { sum } = headLoss(model, reshape(x, [1, size, hiddenSize]), reshape(own, [1, size]));
     total = total ? add(total, sum) : sum;
-    return cotangents([sum], [fill(1)], [x])[0]!;
+    return cotangents([sum], [scale], [x])[0]!;
   });
   const ct = reshape(pack(pulled, size * hiddenSize), states.shape);
   return { sum: total!, fresh: cotangents([states], [ct], wrt) };

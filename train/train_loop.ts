@@ -2,6 +2,7 @@
 import { batches, batchesPerEpoch, type TokenBatch } from "./batches.ts";
 import type { Example } from "./data.ts";
 import { NotFiniteError } from "./errors.ts";
+import { LOSS_SCALE } from "./loss_scale.ts";
 import type { TrainOptions } from "./options.ts";
 import { openProgress } from "./report.ts";
 import { checkpointSteps } from "./run_checkpoint.ts";
@@ -11,7 +12,7 @@ import type { StepMetrics, Training } from "./training.ts";
 
 /** Steps whose numbers may still be on their way back while the next ones are queued. */
 const IN_FLIGHT = 4;
-/** Steps with gradients that are not finite after which a run gives up. */
+/** Steps with gradients that are not finite after which a run gives up, unless the loss has a scale to lower. */
 export const TOO_MANY_SKIPPED = 20;
 
 /** What the steps came to. */
@@ -77,16 +78,25 @@ export async function trainAll(
   let { skipped, steps } = earlier, taken = 0, saved = steps;
   using files = new DisposableStack();
   let metrics: MetricsFile | null = null;
+  const adapts = options.dtype === "f16" && typeof options.lossScale !== "number";
+  const givesUp = (): boolean => !adapts && skipped >= TOO_MANY_SKIPPED;
   const settle = async (pending: Pending): Promise<void> => {
-    const { loss, gradNorm, lambdas } = await pending.metrics;
+    const { loss, gradNorm, lossScale, lambdas } = await pending.metrics;
     if (!Number.isFinite(loss) && options.dtype === "f32") {
-      throw await notFinite(session, pending, loss, options);
+      throw await notFinite(session, pending, `the loss is ${loss}`, options);
+    }
+    const lowered = adapts && lossScale !== undefined ? lossScale / LOSS_SCALE.factor : null;
+    if (!Number.isFinite(gradNorm) && lowered !== null && lowered < LOSS_SCALE.least) {
+      const what =
+        `the loss is ${loss}, and its gradients are not finite at the least loss scale, ${lossScale}`;
+      throw await notFinite(session, pending, what, options);
     }
     clock.tick(pending.tokens);
     metrics ??= files.use(open());
     if (!Number.isFinite(gradNorm)) {
       skipped++;
-      progress.note(`step ${pending.step}: the gradients are not finite; the step was left out`);
+      const scale = lowered === null ? "" : `, and the loss scale is lowered to ${lowered}`;
+      progress.note(`step ${pending.step}: the gradients are not finite; the step was left out${scale}`);
     }
     losses.push(loss);
     const report = {
@@ -94,6 +104,7 @@ export async function trainAll(
       loss,
       lr: pending.lr,
       gradNorm,
+      ...(lossScale === undefined ? {} : { lossScale }),
       tokensPerSecond: clock.rate() ?? 0,
       seconds: clock.seconds(),
     };
@@ -114,7 +125,7 @@ export async function trainAll(
     for (const rows of batches(examples, { batch, seq, seed, pack, epochs: Infinity })) {
       // The seed and the number of batches taken are the place in the data.
       if (taken++ < earlier.steps) continue;
-      if (steps === total || stopped() || skipped >= TOO_MANY_SKIPPED) break;
+      if (steps === total || stopped() || givesUp()) break;
       const multiplier = rate(steps);
       const lr = options.lr * multiplier;
       queue.push({
@@ -132,11 +143,11 @@ export async function trainAll(
       if (steps === earlier.steps + 1 || queue.length >= IN_FLIGHT) await settle(queue.shift()!);
       if (options.saveEvery > 0 && steps % options.saveEvery === 0) {
         await settleAll();
-        if (skipped < TOO_MANY_SKIPPED) await keep();
+        if (!givesUp()) await keep();
       }
     }
     await settleAll();
-    if (steps > saved && skipped < TOO_MANY_SKIPPED) await keep();
+    if (steps > saved && !givesUp()) await keep();
   } finally {
     progress.done();
   }
@@ -147,7 +158,7 @@ export async function trainAll(
     last: tail.length > 0 ? tail.reduce((a, b) => a + b) / tail.length : null,
     tokensPerSecond: clock.rate(),
     interrupted: stopped(),
-    gaveUp: skipped >= TOO_MANY_SKIPPED,
+    gaveUp: givesUp(),
   };
 }
 
@@ -160,24 +171,26 @@ interface Pending {
 }
 
 /**
- * The error for a loss that is not finite: the step, its rows, and the tensor that first was not finite. With f16 a
- * batch may overflow now and then, and its step is left out like any whose gradients are not finite; in f32 what is not
- * finite once stays so.
+ * The error for numbers that are not finite: the step, its rows, and the tensor that first was not finite. With f16 a
+ * batch may overflow now and then, and its step is left out like any whose gradients are not finite, until no scale of
+ * the loss is left to try; in f32 what is not finite once stays so.
  */
 async function notFinite(
   session: Pick<Training<TokenBatch>, "firstNotFinite">,
   { step, batch }: Pending,
-  loss: number,
-  { out, saveEvery }: TrainOptions,
+  what: string,
+  { out, saveEvery, dtype }: TrainOptions,
 ): Promise<NotFiniteError> {
   const first = await session.firstNotFinite(batch, step);
   const saved = checkpointSteps(out).at(-1);
   const rows = batch.members.flatMap(({ where }) => where ?? []);
   const places = rows.length > 0 ? ` on ${rows.join(", ")}` : "";
   return new NotFiniteError(
-    `step ${step}: the loss is ${loss}${places}; not finite ` +
+    `step ${step}: ${what}${places}; not finite ` +
       (first === null ? "was nothing any more when the step was computed again" : `first was ${first}`) +
-      ". Try a lower --lr or a longer --warmup, or look at these rows; " +
+      `. Try a lower --lr or a longer --warmup${
+        dtype === "f16" ? ", --dtype f32," : ","
+      } or look at these rows; ` +
       (saved === undefined
         ? `nothing was kept${saveEvery === 0 ? ", since --save-every is 0" : ""}.`
         : `${out}/checkpoints/step-${saved} stands: --resume --out ${out} goes on from it.`),

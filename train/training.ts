@@ -16,6 +16,8 @@ export type HostTensor = StoredTensor;
 export interface StepMetrics {
   readonly loss: number;
   readonly gradNorm: number;
+  /** What the loss was multiplied by, where it is scaled. */
+  readonly lossScale?: number;
   /** λ after this step; empty without mixed adapters. */
   readonly lambdas: Lambdas;
 }

@@ -21,7 +21,7 @@ export async function makeExecutable(
   const start = performance.now();
   const variants = new Map<string, Promise<Ready>>();
   const steps = await Promise.all(plan.steps.map((step) => {
-    const kernel = separated(plan, step);
+    const kernel = boundKernel(plan, step);
     const key = `${step.kernel} ${kernel.slots.map((s) => s.access).join()}`;
     let ready = variants.get(key);
     if (!ready) variants.set(key, ready = pipelines.ready(kernel));
@@ -31,10 +31,10 @@ export async function makeExecutable(
 }
 
 /**
- * The kernel of a step. WebGPU binds no buffer both for reading only and for writing; parts of one buffer that are
+ * The kernel of a step as it is bound. WebGPU binds no buffer both for reading only and for writing; parts of one buffer that are
  * read beside parts that are written are therefore declared as writable.
  */
-function separated(plan: Plan, step: Step): Kernel {
+export function boundKernel(plan: Plan, step: Step): Kernel {
   const kernel = plan.kernels[step.kernel]!;
   const written = new Set(
     step.slots.filter((_, i) => kernel.slots[i]!.access !== "read").map((p) => p.buffer),

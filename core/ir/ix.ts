@@ -38,7 +38,9 @@ export interface Cond {
 }
 
 function make(constant: number, terms: Ix["terms"]): Ix {
-  const kept = terms.filter((t) => t.coef !== 0).sort((a, b) => (a.atom.key < b.atom.key ? -1 : 1));
+  if (terms.length === 0) return { constant, terms, key: String(constant), lo: constant, hi: constant };
+  const kept = terms.every((t) => t.coef !== 0) ? [...terms] : terms.filter((t) => t.coef !== 0);
+  if (kept.length > 1) kept.sort((a, b) => (a.atom.key < b.atom.key ? -1 : 1));
   let lo = constant, hi = constant;
   for (const { coef, atom } of kept) {
     lo += coef * (coef > 0 ? atom.lo : atom.hi);
@@ -71,11 +73,14 @@ export function ixValue(of: Expr, extent: number, key: string): Ix {
 
 /** `a · k`. */
 export function ixScale(a: Ix, k: number): Ix {
+  if (k === 1) return a;
   return make(a.constant * k, a.terms.map(({ coef, atom }) => ({ coef: coef * k, atom })));
 }
 
 /** `a + b + …`; a quotient and its remainder join to the number they came from. */
-export function ixAdd(...parts: readonly Ix[]): Ix {
+export function ixAdd(...given: readonly Ix[]): Ix {
+  const parts = given.filter((p) => p.terms.length > 0 || p.constant !== 0);
+  if (parts.length <= 1) return parts[0] ?? ixConst(0);
   const byKey = new Map<string, { coef: number; atom: Atom }>();
   let constant = 0;
   for (const part of parts) {

@@ -26,6 +26,7 @@ export interface Draft {
 export class Bindings {
   readonly #byKey = new Map<string, number>();
   readonly #all: Binding[] = [];
+  readonly #reads = new WeakMap<Form, ReadonlySet<number>>();
 
   at(slot: number): Binding {
     return this.#all[slot]!;
@@ -65,16 +66,27 @@ export class Bindings {
   }
 
   /** Program values that a form reads. */
-  reads(body: Form): Set<number> {
-    return new Set(readSlots(body).map((slot) => this.at(slot).node));
+  reads(body: Form): ReadonlySet<number> {
+    const known = this.#reads.get(body);
+    if (known) return known;
+    const found = new Set(readSlots(body).map((slot) => this.at(slot).node));
+    this.#reads.set(body, found);
+    return found;
   }
 }
 
+/** Bindings that forms read: forms do not change, and are asked again and again. */
+const slotsRead = new WeakMap<Form, readonly number[]>();
+
 /** Bindings that a form reads, in order of appearance. */
-export function readSlots(body: Form): number[] {
+export function readSlots(body: Form): readonly number[] {
+  const known = slotsRead.get(body);
+  if (known) return known;
   const slots = loadsOf(valuesOf(body)).map((l) => l.slot);
   if (body.form === "stages" || body.form === "stagesGrad") slots.push(body.coefficients);
-  return [...new Set(slots)];
+  const found = [...new Set(slots)];
+  slotsRead.set(body, found);
+  return found;
 }
 
 /** Bindings that a form writes. */

@@ -74,7 +74,8 @@ export function canUpdate(draft: Draft, bindings: Bindings, from: number, to: nu
 export function renumber(body: Form, number: ReadonlyMap<number, number>): Form {
   const memo = new Map<Expr, Expr>();
   const none = new Map<string, Ix>();
-  const inIx = (ix: Ix): Ix => ixSubstitute(ix, none, expr);
+  // Only values that are read inside an index have slots.
+  const inIx = (ix: Ix): Ix => readsInside(ix) ? ixSubstitute(ix, none, expr) : ix;
   const expr = (e: Expr): Expr =>
     mapExpr(e, (leaf) => {
       if (leaf.kind === "index") return { ...leaf, ix: inIx(leaf.ix) };
@@ -117,6 +118,11 @@ export function renumber(body: Form, number: ReadonlyMap<number, number>): Form 
     case "scatter":
       return { ...body, index: expr(body.index), value: expr(body.value), out: number.get(body.out)! };
   }
+}
+
+/** Whether memory is read to compute an index. */
+function readsInside(ix: Ix): boolean {
+  return ix.terms.some(({ atom }) => atom.kind === "value" || (atom.kind !== "var" && readsInside(atom.of)));
 }
 
 /** The form and up to four of the ops inside, newest last. */

@@ -36,7 +36,7 @@ class Graph {
   replace(old: readonly Draft[], fresh: Draft): void {
     for (const d of old) {
       this.drafts.splice(this.drafts.indexOf(d), 1);
-      for (const readers of this.readers.values()) readers.delete(d);
+      for (const id of this.bindings.reads(d.body)) this.readers.get(id)?.delete(d);
     }
     this.drafts.push(fresh);
     this.#enter(fresh, Math.max(...old.map((d) => this.#newest.get(d)!)));

@@ -12,11 +12,9 @@ export interface PulledReduce extends Reduce {
   readonly dependsOn: ReadonlySet<string>;
 }
 
-/** Thrown to say that these values must be stored first; the kernel is then tried again. */
-export class Materialise extends Error {
-  constructor(readonly nodes: readonly number[]) {
-    super("materialise");
-  }
+/** Thrown to say that these values must be stored first; the kernel is then tried again. No Error: it has no use for a stack. */
+export class Materialise {
+  constructor(readonly nodes: readonly number[]) {}
 }
 
 /** First accumulator number that stands for an unfinished contraction: the node's id is added. */

@@ -43,24 +43,19 @@ export function recompute(
   const nodes: Node[] = [...program.nodes];
   const kept = keptOf(program);
   const inputs = new Set(program.inputs);
-  const known = new Map<Draft, ReadonlySet<number>>();
-  const reads = (d: Draft): ReadonlySet<number> => {
-    const all = known.get(d) ?? bindings.reads(d.body);
-    known.set(d, all);
-    return all;
-  };
+  const reads = (d: Draft): ReadonlySet<number> => bindings.reads(d.body);
   let line = fused.drafts;
   const chainOf = (
     id: number,
     at: number,
-    uses: ReadonlyMap<number, Uses>,
+    uses: AllUses,
     depth: number,
   ): Draft[] | null => {
     const draft = depth > 0 ? again(id) : null;
     if (!draft || new Set([...readSlots(draft.body), ...writeSlots(draft.body)]).size > maxSlots) return null;
     const chain: Draft[] = [];
     for (const source of reads(draft)) {
-      const use = uses.get(source);
+      const use = uses[source];
       const isThere = inputs.has(source) || (use && use.written < at && (use.reads.at(-1) ?? -1) >= at);
       if (isThere) continue;
       const before = kept.has(source) ? null : chainOf(source, at, uses, depth - 1);
@@ -92,9 +87,9 @@ export function recompute(
   const candidates = line.flatMap((d) => d.writes)
     .filter((id) => !kept.has(id) && bytesFor(nodes[id]!.aval) >= from)
     .sort((a, b) => bytesFor(nodes[b]!.aval) - bytesFor(nodes[a]!.aval) || a - b);
+  let uses = usesOf(line, reads);
   for (const id of candidates) {
-    const uses = usesOf(line, reads);
-    const { written, reads: read } = uses.get(id)!;
+    const { written, reads: read } = uses[id]!;
     const gaps = read.map((r, i) => r - (i === 0 ? written : read[i - 1]!));
     const widest = gaps.indexOf(Math.max(...gaps));
     if (!(gaps[widest]! >= apart)) continue;
@@ -115,6 +110,7 @@ export function recompute(
       ...chain.map((d) => renamed(d, ids)),
       ...line.slice(at).map((d) => (reads(d).has(id) ? renamed(d, own) : d)),
     ];
+    uses = usesOf(line, reads);
   }
   return { program: { ...program, nodes }, drafts: line };
 }
@@ -128,11 +124,14 @@ function keptOf({ nodes, inputs, outputs }: Program): Set<number> {
   return kept;
 }
 
-function usesOf(line: readonly Draft[], reads: (d: Draft) => ReadonlySet<number>): Map<number, Uses> {
-  const uses = new Map<number, Uses>();
+/** By value; absent where no kernel writes it. */
+type AllUses = readonly (Uses | undefined)[];
+
+function usesOf(line: readonly Draft[], reads: (d: Draft) => ReadonlySet<number>): AllUses {
+  const uses: (Uses | undefined)[] = [];
   line.forEach((draft, i) => {
-    for (const id of draft.writes) uses.set(id, { written: i, reads: [] });
-    for (const id of reads(draft)) uses.get(id)?.reads.push(i);
+    for (const id of draft.writes) uses[id] = { written: i, reads: [] };
+    for (const id of reads(draft)) uses[id]?.reads.push(i);
   });
   return uses;
 }

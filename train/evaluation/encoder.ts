@@ -12,7 +12,8 @@ import { UserError } from "../errors.ts";
 import { modelDirectory } from "../hub.ts";
 import { adamW } from "../optimiser.ts";
 import { attempt } from "../attempt.ts";
-import { overflowSayer, requirePositions } from "../load_model.ts";
+import { rangeSayer } from "../f16_range.ts";
+import { requirePositions } from "../load_model.ts";
 import { type EvaluateFlags, LONGEST } from "./flags.ts";
 import { GLUE_TASKS, glueScores, type GlueTask, type GlueTaskName } from "./glue_tasks.ts";
 import type { Follow, Numbers, Outcome } from "./task.ts";
@@ -52,7 +53,7 @@ export function evaluateEncoder(
         dtype,
         seed,
         outputs: outputsOf(task.target),
-        overflow: overflowSayer(say),
+        lost: rangeSayer(say),
       });
       const { config, fresh, layout, weights } = checkpoint;
       const adapter = request.adapter === null

@@ -4,6 +4,7 @@ import { bytesTouched, operationsOf } from "../../core/kernel/work.ts";
 import { countTrainable } from "../arena.ts";
 import { type DecoderConfig, weightShapes } from "../decoder.ts";
 import { methodClasses } from "../methods.ts";
+import { lossScaleOf } from "../loss_scale.ts";
 import { adamW } from "../optimiser.ts";
 import type { TrainOptions } from "../options.ts";
 import { type StepBytes, stepBytes } from "../step_bytes.ts";
@@ -54,7 +55,12 @@ export function stepNeeds(
     ]),
   );
   const compiled = planStep({
-    ...{ capabilities, subject: { config, classes }, weights, optimiser: adamW({ clip: options.clip }) },
+    ...{
+      capabilities,
+      subject: { config, classes },
+      weights,
+      optimiser: adamW({ clip: options.clip, lossScale: lossScaleOf(options) }),
+    },
     accumulate: options.accumulate,
     maxLength: options.seq,
     batch: { rows: options.batch, length },

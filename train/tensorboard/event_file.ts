@@ -95,7 +95,7 @@ function appendEvents(file: Deno.FsFile, event: Omit<TensorboardEvent, "wallTime
 
 /** A step's numbers by the names that TensorBoard shows: it groups them by what stands before the slash. */
 function scalarsOf(
-  { loss, lr, gradNorm, tokensPerSecond, lambda }: StepReport,
+  { loss, lr, gradNorm, lossScale, tokensPerSecond, lambda }: StepReport,
   rateRatio: number,
 ): Record<string, number> {
   const shares = Object.entries(lambda ?? {}).flatMap(([path, weights]) =>
@@ -106,6 +106,7 @@ function scalarsOf(
   return {
     "train/loss": loss,
     "train/grad_norm": gradNorm,
+    ...(lossScale === undefined ? {} : { "train/loss_scale": lossScale }),
     "train/tokens_per_s": tokensPerSecond,
     "learning_rate/plain": lr,
     "learning_rate/orthogonal": lr * rateRatio,
