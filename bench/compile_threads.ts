@@ -5,7 +5,7 @@
  * workers are done, then those of a fresh device here for the same texts. @module
  */
 import { parseArgs } from "@std/cli/parse-args";
-import { boundKernel } from "../core/gpu/executable.ts";
+import { boundKernel } from "../core/gpu/launches.ts";
 import type { Provider } from "../core/gpu/provider.ts";
 import { wgsl } from "../core/kernel/wgsl.ts";
 import { type MethodName, METHODS } from "../train/methods.ts";

@@ -1,7 +1,7 @@
 /** Whole training steps on random weights, through the same session as `train.ts`. @module */
 import { extentOf, type Kernel } from "../core/kernel/kernel.ts";
 import { bytesTouched, operationsOf } from "../core/kernel/work.ts";
-import { type Gpu, GpuExecutable, profile, type StepTime } from "../core/gpu/mod.ts";
+import { type Gpu, GpuExecutable, type LaunchTime, profile } from "../core/gpu/mod.ts";
 import type { Device, DeviceArray, Executable } from "../core/plan/device.ts";
 import type { Plan } from "../core/plan/plan.ts";
 import { methodClasses, type MethodName } from "../train/methods.ts";
@@ -57,7 +57,7 @@ export interface Profiling {
   /** The time of each. */
   readonly profiled: boolean;
   /** Called with the profile of one step. */
-  readonly trace?: (plan: Plan, times: readonly StepTime[]) => void;
+  readonly trace?: (plan: Plan, times: readonly LaunchTime[]) => void;
 }
 
 /** A session for steps of a case, its weights random. */
@@ -142,18 +142,20 @@ async function times(
   const all = await profile(executable, inputs);
   trace?.(executable.plan, all);
   const groups = Map.groupBy(
-    all.map((t, i) => ({ ...t, step: executable.plan.steps[i]! })),
-    ({ step }) => step.kernel,
+    all.map((t) => ({ ...t, kernels: t.steps.map((i) => executable.plan.steps[i]!.kernel) })),
+    ({ kernels }) => kernels.join(),
   );
-  return [...groups].map(([number, of]) => {
+  return [...groups.values()].map((of) => {
     const seconds = of.reduce((sum, t) => sum + t.seconds, 0);
-    const kernel = executable.plan.kernels[number]!;
+    const kernels = of[0]!.kernels.map((number) => executable.plan.kernels[number]!);
+    const total = (count: (kernel: Kernel) => number): number =>
+      kernels.reduce((sum, kernel) => sum + count(kernel), 0) * of.length / seconds;
     return {
-      kernel: `${kernel.name} ${sizes(kernel)}`,
+      kernel: kernels.map((kernel) => `${kernel.name} ${sizes(kernel)}`).join(" | "),
       count: of.length,
       ms: round(seconds * 1000),
-      tflops: round(products(kernel) * of.length / seconds / 1e12),
-      gb_s: round(bytesTouched(kernel) * of.length / seconds / 1e9),
+      tflops: round(total(products) / 1e12),
+      gb_s: round(total(bytesTouched) / 1e9),
     };
   }).sort((a, b) => b.ms - a.ms);
 }

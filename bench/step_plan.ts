@@ -29,6 +29,7 @@ export function dawnLike(dtype: StepCase["dtype"]): {
         subgroups: true,
         matrix: true,
         halfProducts: half,
+        processors: 132,
         readBackMs: 1,
         note: null,
       },

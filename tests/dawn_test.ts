@@ -6,6 +6,7 @@ import { openAdapter } from "../core/gpu/adapter.ts";
 import { paced } from "../core/gpu/pace.ts";
 import { aval } from "../core/ir/aval.ts";
 import { matrixTiles, wgsl } from "../core/kernel/wgsl.ts";
+import { wgslTogether } from "../core/kernel/wgsl_together.ts";
 import { samples } from "./kernel_samples.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
@@ -37,7 +38,7 @@ Deno.test({
   fn: async () => {
     const { gpu, limits } = (await openAdapter(nothing))!;
     const pipelines = new Pipelines(gpu, limits);
-    for (const { kernel } of samples) assert((await pipelines.ready(kernel)).pipeline);
+    for (const { kernel } of samples) assert((await pipelines.ready([kernel])).pipeline);
     gpu.destroy();
   },
 });
@@ -66,6 +67,28 @@ Deno.test({
       }
     }
     assert(found >= 4 * 15, `${found} kernels`);
+    gpu.destroy();
+  },
+});
+
+Deno.test({
+  name: "dawn: its compiler accepts products on matrix units that are launched together",
+  ...options,
+  fn: async () => {
+    const { gpu, limits } = (await openAdapter(nothing))!;
+    for (const tile of matrixTiles) {
+      const given = { ...limits, maxWorkgroupBytes: 49152, maxInvocations: 1024, matrix: [tile] };
+      const all = samples.map((s) => s.kernel)
+        .filter((k) => wgsl(k, given).code.includes("subgroupMatrixMultiplyAccumulate"));
+      for (let i = 0; i + 3 <= all.length; i += 3) {
+        const { code, slots } = wgslTogether(all.slice(i, i + 3), given);
+        assertEquals(slots.length, all.slice(i, i + 3).reduce((n, k) => n + k.slots.length, 0));
+        gpu.pushErrorScope("validation");
+        gpu.createShaderModule({ code });
+        const error = await gpu.popErrorScope();
+        assertEquals(error?.message, undefined, code);
+      }
+    }
     gpu.destroy();
   },
 });

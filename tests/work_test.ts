@@ -39,7 +39,12 @@ for (const [name, inputs, output, operations, bytes] of cases) {
 
 Deno.test("a trace has an event for each kernel, in microseconds, with its rates", () => {
   const plan = planOf([x, y], softmax(matmul(x, y)));
-  const times = plan.steps.map((_, i) => ({ kernel: `kernel ${i}`, start: i * 3e-6, seconds: 2e-6 }));
+  const times = plan.steps.map((_, i) => ({
+    kernel: `kernel ${i}`,
+    steps: [i],
+    start: i * 3e-6,
+    seconds: 2e-6,
+  }));
   const { traceEvents } = JSON.parse(traceFile(plan, times, "a title")) as {
     traceEvents: { ph: string; name: string; ts: number; dur: number; args: Record<string, unknown> }[];
   };

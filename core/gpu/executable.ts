@@ -1,50 +1,36 @@
 /** A plan on a WebGPU device: its buffers, pipelines and bind groups, recorded and submitted once a run. @module */
 import { showAval } from "../ir/aval.ts";
-import type { Kernel } from "../kernel/kernel.ts";
 import type { DeviceArray, Executable } from "../plan/device.ts";
-import type { Plan, Step } from "../plan/plan.ts";
+import type { Plan } from "../plan/plan.ts";
+import { type Launch, launchesOf } from "./launches.ts";
 import { GpuArray, gpuArray, type Memory } from "./memory.ts";
 import type { Pipelines, Ready } from "./pipelines.ts";
 
 /** Sets of inputs whose bind groups are kept. */
 const KEPT = 16;
 
-/** Steps of one submission: the GPU works on them while the next are recorded. */
+/** Launches of one submission: the GPU works on them while the next are recorded. */
 const TOGETHER = 128;
 
-/** Make a plan ready: compile its kernels side by side and allocate its buffers. */
+/** Make a plan ready: compile its launches side by side and allocate its buffers. */
 export async function makeExecutable(
   plan: Plan,
   memory: Memory,
   pipelines: Pipelines,
 ): Promise<GpuExecutable> {
   const start = performance.now();
+  const { maxStorageBuffersPerShaderStage: maxSlots } = memory.gpu.limits;
+  const launches = launchesOf(plan, { wgsl: pipelines.limits, maxSlots });
   const variants = new Map<string, Promise<Ready>>();
-  const steps = await Promise.all(plan.steps.map((step) => {
-    const kernel = boundKernel(plan, step);
-    const key = `${step.kernel} ${kernel.slots.map((s) => s.access).join()}`;
+  const ready = await Promise.all(launches.map(({ steps, kernels }) => {
+    const key = kernels.map((kernel, i) =>
+      `${plan.steps[steps[i]!]!.kernel} ${kernel.slots.map((s) => s.access).join()}`
+    ).join(";");
     let ready = variants.get(key);
-    if (!ready) variants.set(key, ready = pipelines.ready(kernel));
+    if (!ready) variants.set(key, ready = pipelines.ready(kernels));
     return ready;
   }));
-  return new GpuExecutable(plan, memory, steps, (performance.now() - start) / 1000);
-}
-
-/**
- * The kernel of a step as it is bound. WebGPU binds no buffer both for reading only and for writing; parts of one buffer that are
- * read beside parts that are written are therefore declared as writable.
- */
-export function boundKernel(plan: Plan, step: Step): Kernel {
-  const kernel = plan.kernels[step.kernel]!;
-  const written = new Set(
-    step.slots.filter((_, i) => kernel.slots[i]!.access !== "read").map((p) => p.buffer),
-  );
-  const slots = kernel.slots.map((slot, i) =>
-    slot.access === "read" && written.has(step.slots[i]!.buffer)
-      ? { ...slot, access: "readwrite" as const }
-      : slot
-  );
-  return { ...kernel, slots };
+  return new GpuExecutable(plan, memory, launches, ready, (performance.now() - start) / 1000);
 }
 
 /** A plan ready to run. */
@@ -61,7 +47,8 @@ export class GpuExecutable implements Executable {
   constructor(
     readonly plan: Plan,
     readonly memory: Memory,
-    readonly steps: readonly Ready[],
+    readonly launches: readonly Launch[],
+    readonly ready: readonly Ready[],
     readonly compileSeconds: number,
   ) {
     this.#inputOf = new Map(plan.inputs.map((x, i) => [x.buffer, i]));
@@ -75,21 +62,21 @@ export class GpuExecutable implements Executable {
     });
   }
 
-  /** Record all steps and submit them. Throws a TypeError when the inputs are not those of the plan. */
+  /** Record all launches and submit them. Throws a TypeError when the inputs are not those of the plan. */
   run(inputs: readonly DeviceArray[]): readonly DeviceArray[] {
     return this.record(inputs, (groups, submit) => {
-      for (let first = 0; first < this.steps.length; first += TOGETHER) {
+      for (let first = 0; first < this.ready.length; first += TOGETHER) {
         submit((encoder) => {
           const pass = encoder.beginComputePass();
-          const part = this.steps.slice(first, first + TOGETHER);
-          part.forEach((step, i) => dispatch(pass, step, groups[first + i]!, part[i - 1]));
+          const part = this.ready.slice(first, first + TOGETHER);
+          part.forEach((launch, i) => dispatch(pass, launch, groups[first + i]!, part[i - 1]));
           pass.end();
         });
       }
     });
   }
 
-  /** Run with what `encode` submits; {@linkcode dispatch} records a step. */
+  /** Run with what `encode` submits; {@linkcode dispatch} records a launch. */
   record(
     inputs: readonly DeviceArray[],
     encode: (
@@ -124,7 +111,7 @@ export class GpuExecutable implements Executable {
     for (const buffer of this.#buffers) if (buffer) this.memory.release(buffer);
   }
 
-  /** Bind groups of all steps for these inputs. */
+  /** Bind groups of all launches for these inputs. */
   #bind(arrays: readonly GpuArray[]): readonly GPUBindGroup[] {
     const { inputs } = this.plan;
     if (arrays.length !== inputs.length) {
@@ -139,46 +126,37 @@ export class GpuExecutable implements Executable {
         `Input ${i} of the plan is ${showAval(inputs[i]!.aval)} and was given ${showAval(aval)}.`,
       );
     });
-    const groups = this.plan.steps.map((step, i) => this.#bindStep(step, this.steps[i]!, arrays));
+    const groups = this.launches.map((launch, i) => this.#bindLaunch(launch, this.ready[i]!, arrays));
     const [oldest] = this.#groups.keys();
     if (this.#groups.size >= KEPT && oldest !== undefined) this.#groups.delete(oldest);
     this.#groups.set(key, groups);
     return groups;
   }
 
-  #bindStep(step: Step, { name, layout }: Ready, arrays: readonly GpuArray[]): GPUBindGroup {
-    const kernel = this.plan.kernels[step.kernel]!;
-    const places = step.slots.map(({ buffer, offset }) => {
-      const own = this.#buffers[buffer];
-      if (own) return { buffer: own, offset };
-      const given = arrays[this.#inputOf.get(buffer)!]!;
-      return { buffer: given.buffer, offset: given.offset + offset };
+  #bindLaunch({ steps }: Launch, { name, layout }: Ready, arrays: readonly GpuArray[]): GPUBindGroup {
+    const places = steps.flatMap((number) => {
+      const { kernel, slots } = this.plan.steps[number]!;
+      return slots.map(({ buffer, offset }, i) => {
+        const writes = this.plan.kernels[kernel]!.slots[i]!.access !== "read", own = this.#buffers[buffer];
+        if (own) return { of: buffer, writes, buffer: own, offset };
+        const given = arrays[this.#inputOf.get(buffer)!]!;
+        return { of: buffer, writes, buffer: given.buffer, offset: given.offset + offset };
+      });
     });
-    places.forEach((a, i) => {
-      if (kernel.slots[i]!.access === "read") return;
-      const j = places.findIndex((b, j) =>
-        b.buffer === a.buffer && step.slots[j]!.buffer !== step.slots[i]!.buffer
-      );
-      if (j >= 0) {
+    for (const a of places) {
+      if (a.writes && places.some((b) => b.buffer === a.buffer && b.of !== a.of)) {
         throw new Error(`Kernel ${name} writes an array that was also given as another input: give a copy.`);
       }
-    });
+    }
     // Bindings that are written must not overlap others of their buffer: there each part ends where the next one begins.
     // Parts that are only read may lie in one another.
-    const isWritten = (buffer: GPUBuffer): boolean =>
-      places.some((p, i) => p.buffer === buffer && kernel.slots[i]!.access !== "read");
-    const ends = places.map(({ buffer, offset }) =>
-      isWritten(buffer)
-        ? Math.min(
-          buffer.size,
-          ...places.filter((p) => p.buffer === buffer && p.offset > offset).map((p) => p.offset),
-        )
-        : buffer.size
-    );
-    const entries = places.map(({ buffer, offset }, binding) => ({
-      binding,
-      resource: { buffer, offset, size: ends[binding]! - offset },
-    }));
+    const written = new Set(places.filter((p) => p.writes).map((p) => p.buffer));
+    const entries = places.map(({ buffer, offset }, binding) => {
+      const next = written.has(buffer)
+        ? places.filter((p) => p.buffer === buffer && p.offset > offset).map((p) => p.offset)
+        : [];
+      return { binding, resource: { buffer, offset, size: Math.min(buffer.size, ...next) - offset } };
+    });
     return this.memory.gpu.createBindGroup({ label: name, layout, entries });
   }
 
@@ -189,7 +167,7 @@ export class GpuExecutable implements Executable {
   }
 }
 
-/** Record one step, after `before` in the same pass. */
+/** Record one launch, after `before` in the same pass. */
 export function dispatch(
   pass: GPUComputePassEncoder,
   { pipeline, workgroups }: Ready,

@@ -1,6 +1,7 @@
 /** Compiled shaders of one device, shared by all plans on it. @module */
 import type { Kernel, Slot } from "../kernel/kernel.ts";
 import { wgsl, type WgslLimits } from "../kernel/wgsl.ts";
+import { wgslTogether } from "../kernel/wgsl_together.ts";
 import { type Begin, plainly } from "./pace.ts";
 
 /** A kernel ready to be dispatched. */
@@ -27,14 +28,17 @@ export class Pipelines {
     readonly begin: Begin = plainly,
   ) {}
 
-  /** Print and compile a kernel; rejects with its name and the driver's message when it is not valid. */
-  async ready(kernel: Kernel): Promise<Ready> {
-    const { code, workgroups } = wgsl(kernel, this.limits);
+  /** Print and compile kernels as one launch; rejects with their names and the driver's message when it is not valid. */
+  async ready(kernels: readonly Kernel[]): Promise<Ready> {
+    const { code, workgroups } = kernels.length === 1
+      ? wgsl(kernels[0]!, this.limits)
+      : wgslTogether(kernels, this.limits);
+    const name = kernels.map((k) => k.name).join(" | "), slots = kernels.flatMap((k) => k.slots);
     // Names differ where kernels do not: the text without its first line decides.
     const key = code.slice(code.indexOf("\n"));
     let compiled = this.#compiled.get(key);
-    if (!compiled) this.#compiled.set(key, compiled = this.#compile(kernel, code));
-    return { name: kernel.name, ...await compiled, workgroups };
+    if (!compiled) this.#compiled.set(key, compiled = this.#compile(name, slots, code));
+    return { name, ...await compiled, workgroups };
   }
 
   #layout(slots: readonly Slot[]): GPUBindGroupLayout {
@@ -52,7 +56,7 @@ export class Pipelines {
     return layout;
   }
 
-  async #compile({ name, slots }: Kernel, code: string): Promise<Compiled> {
+  async #compile(name: string, slots: readonly Slot[], code: string): Promise<Compiled> {
     const { gpu } = this;
     gpu.pushErrorScope("validation");
     const layout = this.#layout(slots);

@@ -29,26 +29,51 @@ export interface Wgsl {
 /** WebGPU's limit of workgroups along one dimension. */
 const MAX_GROUPS = 65535;
 
-/** Print a kernel; slot i is binding i of group 0. Throws where a form does not fit into workgroup memory. */
-export function wgsl(kernel: Kernel, limits: WgslLimits = defaultLimits): Wgsl {
+/** A kernel's text in parts, and its grid. */
+export interface Printed extends Grid {
+  readonly module: Module;
+  /** Statements of the entry point, which find `unit` and `lane`. */
+  readonly lines: readonly string[];
+}
+
+/** Print the parts. Throws where a form does not fit into workgroup memory. */
+export function printed(kernel: Kernel, limits: WgslLimits): Printed {
   const module = new Module(kernel, limits);
   const scope = new Scope(module);
   const { units, lanes } = print(module, scope);
+  return { module, units, lanes, lines: scope.lines };
+}
+
+/** Print a kernel; slot i is binding i of group 0. Throws where a form does not fit into workgroup memory. */
+export function wgsl(kernel: Kernel, limits: WgslLimits = defaultLimits): Wgsl {
+  const { module, lines, units, lanes } = printed(kernel, limits);
+  return entryPoint(kernel.name, module.preamble(), units, lanes, "unit", lines);
+}
+
+/** A shader whose `lines` find the number of their workgroup, below `units`, in the local called `unit`. */
+export function entryPoint(
+  name: string,
+  preamble: readonly string[],
+  units: number,
+  lanes: number,
+  unit: string,
+  lines: readonly string[],
+): Wgsl {
   const y = Math.max(1, Math.ceil(units / MAX_GROUPS)), x = Math.ceil(units / y);
-  const unit = y === 1 ? ["let unit = group.x;"] : [
-    `let unit = group.x + group.y * ${x}u;`,
-    ...(x * y > units ? [`if (unit >= ${units}u) { return; }`] : []),
+  const number = y === 1 ? [`let ${unit} = group.x;`] : [
+    `let ${unit} = group.x + group.y * ${x}u;`,
+    ...(x * y > units ? [`if (${unit} >= ${units}u) { return; }`] : []),
   ];
   const code = [
-    `// ${kernel.name}`,
-    ...module.preamble(),
+    `// ${name}`,
+    // `enable` must come before everything but comments, which the preamble ensures.
+    ...preamble,
     `@compute @workgroup_size(${lanes})`,
     "fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {",
-    ...[...unit, ...scope.lines].map((l) => `  ${l}`),
+    ...[...number, ...lines].map((l) => `  ${l}`),
     "}",
     "",
   ].join("\n");
-  // `enable` must come before everything but comments, which the preamble ensures.
   return { code, workgroups: [x, y, 1] };
 }
 

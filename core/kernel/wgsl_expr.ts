@@ -74,16 +74,29 @@ export class Module {
   /** Extensions of the language that the kernel needs, beyond f16 for its buffers. */
   directives: readonly string[] = [];
 
+  /** What comes first. */
+  extensions(): string[] {
+    const halves = this.limits.f16 && this.kernel.slots.some((s) => s.dtype === "f16") ? ["enable f16;"] : [];
+    return [...new Set([...halves, ...this.directives])];
+  }
+
+  /** Declarations of the slots, in order. */
+  declarations(): string[] {
+    return this.#views().map(declaration);
+  }
+
+  /** Functions and workgroup variables. */
+  definitions(): string[] {
+    return [...accessors(this.#views()), ...this.globals];
+  }
+
   /** Everything before the entry point. */
   preamble(): string[] {
-    const views = this.kernel.slots.map((_, i) => this.view(i));
-    const halves = this.limits.f16 && views.some((v) => v.slot.dtype === "f16") ? ["enable f16;"] : [];
-    return [
-      ...new Set([...halves, ...this.directives]),
-      ...views.map(declaration),
-      ...accessors(views),
-      ...this.globals,
-    ];
+    return [...this.extensions(), ...this.declarations(), ...this.definitions()];
+  }
+
+  #views(): View[] {
+    return this.kernel.slots.map((_, i) => this.view(i));
   }
 }
 

@@ -10,7 +10,7 @@ import type { Plan, Step } from "./plan.ts";
 const WINDOW = 24;
 
 /** What a step touches: buffers for waiting, and parts of them for the order. */
-interface Touch {
+export interface Touch {
   readonly reads: ReadonlySet<number>;
   readonly writes: ReadonlySet<number>;
   readonly needs: readonly number[];
@@ -76,7 +76,7 @@ export function countWaits(plan: Plan): number {
  * What each step touches and which steps it must come after. Parts of a packed buffer are apart: two kernels that write
  * different ones may change places; whoever reads any of it comes after all that wrote to it before.
  */
-function touchesOf({ steps, kernels, buffers }: Plan): Touch[] {
+export function touchesOf({ steps, kernels, buffers }: Plan): Touch[] {
   const lastWrites = new Map<number, Map<number, number>>();
   const lastReads = new Map<number, number[]>();
   return steps.map(({ kernel, slots }, i) => {
