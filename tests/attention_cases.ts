@@ -1,6 +1,8 @@
 /** Attention at odd sizes, and all ways to hide keys: rows of data for the interpreter and the devices. @module */
-import { type Aval, aval, type Tensor } from "../core/ir/mod.ts";
+import { type Aval, aval, input, sizeOf, type Tensor } from "../core/ir/mod.ts";
 import { attention, type AttentionOptions } from "../ops/mod.ts";
+import { type Graph, pullbackGraph } from "./check_primitive.ts";
+import { noise } from "./op_rows.ts";
 
 /** One attention, on queries, keys, values and perhaps segments. */
 export interface AttentionCase {
@@ -53,3 +55,20 @@ export const attentionCases: readonly AttentionCase[] = [
   row("padding", { heads: 2, kvHeads: 2, t: 21, d: 48 }, { causal: false, segment: (i) => Number(i < 17) }),
   row("both ways", { heads: 2, kvHeads: 1, t: 18, s: 35, d: 16 }, { causal: false }),
 ];
+
+/** The graph of a case's output and cotangents, and numbers for its inputs, exact in f16. */
+export function graphOf(
+  { inputs, f, fill }: AttentionCase,
+): Graph & { readonly numbers: readonly Float64Array[] } {
+  const xs: Tensor[] = inputs.map((a, i) => input(a, `x${i}`));
+  const y = f(xs);
+  const back = pullbackGraph({ inputs: xs, outputs: [y] });
+  const random = noise(3);
+  const numbers = back.inputs.map(({ shape }, k) =>
+    Float64Array.from(
+      { length: sizeOf(shape) },
+      (_, i) => k === 3 && fill ? fill(i) : Math.round(random() * 64) / 64,
+    )
+  );
+  return { inputs: back.inputs, outputs: [y, ...back.outputs], numbers };
+}

@@ -1,23 +1,10 @@
 /** Attention's kernels: what planning makes of the parts, and their numbers by the interpreter. @module */
 import { assert, assertEquals } from "@std/assert";
 import { evaluateProgram } from "../core/eval/mod.ts";
-import { input, linearise, sizeOf, type Tensor } from "../core/ir/mod.ts";
+import { linearise } from "../core/ir/mod.ts";
 import { interpretPlan, makePlan } from "../core/plan/mod.ts";
-import { type AttentionCase, attentionCases } from "./attention_cases.ts";
-import { pullbackGraph, requireClose } from "./check_primitive.ts";
-import { noise } from "./op_rows.ts";
-
-/** The graph of a case's output and cotangents, and numbers for its inputs. */
-function graphOf({ inputs, f, fill }: AttentionCase) {
-  const xs: Tensor[] = inputs.map((a, i) => input(a, `x${i}`));
-  const y = f(xs);
-  const back = pullbackGraph({ inputs: xs, outputs: [y] });
-  const random = noise(3);
-  const numbers = back.inputs.map(({ shape }, k) =>
-    Float64Array.from({ length: sizeOf(shape) }, (_, i) => k === 3 && fill ? fill(i) : random())
-  );
-  return { inputs: back.inputs, outputs: [y, ...back.outputs], numbers };
-}
+import { attentionCases, graphOf } from "./attention_cases.ts";
+import { requireClose } from "./check_primitive.ts";
 
 for (const of of attentionCases) {
   Deno.test(`attention: kernels without all scores, ${of.name}`, () => {

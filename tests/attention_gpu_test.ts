@@ -1,0 +1,95 @@
+/** Attention's kernels for matrix units on a device: emulated on any adapter, and by Dawn's compiler. @module */
+import { assert, assertEquals } from "@std/assert";
+import { openAdapter } from "../core/gpu/adapter.ts";
+import { Gpu } from "../core/gpu/mod.ts";
+import { evaluateProgram } from "../core/eval/mod.ts";
+import { linearise } from "../core/ir/mod.ts";
+import { matrixTiles, wgsl } from "../core/kernel/wgsl.ts";
+import { makePlan } from "../core/plan/mod.ts";
+import { attentionCases, graphOf } from "./attention_cases.ts";
+import { requireClose } from "./check_primitive.ts";
+import { emulateMatrix } from "./emulate_matrix.ts";
+
+const opened = await openAdapter({ software: true, provider: "deno", halfProducts: false });
+if (!opened && Deno.env.get("GYRE_REQUIRE_GPU") === "1") {
+  throw new Error("GYRE_REQUIRE_GPU is 1 and there is no WebGPU adapter.");
+}
+const options = { ignore: !opened?.isSoftware, sanitizeResources: false, sanitizeOps: false };
+
+/** A device whose kernels for matrix units are emulated; `room` is the workgroup memory that it says it has. */
+function emulating(room: number): Gpu {
+  const make = opened!.gpu.createShaderModule.bind(opened!.gpu);
+  const gpu = new Proxy(opened!.gpu, {
+    get: (target, name) => {
+      if (name === "createShaderModule") {
+        return (d: GPUShaderModuleDescriptor) =>
+          make(/subgroupMatrix/.test(d.code) ? { ...d, code: emulateMatrix(d.code) } : d);
+      }
+      const value = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  const limits = { ...opened!.limits, maxWorkgroupBytes: room, maxInvocations: 1024, matrix: matrixTiles };
+  return new Gpu({ ...opened!, gpu, limits });
+}
+
+for (const room of [49152, 32768]) {
+  for (const of of attentionCases) {
+    Deno.test({
+      name: `attention on matrix units, emulated in ${room} bytes: ${of.name}`,
+      ...options,
+      fn: async () => {
+        const { inputs, outputs, numbers } = graphOf(of);
+        const program = linearise(inputs, outputs);
+        const expected = evaluateProgram(program, numbers);
+        const device = emulating(room);
+        const plan = makePlan(program, { maxSlots: 16, halfProducts: true });
+        const executable = await device.compile(plan);
+        const arrays = numbers.map((v, i) =>
+          device.upload(inputs[i]!.dtype === "i32" ? new Int32Array(v) : new Float32Array(v), inputs[i]!.aval)
+        );
+        const found = await Promise.all(executable.run(arrays).map((y) => device.download(y)));
+        found.slice(0, 1).forEach((y, i) =>
+          requireClose(`output ${i}`, new Float64Array(y), expected[i]!, 3e-3)
+        );
+        arrays.forEach((x) => device.free(x));
+        executable.dispose();
+      },
+    });
+  }
+}
+
+Deno.test({
+  name: "attention on matrix units: Dawn's compiler accepts it",
+  sanitizeResources: false,
+  sanitizeOps: false,
+  fn: async () => {
+    const dawn = (await openAdapter({
+      software: true,
+      provider: "dawn",
+      dawnFlags: ["backend=null"],
+      halfProducts: true,
+    }))!;
+    let found = 0;
+    for (const of of attentionCases) {
+      const { inputs, outputs } = graphOf(of);
+      const plan = makePlan(linearise(inputs, outputs), { maxSlots: 16, halfProducts: true });
+      for (const kernel of plan.kernels.filter((k) => k.body.form === "attention")) {
+        const limits = {
+          ...dawn.limits,
+          maxWorkgroupBytes: 49152,
+          maxInvocations: 1024,
+          matrix: matrixTiles,
+        };
+        const { code } = wgsl(kernel, limits);
+        dawn.gpu.pushErrorScope("validation");
+        // The null backend has too little workgroup memory for the pipelines, which the text alone does not need.
+        dawn.gpu.createShaderModule({ code });
+        assertEquals((await dawn.gpu.popErrorScope())?.message, undefined, code);
+        found++;
+      }
+    }
+    assert(found >= 3 * attentionCases.length);
+    dawn.gpu.destroy();
+  },
+});
