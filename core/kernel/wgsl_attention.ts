@@ -4,7 +4,7 @@
  * keeps until a score is 2⁸ times above it: the sums of values then stay in the registers of the matrix units for almost the
  * whole way. Milakov and Gimelshein, arXiv:1805.02867; Dao, arXiv:2307.08691. @module
  */
-import type { AttentionForm } from "./kernel.ts";
+import { type AttentionForm, passOf } from "./kernel.ts";
 import type { Grid } from "./wgsl.ts";
 import {
   addMixed,
@@ -12,7 +12,6 @@ import {
   chooseLayout,
   clamped,
   declareSums,
-  edgeOf,
   finish,
   headsOf,
   keep,
@@ -22,13 +21,16 @@ import {
   OWN,
   ownRows,
   putWeights,
+  readScores,
   Rows,
   scoresOf,
-  sumsAt,
+  segmentMoves,
   take,
+  together,
   upTo,
   vectorsOf,
 } from "./wgsl_attention_parts.ts";
+import { firstKey, ofKeys, ofQueries } from "./wgsl_attention_grad.ts";
 import type { Scope } from "./wgsl_expr.ts";
 import { MATRIX_DIRECTIVES } from "./wgsl_matrix.ts";
 import { SIDE } from "./wgsl_tile.ts";
@@ -37,8 +39,8 @@ import { SIDE } from "./wgsl_tile.ts";
 const BLOCK = 64;
 /** How far, as a power of 2, a score may be above the top of its row before all of the row is scaled anew. */
 const SLACK = 8;
-/** A top below any score, and a hidden score far below that. */
-const NO_TOP = "-1e29f", HIDDEN = "-1e30f";
+/** A top below any score, and far above hidden ones. */
+const NO_TOP = "-1e29f";
 
 /** Print a kernel of attention into the scope of its entry point. */
 export function attention(scope: Scope, body: AttentionForm): Grid {
@@ -49,7 +51,14 @@ export function attention(scope: Scope, body: AttentionForm): Grid {
     );
   }
   module.directives = MATRIX_DIRECTIVES;
-  return forward(scope, body);
+  switch (passOf(body.stores[0]!.result)) {
+    case "forward":
+      return forward(scope, body);
+    case "queries":
+      return ofQueries(scope, body);
+    case "keys":
+      return ofKeys(scope, body);
+  }
 }
 
 function forward(scope: Scope, body: AttentionForm): Grid {
@@ -58,17 +67,15 @@ function forward(scope: Scope, body: AttentionForm): Grid {
   const blocks = Math.ceil(query.extent / OWN), heads = headsOf(body, "query");
   const hasOutput = body.stores.some((s) => s.result === "output");
   const rows = new Rows(module, body);
+  rows.segments();
   rows.operand("q_at", body.q, "query");
   rows.operand("k_at", body.k, "key");
   rows.operand("v_at", body.v, "key");
-  if (body.segments) {
-    rows.number("segment_of_query", body.segments[0], "query", true);
-    rows.number("segment_of_key", body.segments[1], "key", true);
-  }
   rows.result("output");
   rows.result("logSumExp");
   rows.declare();
   begin(scope, l);
+  const nextKey = (row: string): string => clamped(`next0 + ${row}`, key.extent, l.block);
   const last = scores.causal ? `min(own0 + ${OWN}u, ${key.extent}u)` : `${key.extent}u`;
   module.globals.push("var<workgroup> raised: atomic<u32>;");
   scope.line(
@@ -81,17 +88,10 @@ function forward(scope: Scope, body: AttentionForm): Grid {
     `let start = ${firstKey(scores.window, l.block)};`,
   );
   ownRows(scope, l, "q", (row, k4) => `q_at(b, ${clamped(`own0 + ${row}`, query.extent, OWN)}, ${k4})`);
-  const move = moves(
-    l,
-    ["k_at", "v_at"].map((name) => (row, k4) =>
-      `${name}(kb, ${clamped(`next0 + ${row}`, key.extent, l.block)}, ${k4})`
-    ),
-  );
-  const batch = `b / ${heads / body.batch.extent}u`;
-  if (body.segments) {
-    module.globals.push(`var<workgroup> segments: array<i32, ${l.block}>;`);
-    scope.line(`let segment = segment_of_query(${batch}, at);`);
-  }
+  const move = together([
+    moves(l, ["k_at", "v_at"].map((name) => (row, k4) => `${name}(kb, ${nextKey(row)}, ${k4})`)),
+    ...(body.segments ? [segmentMoves(scope, body, l, "query", nextKey)] : []),
+  ]);
   scope.line(
     ...declareSums(l, "o"),
     `var top = ${NO_TOP};`,
@@ -103,13 +103,6 @@ function forward(scope: Scope, body: AttentionForm): Grid {
   );
   scope.block("loop", {}, (loop) => {
     loop.line("workgroupBarrier();", ...move.put);
-    if (body.segments) {
-      loop.line(
-        `if (lane < ${l.block}u) { segments[lane] = segment_of_key(${batch}, ${
-          clamped("other0 + lane", key.extent, l.block)
-        }); }`,
-      );
-    }
     loop.line("if (lane == 0u) { atomicStore(&raised, 0u); }", "workgroupBarrier();");
     loop.line(`next0 = other0 + ${l.block}u;`);
     loop.block("if (next0 < stop)", {}, (ahead) => ahead.line(...move.fetch));
@@ -145,24 +138,10 @@ function forward(scope: Scope, body: AttentionForm): Grid {
   return { units: blocks * heads, lanes: LANES };
 }
 
-/** The first key that a block of queries sees, rounded down to a block of keys. */
-function firstKey(window: number | null, block: number): string {
-  if (window === null) return "0u";
-  return `(max(own0 + 1u, ${window}u) - ${window}u) / ${block}u * ${block}u`;
-}
-
 /** From an invocation's scores to its weights, with the row's top and the sum of its weights kept up. */
 function softmax(scope: Scope, body: AttentionForm, l: Layout): void {
   const vectors = vectorsOf(l);
-  vectors.forEach((at, i) => scope.line(`var x${i} = ${scored(body, sumsAt(l, at))};`));
-  const edge = edgeOf(body, l, "query");
-  if (edge !== null) {
-    scope.block(edge ? `if (${edge})` : "", {}, (inner) => {
-      vectors.forEach((at, i) =>
-        inner.line(`x${i} = select(vec4f(${HIDDEN}), x${i}, ${seen(body, "other0", "at", at)});`)
-      );
-    });
-  }
+  readScores(scope, body, l, "query");
   const most = vectors.map((_, i) => `x${i}`).reduce((a, b) => `max(${a}, ${b})`);
   scope.line(
     `let most4 = ${most};`,
@@ -201,27 +180,4 @@ function softmax(scope: Scope, body: AttentionForm, l: Layout): void {
         putWeights(l, at, "short"),
       ));
   });
-}
-
-/** The text of four scores, as powers of 2, from four products. */
-export function scored({ scores: { scale, cap } }: AttentionForm, products: string): string {
-  if (cap === null) return `${products} * ${scale * Math.LOG2E}f`;
-  return `tanh(clamp(${products} * ${scale / cap}f, vec4f(-10.0f), vec4f(10.0f))) * ${cap * Math.LOG2E}f`;
-}
-
-/** Which of four neighbouring keys from `first` + 4 · `at` on the query at `query` sees. */
-export function seen(
-  { scores: { causal, window, segmented }, key }: AttentionForm,
-  first: string,
-  query: string,
-  at: string,
-): string {
-  const keys = `(${first} + (${at}) * 4u + vec4u(0u, 1u, 2u, 3u))`;
-  const own = [0, 1, 2, 3].map((i) => `segments[(${at}) * 4u + ${i}u]`).join(", ");
-  return [
-    `(${keys} < vec4u(${key.extent}u))`,
-    ...(causal ? [`(${keys} <= vec4u(${query}))`] : []),
-    ...(window === null ? [] : [`(${keys} + ${window}u > vec4u(${query}))`]),
-    ...(segmented ? [`(vec4i(${own}) == vec4i(segment))`] : []),
-  ].join(" & ");
 }

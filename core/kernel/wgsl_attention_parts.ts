@@ -111,6 +111,14 @@ export class Rows {
     });
   }
 
+  /** `segment_of_query(b, m)` and `segment_of_key(b, m)`, where scores have segments. */
+  segments(): void {
+    const { segments } = this.body;
+    if (!segments) return;
+    this.number("segment_of_query", segments[0], "query", true);
+    this.number("segment_of_key", segments[1], "key", true);
+  }
+
   /** Write them all, once it is known which buffers are accessed in vectors. */
   declare(): void {
     this.module.wide = wideSlots(this.module.kernel, this.#accesses);
@@ -214,6 +222,51 @@ export function moves(l: Layout, calls: readonly ((row: string, k4: string) => s
   };
 }
 
+/** A number of each row of a block on its way into workgroup memory, at `place` of its row. */
+export function moveNumber(
+  l: Layout,
+  name: string,
+  type: string,
+  value: (row: string) => string,
+  place: (row: string) => string,
+): Moves {
+  return {
+    declare: [`var ${name}: ${type};`],
+    fetch: [`${name} = ${value(`lane % ${l.block}u`)};`],
+    put: [`if (lane < ${l.block}u) { ${place("lane")} = ${name}; }`],
+  };
+}
+
+/** The segments of a block, and `segment` of an invocation's own row; `head` is that of the own side, `other` a row to come. */
+export function segmentMoves(
+  scope: Scope,
+  body: AttentionForm,
+  l: Layout,
+  own: "query" | "key",
+  other: (row: string) => string,
+): Moves {
+  const [mine, theirs] = own === "query" ? ["query", "key"] : ["key", "query"];
+  const batch = `b / ${headsOf(body, own) / body.batch.extent}u`;
+  scope.module.globals.push(`var<workgroup> segments: array<i32, ${l.block}>;`);
+  scope.line(`let segment = segment_of_${mine}(${batch}, at);`);
+  return moveNumber(
+    l,
+    "kind",
+    "i32",
+    (row) => `segment_of_${theirs}(${batch}, ${other(row)})`,
+    (row) => `segments[${row}]`,
+  );
+}
+
+/** Moves one after the other. */
+export function together(all: readonly Moves[]): Moves {
+  return {
+    declare: all.flatMap((m) => m.declare),
+    fetch: all.flatMap((m) => m.fetch),
+    put: all.flatMap((m) => m.put),
+  };
+}
+
 /** Scores of the owned rows with a block: matrices `s0`, … of `left`·operandᵀ, and from there into the strips of sums. */
 export function scoresOf(l: Layout, left: string, operand: 0 | 1): string[] {
   const across = upTo(l.block / SIDE);
@@ -311,22 +364,69 @@ export function finish(
   }
 }
 
-/** Condition on a uniform place of blocks under which some key is hidden, or lies beyond the end; null: never; "": always. */
-export function edgeOf(
-  { scores: { causal, window, segmented }, key }: AttentionForm,
-  l: Layout,
-  side: "query" | "key",
-): string | null {
+/**
+ * Condition on the first owned and the first other row (uniform in a workgroup) under which some of their pairs are hidden, or
+ * some of the others lie beyond the end; null: never; "": perhaps always.
+ */
+function edgeOf({ scores, query, key }: AttentionForm, l: Layout, own: "query" | "key"): string | null {
+  const { causal, window, segmented } = scores;
   if (segmented) return "";
-  // First and last query and key of the block of scores.
-  const [m, n] = side === "query" ? ["own0", "other0"] : ["other0", "own0"];
-  const [queries, keys] = side === "query" ? [OWN, l.block] : [l.block, OWN];
+  const [m, n, queries, keys, extent] = own === "query"
+    ? ["own0", "other0", OWN, l.block, key.extent] as const
+    : ["other0", "own0", l.block, OWN, query.extent] as const;
   const parts = [
     ...(causal ? [`${n} + ${keys - 1}u > ${m}`] : []),
     ...(window === null ? [] : [`${n} + ${window}u <= ${m} + ${queries - 1}u`]),
-    ...(key.extent % keys ? [`${n} + ${keys}u > ${key.extent}u`] : []),
+    ...(extent % l.block ? [`other0 + ${l.block}u > ${extent}u`] : []),
   ];
   return parts.length > 0 ? parts.join(" || ") : null;
+}
+
+/** A hidden score: far below any top of a row. */
+const HIDDEN = "-1e30f";
+
+/** Which of the four others at vector `at` of a block an invocation's own row sees, or is seen by. */
+function seen({ scores, query, key }: AttentionForm, own: "query" | "key", at: string): string {
+  const { causal, window, segmented } = scores;
+  const others = `(other0 + (${at}) * 4u + vec4u(0u, 1u, 2u, 3u))`, mine = "vec4u(own0 + row)";
+  const [m, n, extent] = own === "query" ? [mine, others, key.extent] : [others, mine, query.extent];
+  const kinds = [0, 1, 2, 3].map((i) => `segments[(${at}) * 4u + ${i}u]`).join(", ");
+  return [
+    `(${others} < vec4u(${extent}u))`,
+    ...(causal ? [`(${n} <= ${m})`] : []),
+    ...(window === null ? [] : [`(${n} + ${window}u > ${m})`]),
+    ...(segmented ? [`(vec4i(${kinds}) == vec4i(segment))`] : []),
+  ].join(" & ");
+}
+
+/**
+ * An invocation's scores of a block, as powers of 2 and with hidden ones far below, in variables `x0`, `x1`, …; with `slopes`
+ * also their derivatives after the cap, `y0`, ….
+ */
+export function readScores(
+  scope: Scope,
+  body: AttentionForm,
+  l: Layout,
+  own: "query" | "key",
+  slopes = false,
+): void {
+  const { scale, cap } = body.scores, vectors = vectorsOf(l);
+  vectors.forEach((at, i) => {
+    if (cap === null) return scope.line(`var x${i} = ${sumsAt(l, at)} * ${scale * Math.LOG2E}f;`);
+    scope.line(
+      // As in other kernels: drivers compute tanh from exponentials that overflow.
+      `var x${i} = tanh(clamp(${sumsAt(l, at)} * ${scale / cap}f, vec4f(-10.0f), vec4f(10.0f)));`,
+      ...(slopes ? [`let y${i} = 1.0f - x${i} * x${i};`] : []),
+      `x${i} *= ${cap * Math.LOG2E}f;`,
+    );
+  });
+  const edge = edgeOf(body, l, own);
+  if (edge === null) return;
+  scope.block(edge ? `if (${edge})` : "", {}, (inner) => {
+    vectors.forEach((at, i) =>
+      inner.line(`x${i} = select(vec4f(${HIDDEN}), x${i}, ${seen(body, own, at)});`)
+    );
+  });
 }
 
 /** Heads of queries, or of keys, over the whole batch. */
