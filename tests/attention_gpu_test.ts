@@ -49,9 +49,7 @@ for (const room of [49152, 32768]) {
           device.upload(inputs[i]!.dtype === "i32" ? new Int32Array(v) : new Float32Array(v), inputs[i]!.aval)
         );
         const found = await Promise.all(executable.run(arrays).map((y) => device.download(y)));
-        found.forEach((y, i) =>
-          requireClose(`output ${i}`, new Float64Array(y), expected[i]!, 3e-3)
-        );
+        found.forEach((y, i) => requireClose(`output ${i}`, new Float64Array(y), expected[i]!, 3e-3));
         arrays.forEach((x) => device.free(x));
         executable.dispose();
       },

@@ -33,13 +33,18 @@ export function operationsOf(body: Form): number {
       return extentOf([...body.item, ...body.column]);
     case "attention": {
       const { batch, head, group, feature } = body;
-      return 2 * productsOf(body) * extentOf([batch, head, group, feature]) * pairsOf(body);
+      return 2 * passProducts(body) * extentOf([batch, head, group, feature]) * pairsOf(body);
     }
   }
 }
 
+/** Multiplications and additions of a kernel's products of matrices, those inside attention too; other kernels have none. */
+export function productOperations(body: Form): number {
+  return body.form === "contract" || body.form === "attention" ? operationsOf(body) : 0;
+}
+
 /** Products of queries, keys, values and weights that a pass of attention needs. */
-function productsOf({ stores }: AttentionForm): number {
+function passProducts({ stores }: AttentionForm): number {
   const results = new Set(stores.map((s) => s.result));
   if (results.has("output")) return 2;
   if (results.has("logSumExp")) return 1;
