@@ -1,6 +1,6 @@
 /** Attention at odd sizes, and all ways to hide keys: rows of data for the interpreter and the devices. @module */
-import { type Aval, aval, input, sizeOf, type Tensor } from "../core/ir/mod.ts";
-import { attention, type AttentionOptions } from "../ops/mod.ts";
+import { type Aval, aval, fill, input, sizeOf, type Tensor } from "../core/ir/mod.ts";
+import { attention, type AttentionOptions, iota, lt, mul, where } from "../ops/mod.ts";
 import { type Graph, pullbackGraph } from "./check_primitive.ts";
 import { noise } from "./op_rows.ts";
 
@@ -10,7 +10,7 @@ export interface AttentionCase {
   readonly inputs: readonly Aval[];
   readonly f: (xs: readonly Tensor[]) => Tensor;
   /** Segment of a position. */
-  readonly fill?: (i: number) => number;
+  readonly segment?: (i: number) => number;
 }
 
 interface Sizes {
@@ -37,7 +37,19 @@ function row(
       ...(segment ? [aval([b, t], "i32")] : []),
     ],
     f: ([q, k, v, segments]) => attention(q!, k!, v!, { ...rest, ...(segments ? { segments } : {}) }),
-    ...(segment ? { fill: segment } : {}),
+    ...(segment ? { segment } : {}),
+  };
+}
+
+/** Scores that jump at the 64th key: what was added up before must be scaled anew. */
+function rising(): AttentionCase {
+  const { f, ...rest } = row("rising scores", { heads: 2, kvHeads: 1, t: 140, d: 16 });
+  return {
+    ...rest,
+    f: ([q, k, v]) => {
+      const ramp = where(lt(iota(k!.shape, 2), 64), fill(1 / 8, k!.shape), fill(2, k!.shape));
+      return f([mul(q!, 6), mul(k!, ramp), v!]);
+    },
   };
 }
 
@@ -53,12 +65,14 @@ export const attentionCases: readonly AttentionCase[] = [
     cap: 0.8,
   }),
   row("padding", { heads: 2, kvHeads: 2, t: 21, d: 48 }, { causal: false, segment: (i) => Number(i < 17) }),
+  rising(),
+  row("two walks for keys", { heads: 2, kvHeads: 1, t: 19, d: 80 }),
   row("both ways", { heads: 2, kvHeads: 1, t: 18, s: 35, d: 16 }, { causal: false }),
 ];
 
 /** The graph of a case's output and cotangents, and numbers for its inputs, exact in f16. */
 export function graphOf(
-  { inputs, f, fill }: AttentionCase,
+  { inputs, f, segment }: AttentionCase,
 ): Graph & { readonly numbers: readonly Float64Array[] } {
   const xs: Tensor[] = inputs.map((a, i) => input(a, `x${i}`));
   const y = f(xs);
@@ -67,7 +81,7 @@ export function graphOf(
   const numbers = back.inputs.map(({ shape }, k) =>
     Float64Array.from(
       { length: sizeOf(shape) },
-      (_, i) => k === 3 && fill ? fill(i) : Math.round(random() * 64) / 64,
+      (_, i) => k === 3 && segment ? segment(i) : Math.round(random() * 64) / 64,
     )
   );
   return { inputs: back.inputs, outputs: [y, ...back.outputs], numbers };

@@ -17,7 +17,7 @@ for (const of of attentionCases) {
         const forms = plan.steps.map((s) => plan.kernels[s.kernel]!.body.form);
         const own = forms.filter((f) => f === "attention").length;
         // With segments the cotangents of keys and of values need nine buffers together.
-        assertEquals(own, halfProducts ? (maxSlots === 8 && of.fill ? 4 : 3) : 0);
+        assertEquals(own, halfProducts ? (maxSlots === 8 && of.segment ? 4 : 3) : 0);
         assertEquals(forms.includes("contract"), !halfProducts);
         const found = interpretPlan(plan, numbers.map((v) => v.slice()));
         expected.forEach((y, i) => requireClose(`output ${i}`, found[i]!, y, 1e-9));
