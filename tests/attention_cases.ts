@@ -1,4 +1,13 @@
 /** Attention at odd sizes, and all ways to hide keys: rows of data for the interpreter and the devices. @module */
+import type { Compiled } from "../core/compile.ts";
+import type { Capabilities } from "../core/plan/mod.ts";
+import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
+import type { Windows } from "../train/attend.ts";
+import { weightShapes } from "../train/decoder.ts";
+import { methodClasses } from "../train/methods.ts";
+import { adamW } from "../train/optimiser.ts";
+import { llamaShape } from "../train/run_plan/shapes.ts";
+import { planStep } from "../train/step_plan.ts";
 import { type Aval, aval, fill, input, sizeOf, type Tensor } from "../core/ir/mod.ts";
 import { attention, type AttentionOptions, iota, lt, mul, where } from "../ops/mod.ts";
 import { type Graph, pullbackGraph } from "./check_primitive.ts";
@@ -85,4 +94,47 @@ export function graphOf(
     )
   );
   return { inputs: back.inputs, outputs: [y, ...back.outputs], numbers };
+}
+
+/** A device with matrix units, or one without. */
+function deviceWith(halfProducts: boolean): Capabilities {
+  const gpu = {
+    provider: "dawn",
+    subgroups: true,
+    matrix: true,
+    halfProducts,
+    readBackMs: 1,
+    note: null,
+  } as const;
+  return {
+    ...{ kind: "gpu", adapterName: "a device", f16: true, maxSlots: 16, gpu },
+    ...{ maxBufferBytes: 2 ** 31, maxTotalBytes: null },
+  };
+}
+
+/** A step of training of a small decoder, planned for a device with matrix units in use or not. */
+export function stepOf(halfProducts: boolean, packed: boolean, windows: Windows = [null, 9]): Compiled {
+  const config = { ...llamaShape(48, windows.length, [3, 1], 32, 40, true), windows };
+  const settings = { ...DEFAULT_SETTINGS, method: "lora", rank: 2, alpha: 4, target: "all-linear" } as const;
+  return planStep({
+    ...{ subject: { config, classes: methodClasses(settings, config) }, optimiser: adamW({ clip: 1 }) },
+    ...{ accumulate: 1, maxLength: 24, batch: { rows: 4, length: 24 }, packed },
+    capabilities: deviceWith(halfProducts),
+    weights: weightShapes(config),
+  });
+}
+
+/** Numbers for all that such a step reads. */
+export function numbersOf({ program, inputs }: Compiled): Float64Array[] {
+  const random = noise(5);
+  return program.inputs.map((id, k) => {
+    const { shape, dtype } = program.nodes[id]!.aval, path = inputs[k]!;
+    return Float64Array.from({ length: sizeOf(shape) }, (_, i) => {
+      if (path === "batch.segments") return Math.floor(i % 24 / 10);
+      if (path === "batch.positions") return i % 24 % 10;
+      if (dtype === "i32") return 3 + i * 7 % 30;
+      // Rates and second moments are not negative.
+      return /^(optimiser|rates)/.test(path) ? 0.01 * Math.abs(random()) : 0.3 * random();
+    });
+  });
 }
