@@ -5,6 +5,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { type Gpu, openGpu, type Provider } from "../core/gpu/mod.ts";
 import { type MethodName, METHODS } from "../train/methods.ts";
+import { attentionCases, measureAttention } from "./gpu_attention.ts";
 import { type GemmCase, measureGemm } from "./gpu_gemm.ts";
 import { measureKernels } from "./gpu_kernels.ts";
 import { measureStep, type StepCase } from "./gpu_step.ts";
@@ -16,6 +17,7 @@ const HELP = `deno task bench:gpu [flags]
   --provider NAME    auto, deno or dawn (auto)
   --gemm             matrix products: squares, and those of the 1B shape with 4 × 512 tokens
   --kernels          kernels that memory bounds, beside a copy
+  --attention        attention and its derivative on matrix units, beside products and a softmax
   --shape NAMES      training steps of these shapes: ${Object.keys(SHAPES).join(", ")}
   --method NAMES     ${METHODS.join(", ")} (lora)
   --dtype NAMES      storage of frozen weights: f32, f16 (f32)
@@ -67,7 +69,7 @@ function gemmCases(): GemmCase[] {
 async function main(): Promise<void> {
   const args = parseArgs(Deno.args, {
     string: ["provider", "shape", "method", "dtype", "batch", "seq", "trace"],
-    boolean: ["gemm", "kernels", "profile", "software", "help"],
+    boolean: ["gemm", "kernels", "attention", "profile", "software", "help"],
     unknown: (arg) => {
       throw new Error(`There is no flag ${arg}.\n${HELP}`);
     },
@@ -127,6 +129,30 @@ async function main(): Promise<void> {
           `${result.of_copy} of a copy`,
         ].join("  "),
       );
+    }
+    await gpu.close();
+  }
+  if (args.attention) {
+    const gpu = await open(true);
+    if (gpu.capabilities.gpu?.halfProducts !== true) {
+      throw new Error("Attention is measured on matrix units.");
+    }
+    for (const of of attentionCases) {
+      for (const result of await measureAttention(gpu, of)) {
+        console.log(
+          JSON.stringify({ bench: "attention", adapter_name: gpu.capabilities.adapterName, ...result }),
+        );
+        const { way, kernel, ms, tflops, gb_s, error } = result;
+        console.error(
+          [
+            `${of.name} ${way}`.padEnd(18),
+            `${ms} ms`.padStart(11),
+            `${tflops} TFLOP/s`.padStart(16),
+            `${gb_s} GB/s`.padStart(12),
+            kernel + (error ? `, differs by ${error.join(" ")}` : ""),
+          ].join("  "),
+        );
+      }
     }
     await gpu.close();
   }

@@ -1,6 +1,6 @@
 /** Whole training steps on random weights, through the same session as `train.ts`. @module */
 import { extentOf, type Kernel } from "../core/kernel/kernel.ts";
-import { bytesTouched, operationsOf } from "../core/kernel/work.ts";
+import { bytesTouched, productOperations } from "../core/kernel/work.ts";
 import { type Gpu, GpuExecutable, type LaunchTime, profile } from "../core/gpu/mod.ts";
 import type { Device, DeviceArray, Executable } from "../core/plan/device.ts";
 import type { Plan } from "../core/plan/plan.ts";
@@ -115,7 +115,7 @@ export async function measureStep(
     compile_s: round(compile_s),
     tflops: round(
       last.executable.plan.steps.reduce(
-        (sum, s) => sum + products(last.executable.plan.kernels[s.kernel]!),
+        (sum, s) => sum + productOperations(last.executable.plan.kernels[s.kernel]!.body),
         0,
       ) / ms / 1e9,
     ),
@@ -126,11 +126,6 @@ export async function measureStep(
 
 function round(x: number): number {
   return Number(x.toPrecision(4));
-}
-
-/** Multiplications and additions of a kernel's products; other kernels count as none. */
-function products({ body }: Kernel): number {
-  return body.form === "contract" ? operationsOf(body) : 0;
 }
 
 async function times(
@@ -154,7 +149,7 @@ async function times(
       kernel: kernels.map((kernel) => `${kernel.name} ${sizes(kernel)}`).join(" | "),
       count: of.length,
       ms: round(seconds * 1000),
-      tflops: round(total(products) / 1e12),
+      tflops: round(total((k) => productOperations(k.body)) / 1e12),
       gb_s: round(total(bytesTouched) / 1e9),
     };
   }).sort((a, b) => b.ms - a.ms);
@@ -162,6 +157,10 @@ async function times(
 
 function sizes({ body, slots }: Kernel): string {
   const types = slots.map((s) => s.dtype).join(",");
+  if (body.form === "attention") {
+    const of = [body.batch, body.head, body.group, body.query, body.key, body.feature].map((v) => v.extent);
+    return `attention ${of.join("x")} ${types}`;
+  }
   if (body.form !== "contract") return `${body.form} ${types}`;
   const of = [body.batch, body.row, body.col].map(extentOf).join("x");
   return `contract ${of} over ${body.terms.map((t) => extentOf(t.inner)).join("+")} ${types}`;

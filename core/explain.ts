@@ -6,7 +6,7 @@ import { showProgram } from "./ir/program.ts";
 import type { Tensor } from "./ir/tensor.ts";
 import type { MapTree } from "./ir/tree.ts";
 import { showKernel } from "./kernel/show_kernel.ts";
-import { wgsl } from "./kernel/wgsl.ts";
+import { defaultLimits, matrixTiles, wgsl, type WgslLimits } from "./kernel/wgsl.ts";
 import { type PlanBytes, planBytes } from "./plan/check_limits.ts";
 import { showPlan } from "./plan/show_plan.ts";
 
@@ -22,24 +22,34 @@ export interface Explanation extends Compiled {
   readonly bytes: PlanBytes;
 }
 
+/** A device for which products in f16 are planned. */
+const MATRIX_UNITS: WgslLimits = {
+  ...defaultLimits,
+  f16: true,
+  maxWorkgroupBytes: 49152,
+  maxInvocations: 1024,
+  matrix: matrixTiles,
+};
+
 /** Explain how `f` compiles for arguments shaped like `avals`; left where the shapes do not fit. */
 export function explain<A>(
   f: (x: MapTree<A, Aval, Tensor>) => object,
   avals: A,
   options: CompileOptions = {},
 ): Either.Either<ShapeError, Explanation> {
-  return Either.map(explainCompiled)(compile(f, avals, options));
+  const limits = options.halfProducts ? MATRIX_UNITS : defaultLimits;
+  return Either.map((of: Compiled) => explainCompiled(of, limits))(compile(f, avals, options));
 }
 
-/** Explain what was compiled already. */
-export function explainCompiled(compiled: Compiled): Explanation {
+/** Explain what was compiled already, with its kernels in print for a device of these limits. */
+export function explainCompiled(compiled: Compiled, limits: WgslLimits = defaultLimits): Explanation {
   const { program, plan } = compiled;
   return {
     ...compiled,
     text: {
       program: showProgram(program),
       kernels: plan.kernels.map(showKernel),
-      wgsl: plan.kernels.map((kernel) => wgsl(kernel).code),
+      wgsl: plan.kernels.map((kernel) => wgsl(kernel, limits).code),
       plan: showPlan(plan),
     },
     bytes: planBytes(plan),

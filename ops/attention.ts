@@ -1,14 +1,13 @@
-/** Rotary positions and causal grouped-query attention. @module */
+/** Rotary positions and grouped-query attention. @module */
 import { ShapeError, showAval, type Tensor } from "../core/ir/mod.ts";
 import { add, mul, neg } from "./arithmetic.ts";
-import { broadcastTo } from "./broadcast.ts";
-import { le, lt } from "./compare.ts";
-import { dotGeneral } from "./contract.ts";
+import { allScores, attentionOutput, mixed } from "./attention_parts.ts";
+import { lt } from "./compare.ts";
 import { iota } from "./iota.ts";
-import { softmax } from "./normalise.ts";
-import { tanh } from "./transcendental.ts";
-import { reshape, roll } from "./views.ts";
+import { roll } from "./views.ts";
 import { where } from "./where.ts";
+
+export { softCap } from "./attention_parts.ts";
 
 /**
  * Rotate feature i against feature i + d/2 by the angle of its position: x [..., t, d], cos and sin [t, d] whose halves
@@ -20,34 +19,83 @@ export function rope(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
   return add(mul(x, cos), mul(roll(x, { axis, by: half }), signed));
 }
 
-/** cap · tanh(x / cap): like x near 0, and between −cap and cap (arXiv:2408.00118). */
-export function softCap(x: Tensor, cap: number): Tensor {
-  return mul(tanh(mul(x, 1 / cap)), cap);
+/** Which keys a query sees, and how its scores are changed. */
+export interface AttentionOptions {
+  /** No key after the query's own position; default true. */
+  readonly causal?: boolean;
+  /** So many positions up to the query's own; null or absent: all. */
+  readonly window?: number | null;
+  /** Keys of the query's own segment alone: i32[b, t]. Absent: all are one. */
+  readonly segments?: Tensor;
+  /** Scores x become cap · tanh(x / cap). */
+  readonly cap?: number;
 }
-
-/** A score that no softmax sees: far below any real one, yet finite. */
-const HIDDEN = -1e30;
 
 /**
  * Attention where query head h reads key head ⌊h / (heads/kvHeads)⌋: q f32[b, heads, t, d], k and v
- * f32[b, kvHeads, s, d] → f32[b, heads, t, d]. `visible` bool, broadcast to [t, s], says which keys a query sees;
- * default causal, for t = s. With a `cap` scores x become cap · tanh(x / cap). Throws ShapeError where heads do not divide.
+ * f32[b, kvHeads, s, d] → f32[b, heads, t, d]; scores are q·k/√d. On matrix units it is a kernel that never holds all
+ * scores, and two of its derivative (`docs/ARCHITECTURE.md`); elsewhere products and a softmax. Throws ShapeError where
+ * heads do not divide, or where positions count and t is not s.
  */
-export function attention(q: Tensor, k: Tensor, v: Tensor, visible?: Tensor, cap?: number): Tensor {
-  const [b, heads, t, d] = q.shape as [number, number, number, number];
-  const [, kvHeads, s] = k.shape as [number, number, number];
-  if (heads % kvHeads !== 0) {
+export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  const { causal = true, window = null, segments, cap } = options;
+  requireHeads(q, k, v);
+  const t = q.shape[2]!, s = k.shape[2]!;
+  if ((causal || window !== null || segments) && t !== s) {
     throw new ShapeError(
-      `Cannot share keys ${showAval(k.aval)} among queries ${
-        showAval(q.aval)
-      }: ${heads} heads are not a multiple of ${kvHeads}.`,
+      `Cannot tell positions of queries ${showAval(q.aval)} from those of keys ${
+        showAval(k.aval)
+      }: ${t} is not ${s}. ` +
+        `Give maskedAttention a mask.`,
     );
   }
-  const batch: [number[], number[]] = [[0, 1], [0, 1]];
-  const groups = reshape(q, [b, kvHeads, heads / kvHeads, t, d]);
-  const raw = mul(dotGeneral(groups, k, { batch, inner: [[4], [3]] }), 1 / Math.sqrt(d));
-  const scores = cap === undefined ? raw : softCap(raw, cap);
-  const seen = visible ?? le(iota([t, s], 1), iota([t, s], 0));
-  const weights = softmax(where(broadcastTo(seen, scores.shape), scores, HIDDEN));
-  return reshape(dotGeneral(weights, v, { batch, inner: [[4], [2]] }), q.shape);
+  if (window !== null && (!causal || !Number.isSafeInteger(window) || window < 1)) {
+    throw new ShapeError(`A window of ${window} is none of causal attention: give a whole number from 1 on.`);
+  }
+  if (segments && showAval(segments.aval) !== `i32[${q.shape[0]},${t}]`) {
+    throw new ShapeError(
+      `Cannot tell segments of ${showAval(q.aval)} by ${showAval(segments.aval)}: give i32[${
+        q.shape[0]
+      },${t}].`,
+    );
+  }
+  const scores = {
+    scale: 1 / Math.sqrt(q.shape[3]!),
+    cap: cap ?? null,
+    causal,
+    // One that reaches everything is none.
+    window: window !== null && window < t ? window : null,
+    segmented: segments !== undefined,
+  };
+  return attentionOutput({ result: "output", scores })(q, k, v, ...(segments ? [segments] : []));
+}
+
+/**
+ * The same where `visible` bool, broadcast to [b, kvHeads, heads/kvHeads, t, s], says which keys a query sees: products
+ * and a softmax over all scores on every target.
+ */
+export function maskedAttention(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, cap?: number): Tensor {
+  requireHeads(q, k, v);
+  return mixed(allScores(q, k, { scale: 1 / Math.sqrt(q.shape[3]!), cap: cap ?? null }, visible), v);
+}
+
+function requireHeads(q: Tensor, k: Tensor, v: Tensor): void {
+  const [b, heads, , d] = q.shape, [kb, kvHeads, s, kd] = k.shape;
+  const [vb, vHeads, vs, vd] = v.shape;
+  const fits = [q, k, v].every((x) => x.shape.length === 4 && x.dtype === "f32") && kb === b && kd === d &&
+    vb === b && vHeads === kvHeads && vs === s && vd === d;
+  if (!fits) {
+    throw new ShapeError(
+      `Cannot attend with queries ${showAval(q.aval)}, keys ${showAval(k.aval)} and values ${
+        showAval(v.aval)
+      }: ` +
+        `they must be f32[b, heads, t, d] and twice f32[b, kvHeads, s, d].`,
+    );
+  }
+  if (heads! % kvHeads! === 0) return;
+  throw new ShapeError(
+    `Cannot share keys ${showAval(k.aval)} among queries ${
+      showAval(q.aval)
+    }: ${heads} heads are not a multiple of ${kvHeads}.`,
+  );
 }

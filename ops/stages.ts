@@ -14,6 +14,7 @@ import {
 import { gradients } from "../core/diff/vjp.ts";
 import { dotGeneral } from "./contract.ts";
 import { concat } from "./concat.ts";
+import { itself } from "./itself.ts";
 import { type StageRun, stageRuns } from "./stage_runs.ts";
 import { permute, reshape, slice } from "./views.ts";
 
@@ -173,14 +174,6 @@ const grads = primitive<[x: Tensor, coefficients: Tensor, ct: Tensor], { stages:
     lower: { kind: "stagesGrad", stages: list },
   }),
 );
-
-/** The same value under a node of its own. */
-const itself: (x: Tensor) => Tensor = primitive<[x: Tensor]>("itself", () => ({
-  shape: ([x]) => x,
-  reference: ([x]) => x,
-  vjp: (ct) => [ct],
-  lower: { kind: "view", map: (index) => ({ index }) },
-}))(undefined);
 
 /** Cotangent of the coefficients of (untransposed) {@linkcode stages}: x, ct f32[..., d] → f32[Σ d·block], one kernel. */
 export function stagesGrad(

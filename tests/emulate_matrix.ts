@@ -5,19 +5,26 @@
 
 /** What stands for Dawn's types and functions. */
 const STAND_INS = `
-struct Left { at: u32, pitch: u32, rows: bool }
 struct Right { at: u32, pitch: u32, rows: bool }
 fn element(at: u32, pitch: u32, rows: bool, i: u32, j: u32) -> f32 {
   return f32(halves[at + select(j * pitch + i, i * pitch + j, rows)]);
 }
-fn multiply(lane: u32, l: Left, r: Right, sum: array<f32, 8>) -> array<f32, 8> {
+// A left matrix may stay in registers while its memory is used again: an invocation keeps the row that it needs of it.
+fn load_left(lane: u32, at: u32, pitch: u32, rows: bool) -> array<f32, 16> {
+  var row: array<f32, 16>;
+  let depth = min(16u, lane + 1000u);
+  for (var k = 0u; k < depth; k++) { row[k] = element(at, pitch, rows, lane % 32u / 2u, k); }
+  return row;
+}
+fn multiply(lane: u32, left: array<f32, 16>, r: Right, sum: array<f32, 8>) -> array<f32, 8> {
   var c = sum;
+  var l = left;
   // Bounds that compilers do not see through: unrolled, a kernel takes minutes to compile.
   let depth = min(16u, lane + 1000u); let count = min(8u, lane + 1000u);
   for (var e = 0u; e < count; e++) {
-    let i = (lane % 32u * 8u + e) / 16u; let j = (lane % 32u * 8u + e) % 16u;
+    let j = (lane % 32u * 8u + e) % 16u;
     for (var k = 0u; k < depth; k++) {
-      c[e] += element(l.at, l.pitch, l.rows, i, k) * element(r.at, r.pitch, r.rows, k, j);
+      c[e] += l[k] * element(r.at, r.pitch, r.rows, k, j);
     }
   }
   return c;
@@ -29,6 +36,16 @@ fn keep(lane: u32, at: u32, pitch: u32, sum: array<f32, 8>) {
   }
 }
 fn sums_at(at: u32) -> vec4f { return vec4f(sums[4u * at], sums[4u * at + 1u], sums[4u * at + 2u], sums[4u * at + 3u]); }
+fn take(lane: u32, at: u32, pitch: u32) -> array<f32, 8> {
+  var c: array<f32, 8>;
+  for (var e = 0u; e < 8u; e++) {
+    c[e] = sums[at + (lane % 32u * 8u + e) / 16u * pitch + (lane % 32u * 8u + e) % 16u];
+  }
+  return c;
+}
+fn put_sums(at: u32, value: vec4f) {
+  sums[4u * at] = value.x; sums[4u * at + 1u] = value.y; sums[4u * at + 2u] = value.z; sums[4u * at + 3u] = value.w;
+}
 fn put(at: u32, value: vec4<f16>) {
   halves[4u * at] = value.x; halves[4u * at + 1u] = value.y; halves[4u * at + 2u] = value.z; halves[4u * at + 3u] = value.w;
 }
@@ -48,15 +65,18 @@ export function emulateMatrix(code: string): string {
     )
     .replace(/^ *let \w+ = bufferView.*$/gm, "")
     .replace(/quads\[(.*)\] = (\w+);/g, "put($1, $2);")
+    .replace(/sums4\[([^\]]*)\] = (.*);/g, "put_sums($1, $2);")
     .replace(/sums4\[([^\]]*)\]/g, "sums_at($1)")
     .replace(/subgroup_matrix_result<f32, 16, 16>/g, "array<f32, 8>")
+    .replace(/subgroupMatrixLoad<array<f32, 8>, row_major>\(sums, /g, "take(lane, ")
     .replace(
       /subgroupMatrixLoad<subgroup_matrix_(left|right)<f16, 16, 16>, (row|col)_major>\(halves, /g,
       (_, side: string, major: string) => `${side === "left" ? "Left" : "Right"}_${major}(`,
     )
     .replace(
       /(Left|Right)_(row|col)\((.*), (\d+)u\);/g,
-      (_, side, major, at, pitch) => `${side}(${at}, ${pitch}u, ${major === "row"});`,
+      (_, side, major, at, pitch) =>
+        `${side === "Left" ? "load_left(lane, " : "Right("}${at}, ${pitch}u, ${major === "row"});`,
     )
     .replace(/subgroupMatrixMultiplyAccumulate\(/g, "multiply(lane, ")
     .replace(/subgroupMatrixStore<row_major>\(sums, (.*), (\w+), (\d+)u\);/g, "keep(lane, $1, $3u, $2);");

@@ -279,13 +279,24 @@ const contractions: readonly OpRow[] = [
   row(
     "attention, capped scores",
     [[1, 2, 3, 2], [1, 1, 3, 2], [1, 1, 3, 2]],
-    (q, k, v) => ops.attention(q!, k!, v!, undefined, 0.7),
+    (q, k, v) => ops.attention(q!, k!, v!, { cap: 0.7 }),
+  ),
+  row(
+    "attention, a window and segments",
+    [[2, 3, 5, 2], [2, 1, 5, 2], [2, 1, 5, 2], aval([2, 5], "i32")],
+    (q, k, v, segments) => ops.attention(q!, k!, v!, { window: 3, segments: segments! }),
+    { fill: (u, i, k) => (k === 3 ? Math.floor(i % 5 / 2) : u) },
+  ),
+  row(
+    "attention both ways, more keys than queries",
+    [[1, 2, 3, 2], [1, 2, 4, 2], [1, 2, 4, 2]],
+    (q, k, v) => ops.attention(q!, k!, v!, { causal: false }),
   ),
   row("softCap", [[6]], (x) => ops.softCap(x!, 1.5)),
   row(
-    "attention, some keys",
+    "maskedAttention",
     [[2, 2, 1, 4], [2, 1, 5, 4], [2, 1, 5, 4]],
-    (q, k, v) => ops.attention(q!, k!, v!, ops.le(ops.iota([5]), 2)),
+    (q, k, v) => ops.maskedAttention(q!, k!, v!, ops.le(ops.iota([5]), 2)),
   ),
 ];
 

@@ -1,6 +1,6 @@
 /** What a position of a decoder attends to. @module */
 import type { Tensor } from "../core/ir/mod.ts";
-import { add, attention, iota, le, logicalAnd, lt } from "../ops/mod.ts";
+import { add, attention, le, logicalAnd, lt } from "../ops/mod.ts";
 
 /** Keys and values of one layer, f32[batch, kvHeads, t, headDim]. */
 export interface KeysValues {
@@ -25,12 +25,8 @@ export interface Attention {
 /** Causal attention over the sequence itself, each layer within its window. */
 export function causal({ windows, scoreCap }: Attention): Attend {
   return (layer, queries, { keys, values }) => {
-    const t = queries.shape[2]!, window = windows?.[layer] ?? null;
-    // Without a mask of its own attention is causal.
-    if (window === null || window >= t) {
-      return attention(queries, keys, values, undefined, scoreCap);
-    }
-    return attention(queries, keys, values, visible(window, iota([t, t], 0), iota([t, t], 1)), scoreCap);
+    const window = windows?.[layer] ?? null;
+    return attention(queries, keys, values, { window, ...(scoreCap === undefined ? {} : { cap: scoreCap }) });
   };
 }
 

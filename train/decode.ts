@@ -3,7 +3,6 @@ import { type Aval, aval, type Tensor } from "../core/mod.ts";
 import {
   add,
   argmax,
-  attention,
   broadcastTo,
   cast,
   eq,
@@ -11,6 +10,7 @@ import {
   iota,
   le,
   logicalAnd,
+  maskedAttention,
   reshape,
   sum,
   where,
@@ -74,7 +74,7 @@ export function decodeStep(
       const v = next[`v${layer}`] = where(mask, broadcastTo(values, mask.shape), cache[`v${layer}`]!);
       const { windows, scoreCap } = subject.config;
       const seen = visible(windows?.[layer] ?? null, broadcastTo(position, [t]), columns);
-      return attention(queries, k, v, reshape(seen, [1, t]), scoreCap);
+      return maskedAttention(queries, k, v, reshape(seen, [1, t]), scoreCap);
     };
     const model = bindModel(
       subject,

@@ -7,6 +7,7 @@ import type { LinearMap, Module } from "../adapters/mod.ts";
 import {
   add,
   attention,
+  cast,
   gather,
   gelu,
   geluExact,
@@ -37,10 +38,10 @@ export interface Sentences {
 /** Hidden states f32[rows, t, hidden]; those of the padding, behind a row's tokens, mean nothing and nothing sees them. */
 export function encode(model: Encoder, { ids, types, lengths }: Sentences): Tensor {
   const { config } = model, [rows, t] = ids.shape as [number, number];
-  // Of scores [rows, heads, 1, t, t]: the keys of a row's own tokens.
-  const visible = lt(iota([1, 1, 1, 1, t], 4), reshape(lengths, [rows, 1, 1, 1, 1]));
+  // Tokens see tokens, and the padding only itself.
+  const segments = cast(lt(iota([rows, t], 1), reshape(lengths, [rows, 1])), "i32");
   let x = embedTokens(model, ids, types);
-  for (let i = 0; i < config.layers; i++) x = encoderLayer(model, i, x, visible);
+  for (let i = 0; i < config.layers; i++) x = encoderLayer(model, i, x, segments);
   return x;
 }
 
@@ -58,13 +59,13 @@ function embedTokens(model: Encoder, ids: Tensor, types: Tensor): Tensor {
 }
 
 /** Layer `i`, each part added to what it read and then normed: x f32[rows, t, hidden] → the same shape. */
-function encoderLayer(model: Encoder, i: number, x: Tensor, visible: Tensor): Tensor {
+function encoderLayer(model: Encoder, i: number, x: Tensor, segments: Tensor): Tensor {
   const { config: { family, activation } } = model, at = `${family}.encoder.layer.${i}`;
   return within(at, () => {
     const seen = project(
       model,
       `${at}.attention.output.dense`,
-      attend(model, `${at}.attention.self`, x, visible),
+      attend(model, `${at}.attention.self`, x, segments),
     );
     const mixed = norm(model, `${at}.attention.output.LayerNorm`, add(seen, x));
     const wide = (activation === "gelu" ? geluExact : gelu)(
@@ -74,11 +75,11 @@ function encoderLayer(model: Encoder, i: number, x: Tensor, visible: Tensor): Te
   });
 }
 
-function attend(model: Encoder, at: string, x: Tensor, visible: Tensor): Tensor {
+function attend(model: Encoder, at: string, x: Tensor, segments: Tensor): Tensor {
   const { heads, hiddenSize } = model.config, [rows, t] = x.shape as [number, number, number];
   const split = (name: string): Tensor =>
     permute(reshape(project(model, `${at}.${name}`, x), [rows, t, heads, hiddenSize / heads]), [0, 2, 1, 3]);
-  const mixed = attention(split("query"), split("key"), split("value"), visible);
+  const mixed = attention(split("query"), split("key"), split("value"), { causal: false, segments });
   return reshape(permute(mixed, [0, 2, 1, 3]), [rows, t, hiddenSize]);
 }
 

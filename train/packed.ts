@@ -1,7 +1,7 @@
 /** Rows that hold several examples: each sees itself alone, and its positions begin at 0. @module */
 import type { Tensor } from "../core/mod.ts";
-import { attention, eq, gather, iota, logicalAnd, reshape } from "../ops/mod.ts";
-import { type Attend, type Attention, visible } from "./attend.ts";
+import { attention, gather } from "../ops/mod.ts";
+import type { Attend, Attention } from "./attend.ts";
 import type { Decoder } from "./decoder.ts";
 
 /** What says which example a position belongs to, and where in it: both i32[rows, t]. */
@@ -14,11 +14,9 @@ export interface Packing {
 
 /** Causal attention within each example, and within each layer's window: a block-diagonal mask. */
 export function withinExamples({ windows, scoreCap }: Attention, segments: Tensor): Attend {
-  const [rows, t] = segments.shape as [number, number];
-  const own = eq(reshape(segments, [rows, 1, 1, t, 1]), reshape(segments, [rows, 1, 1, 1, t]));
   return (layer, queries, { keys, values }) => {
-    const before = visible(windows?.[layer] ?? null, iota([t, t], 0), iota([t, t], 1));
-    return attention(queries, keys, values, logicalAnd(own, reshape(before, [1, 1, 1, t, t])), scoreCap);
+    const window = windows?.[layer] ?? null, cap = scoreCap === undefined ? {} : { cap: scoreCap };
+    return attention(queries, keys, values, { window, segments, ...cap });
   };
 }
 

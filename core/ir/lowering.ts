@@ -18,6 +18,26 @@ export interface Stage {
   readonly piece: number;
 }
 
+/** Which result of attention: two of the forward pass, three of its derivative. */
+export type AttentionResult = "output" | "logSumExp" | "dq" | "dk" | "dv";
+
+/** How attention makes its scores: scale · q·k, then cap · tanh(x / cap) where there is a cap; only of keys that are seen. */
+export interface Scores {
+  readonly scale: number;
+  readonly cap: number | null;
+  /** A query sees no key after its own position. */
+  readonly causal: boolean;
+  /** A query sees so many positions up to its own; null: all. */
+  readonly window: number | null;
+  /** A query sees keys of its own segment alone. */
+  readonly segmented: boolean;
+}
+
+/** Whether a query sees a key, by their positions; segments come on top of it. */
+export function sees({ causal, window }: Scores, query: number, key: number): boolean {
+  return !(causal && key > query) && (window === null || key > query - window);
+}
+
 /** What an op tells the compiler. Inputs are those of the op, in order. */
 export type Lowering =
   /** A scalar expression of the inputs at the same index; `at` is that index. Joins any neighbour. */
@@ -48,6 +68,12 @@ export type Lowering =
   | { readonly kind: "stagesGrad"; readonly stages: readonly Stage[] }
   /** X with A·X = B: inputs A [..., n, n] with positive definite symmetric part, B [..., n, k]. */
   | { readonly kind: "solve" }
+  /**
+   * Attention, or a part of its derivative, without an array of all scores. Inputs of "output" and "logSumExp": q
+   * [b, heads, t, d], k and v [b, kvHeads, s, d]; of "dq", "dk" and "dv" also logSumExp and delta [b, heads, t] and the
+   * cotangent of the output; last, where the scores say so, the segments i32[b, t].
+   */
+  | { readonly kind: "attention"; readonly result: AttentionResult; readonly scores: Scores }
   /** Inputs laid end to end, each in a slot of `slot` elements, zeros behind: → [number of inputs, slot]. Free: inputs are written in place. */
   | { readonly kind: "pack"; readonly slot: number };
 

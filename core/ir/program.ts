@@ -12,7 +12,7 @@ export interface Node {
   readonly inputs: readonly number[];
   readonly aval: Aval;
   /** Null for the program's inputs. */
-  readonly rules: Pick<NodeRules, "reference" | "lower"> | null;
+  readonly rules: Pick<NodeRules, "reference" | "lower" | "composed"> | null;
 }
 
 /** A straight-line program. */

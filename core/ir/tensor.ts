@@ -16,6 +16,8 @@ export interface Rules<I extends readonly Tensor[]> {
   readonly vjp: (ct: Tensor, xs: I, y: Tensor) => Each<I, Tensor | null>;
   /** How it becomes part of a kernel. */
   readonly lower: Lowering;
+  /** The same value from other primitives, where a kernel of its own kind is of no use; inputs may be left out of it. */
+  readonly composed?: (xs: I) => Tensor;
 }
 
 /** The rules of one node, its inputs bound. */
@@ -23,6 +25,8 @@ export interface NodeRules {
   readonly reference: (xs: readonly Float64Array[]) => Float64Array;
   readonly vjp: (ct: Tensor) => readonly (Tensor | null)[];
   readonly lower: Lowering;
+  /** The same value of other tensors, from other primitives; null where there is no such way. */
+  readonly composed: ((xs: readonly Tensor[]) => Tensor) | null;
 }
 
 /** A node of the graph. */
@@ -85,6 +89,7 @@ export function primitive<I extends readonly Tensor[], P = void>(
         reference: (values) => bound.reference(values as unknown as Each<I, Float64Array>, avals, at),
         vjp: (ct) => bound.vjp(ct, xs, y),
         lower: bound.lower,
+        composed: bound.composed ? (tensors) => bound.composed!(tensors as unknown as I) : null,
       });
       return y;
     };

@@ -3,6 +3,7 @@ import { call, type Expr } from "../ir/expr.ts";
 import { ixUnravel, ixVar, type Var } from "../ir/ix.ts";
 import type { Node, Program } from "../ir/program.ts";
 import { sizeOf } from "../ir/aval.ts";
+import { attention } from "./build_attention.ts";
 import { affine, splitAtAccumulators } from "./affine.ts";
 import type { Bindings, Draft } from "./draft.ts";
 import type { Form, Reduce, Term } from "./kernel.ts";
@@ -42,6 +43,8 @@ function bodyOf(ctx: Context, puller: Puller, node: Node, vars: readonly Var[]):
       return closed(puller, solve(ctx, puller, node, vars));
     case "scatter":
       return closed(puller, scatter(ctx, puller, node, lower.rows));
+    case "attention":
+      return closed(puller, attention(ctx, puller, node));
     default: {
       const value = puller.pull(node.id, vars.map(ixVar));
       if (puller.contracts.size > 0) return contract(ctx, puller, node, vars, value);

@@ -97,6 +97,7 @@ export function writeSlots(body: Form): number[] {
     case "contract":
     case "stages":
     case "solve":
+    case "attention":
       return body.stores.map((s) => s.slot);
     case "stagesGrad":
     case "scatter":

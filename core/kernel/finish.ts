@@ -115,6 +115,20 @@ export function renumber(body: Form, number: ReadonlyMap<number, number>): Form 
       };
     case "solve":
       return { ...body, a: expr(body.a), b: expr(body.b), stores: body.stores.map(store) };
+    case "attention":
+      return {
+        ...body,
+        q: expr(body.q),
+        k: expr(body.k),
+        v: expr(body.v),
+        segments: body.segments && [expr(body.segments[0]), expr(body.segments[1])],
+        back: body.back && {
+          logSumExp: expr(body.back.logSumExp),
+          delta: expr(body.back.delta),
+          ct: expr(body.back.ct),
+        },
+        stores: body.stores.map((s) => ({ ...s, ...store(s) })),
+      };
     case "scatter":
       return { ...body, index: expr(body.index), value: expr(body.value), out: number.get(body.out)! };
   }

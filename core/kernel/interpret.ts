@@ -1,5 +1,6 @@
 /** Oracle 2: what kernels mean, by plain loops in float64. @module */
 import { blockOf, type Combine, type Stage, stageOffsets, stagePosition } from "../ir/lowering.ts";
+import { interpretAttention } from "./interpret_attention.ts";
 import { Values } from "./interpret_values.ts";
 import {
   type ContractForm,
@@ -38,6 +39,8 @@ export function interpret(kernel: Kernel, slots: readonly Float64Array[]): void 
       return solve(body, values);
     case "scatter":
       return scatter(body, values);
+    case "attention":
+      return interpretAttention(body, values);
   }
 }
 

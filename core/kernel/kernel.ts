@@ -1,12 +1,12 @@
 /**
- * Kernels: what fusion makes and what both printers print. A kernel is plain data: its buffers, and one of six forms.
+ * Kernels: what fusion makes and what both printers print. A kernel is plain data: its buffers, and one of seven forms.
  * Values are {@link Expr} over loads; which element a load or a store touches is an {@link Ix} over the form's loop
  * variables. A kernel says what is computed, not how it is tiled: that is each printer's choice. @module
  */
 import type { DType } from "../ir/aval.ts";
 import type { Expr } from "../ir/expr.ts";
 import type { Ix, Var } from "../ir/ix.ts";
-import type { Combine, Stage } from "../ir/lowering.ts";
+import type { AttentionResult, Combine, Scores, Stage } from "../ir/lowering.ts";
 
 /** A buffer as a kernel sees it; its place in {@linkcode Kernel.slots} is its number in loads and stores. */
 export interface Slot {
@@ -125,8 +125,56 @@ export interface ScatterForm {
   readonly out: number;
 }
 
+/** A result of attention: accumulator 0 is an element of it, for each element. */
+export interface AttentionStore extends Store {
+  readonly result: AttentionResult;
+}
+
+/**
+ * Attention of the queries of (batch, head, group, query) to the keys of (batch, head, key), by {@linkcode Scores}. Results
+ * "output" and "dq" have an element for each query and feature, "logSumExp" for each query, "dk" and "dv" for each key and
+ * feature; a kernel has results of one kind of {@linkcode passOf}. Weights are e^(score − logSumExp), and a score's
+ * cotangent is weight · (ct·v − delta).
+ */
+export interface AttentionForm {
+  readonly form: "attention";
+  readonly scores: Scores;
+  readonly batch: Var;
+  readonly head: Var;
+  /** Query heads that share a key head. */
+  readonly group: Var;
+  readonly query: Var;
+  readonly key: Var;
+  readonly feature: Var;
+  /** Over (batch, head, group, query, feature). */
+  readonly q: Expr;
+  /** Over (batch, head, key, feature). */
+  readonly k: Expr;
+  readonly v: Expr;
+  /** Segments of queries over (batch, query) and of keys over (batch, key), i32; null where scores have none. */
+  readonly segments: readonly [Expr, Expr] | null;
+  /** What only the derivative reads: `ct` as `q`, the others over (batch, head, group, query). */
+  readonly back: { readonly logSumExp: Expr; readonly delta: Expr; readonly ct: Expr } | null;
+  readonly stores: readonly AttentionStore[];
+}
+
+/** The passes over scores: each is a kernel, whichever of its results are asked for. */
+export type AttentionPass = "forward" | "queries" | "keys";
+
+/** The pass that computes a result. */
+export function passOf(result: AttentionResult): AttentionPass {
+  return result === "dq" ? "queries" : result === "dk" || result === "dv" ? "keys" : "forward";
+}
+
 /** What a kernel does. */
-export type Form = RowForm | ContractForm | StagesForm | StagesGradForm | SolveForm | ScatterForm;
+export type Form =
+  | RowForm
+  | ContractForm
+  | StagesForm
+  | StagesGradForm
+  | SolveForm
+  | ScatterForm
+  | AttentionForm;
 
 /** A kernel. Equal kernels have equal text. */
 export interface Kernel {
@@ -156,5 +204,10 @@ export function valuesOf(body: Form): Expr[] {
       return [body.a, body.b, ...body.stores.map((s) => s.value)];
     case "scatter":
       return [body.index, body.value];
+    case "attention": {
+      const { q, k, v, segments, back, stores } = body;
+      const more = back ? [back.logSumExp, back.delta, back.ct] : [];
+      return [q, k, v, ...(segments ?? []), ...more, ...stores.map((s) => s.value)];
+    }
   }
 }

@@ -4,7 +4,7 @@ import { type Expr, loadsOf, mapExpr, varsOf } from "../ir/expr.ts";
 import type { Program } from "../ir/program.ts";
 import { type Bindings, type Draft, readSlots, writeSlots } from "./draft.ts";
 import type { FuseLimits } from "./fuse.ts";
-import { type Form, type RowForm, type Store, valuesOf } from "./kernel.ts";
+import { type Form, passOf, type RowForm, type Store, valuesOf } from "./kernel.ts";
 
 /** Kernels by the values that they write and read. */
 class Graph {
@@ -104,7 +104,7 @@ export function merge(
   bindings: Bindings,
   limits: FuseLimits,
 ): Draft[] {
-  const graph = new Graph(program, bindings, drafts);
+  const graph = new Graph(program, bindings, mergePasses(program, drafts, limits));
   for (const map of [...graph.drafts].filter(isMap)) {
     let current = map;
     for (const partner of partners(graph, current)) {
@@ -118,6 +118,32 @@ export function merge(
     }
   }
   return inOrder(graph, prune(graph));
+}
+
+/** Results of attention that come from one pass over the same tensors are one kernel's. */
+function mergePasses(program: Program, drafts: readonly Draft[], { maxSlots }: FuseLimits): Draft[] {
+  const merged: Draft[] = [], passes = new Map<string, number>();
+  for (const draft of drafts) {
+    const { body, writes: [id] } = draft;
+    if (body.form !== "attention") {
+      merged.push(draft);
+      continue;
+    }
+    const key = JSON.stringify([passOf(body.stores[0]!.result), body.scores, program.nodes[id!]!.inputs]);
+    const place = passes.get(key), first = place === undefined ? undefined : merged[place];
+    if (place === undefined || first?.body.form !== "attention") {
+      passes.set(key, merged.push(draft) - 1);
+      continue;
+    }
+    const both = { ...body, stores: [...first.body.stores, ...body.stores] };
+    if (readSlots(both).length + writeSlots(both).length > maxSlots) {
+      merged.push(draft);
+      continue;
+    }
+    const inlined = new Set([...first.inlined, ...draft.inlined]);
+    merged[place] = { writes: [...first.writes, ...draft.writes], body: both, inlined };
+  }
+  return merged;
 }
 
 function isMap(d: Draft): boolean {
@@ -221,8 +247,12 @@ function prune(graph: Graph): Draft[] {
     const read = new Set(drafts.flatMap((d) => [...graph.bindings.reads(d.body)]));
     const wanted = (id: number): boolean => asked.has(id) || read.has(id);
     const kept = drafts.filter((d) => d.writes.some(wanted)).map((d) => {
-      const stores = storesOf(d.body);
       const writes = d.writes.filter(wanted);
+      if (d.body.form === "attention" && writes.length < d.writes.length) {
+        const left = d.body.stores.filter((s) => writes.includes(graph.bindings.at(s.slot).node));
+        return { ...d, writes, body: { ...d.body, stores: left } };
+      }
+      const stores = storesOf(d.body);
       if (!stores || writes.length === d.writes.length) return d;
       const left = stores.filter((s) => writes.includes(graph.bindings.at(s.slot).node));
       return { ...d, writes, body: withStores(d.body, left) };

@@ -1,6 +1,7 @@
 /** Kernels in print: complete, so that equal text means equal kernels. @module */
 import { type Expr, type FnName, scalarType } from "../ir/expr.ts";
 import type { Atom, Cond, Ix, Var } from "../ir/ix.ts";
+import type { Scores } from "../ir/lowering.ts";
 import type { Form, Kernel, Slot, Store } from "./kernel.ts";
 
 /** The kernel as text: slots, loops, values (those used twice are named first), conditions and stores. */
@@ -79,6 +80,20 @@ class Printer {
         return [
           `solve batch ${showVars(form.batch)}, row, inner, col ${system}`,
           ...indent([...operands, ...this.#stores(form.stores)]),
+        ];
+      }
+      case "attention": {
+        const { scores, segments, back, stores } = form;
+        const axes = showVars([form.batch, form.head, form.group, form.query, form.key, form.feature]);
+        const parts: [string, Expr][] = [["q", form.q], ["k", form.k], ["v", form.v]];
+        if (segments) parts.push(["segment of query", segments[0]], ["segment of key", segments[1]]);
+        if (back) parts.push(["logSumExp", back.logSumExp], ["delta", back.delta], ["ct", back.ct]);
+        return [
+          `attention ${axes}, ${showScores(scores)}`,
+          ...indent([
+            ...parts.flatMap(([name, value]) => this.#value(name, " = ", value)),
+            ...stores.flatMap((s) => [`${s.result}:`, ...indent(this.#stores([s]))]),
+          ]),
         ];
       }
       case "scatter": {
@@ -180,6 +195,16 @@ function block(head: string, join: string, lets: readonly string[], value: strin
 
 function showVars(vars: readonly Var[]): string {
   return vars.length > 0 ? vars.map((v) => `${v.name}<${v.extent}`).join(" ") : "once";
+}
+
+function showScores({ scale, cap, causal, window, segmented }: Scores): string {
+  return [
+    `scale ${scale}`,
+    ...(cap === null ? [] : [`cap ${cap}`]),
+    ...(causal ? ["causal"] : []),
+    ...(window === null ? [] : [`window ${window}`]),
+    ...(segmented ? ["segments"] : []),
+  ].join(" ");
 }
 
 function showStages(form: Extract<Form, { form: "stages" | "stagesGrad" }>): string {

@@ -33,6 +33,10 @@ export function initiallyStored(program: Program): Set<number> {
       case "gather":
         stored.add(node.id);
         break;
+      case "attention":
+        stored.add(node.id);
+        for (const x of node.inputs) storeOperand(x, nodes, stored);
+        break;
       case "pack":
         stored.add(node.id);
         for (const x of node.inputs) stored.add(x);

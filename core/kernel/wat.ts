@@ -61,5 +61,7 @@ function printForm(form: Form, values: Values): Cut {
       return printSolve(form, values);
     case "scatter":
       return printScatter(form, values);
+    case "attention":
+      throw new Error("Attention has no kernel of its own on a processor: plan without products in f16.");
   }
 }

@@ -1,5 +1,6 @@
 /** Kernels as WGSL, the language of WebGPU. @module */
 import type { Kernel } from "./kernel.ts";
+import { attention } from "./wgsl_attention.ts";
 import { contract } from "./wgsl_contract.ts";
 import { Module, Scope } from "./wgsl_expr.ts";
 import { defaultLimits, type WgslLimits } from "./wgsl_memory.ts";
@@ -92,5 +93,7 @@ function print(module: Module, scope: Scope): Grid {
       return solve(scope, body);
     case "scatter":
       return scatter(scope, body);
+    case "attention":
+      return attention(scope, body);
   }
 }

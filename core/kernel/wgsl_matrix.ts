@@ -22,7 +22,8 @@ import {
 } from "./wgsl_tile.ts";
 import { wideSlots } from "./wgsl_wide.ts";
 
-const DIRECTIVES = [
+/** Extensions of the language that matrix units need. */
+export const MATRIX_DIRECTIVES: readonly string[] = [
   "enable f16;",
   "enable subgroups;",
   "enable chromium_experimental_subgroup_matrix;",
@@ -39,7 +40,7 @@ export function matrixContract(scope: Scope, body: ContractForm, tile: MatrixTil
   const lanes = subgroupsOf(tile) * SUBGROUP;
   const bytes = matrixBytes(tile), sums = stripsOf(tile);
   const halves = roomOf(tile.rows, tile.depth) + roomOf(tile.cols, tile.depth);
-  module.directives = DIRECTIVES;
+  module.directives = MATRIX_DIRECTIVES;
   module.globals.push(`var<workgroup> memory: buffer<${bytes}>;`);
   const terms = body.terms.map((term, number) =>
     (["left", "right"] as const).map((side) => operandOf(body, term, number, side, tile))

@@ -3,7 +3,7 @@ import { bytesOf } from "../ir/aval.ts";
 import { loadsOf, varsOf } from "../ir/expr.ts";
 import { type Ix, ixVars, type Var } from "../ir/ix.ts";
 import { readSlots, writeSlots } from "./draft.ts";
-import { extentOf, type Form, type Kernel, type Store, valuesOf } from "./kernel.ts";
+import { type AttentionForm, extentOf, type Form, type Kernel, type Store, valuesOf } from "./kernel.ts";
 
 /**
  * Multiplications and additions of a kernel's products, stages, systems; of the others one for each element, whatever is
@@ -31,7 +31,32 @@ export function operationsOf(body: Form): number {
     }
     case "scatter":
       return extentOf([...body.item, ...body.column]);
+    case "attention": {
+      const { batch, head, group, feature } = body;
+      return 2 * passProducts(body) * extentOf([batch, head, group, feature]) * pairsOf(body);
+    }
   }
+}
+
+/** Multiplications and additions of a kernel's products of matrices, those inside attention too; other kernels have none. */
+export function productOperations(body: Form): number {
+  return body.form === "contract" || body.form === "attention" ? operationsOf(body) : 0;
+}
+
+/** Products of queries, keys, values and weights that a pass of attention needs. */
+function passProducts({ stores }: AttentionForm): number {
+  const results = new Set(stores.map((s) => s.result));
+  if (results.has("output")) return 2;
+  if (results.has("logSumExp")) return 1;
+  if (results.has("dq")) return 3;
+  return 1 + (results.has("dv") ? 1 : 0) + (results.has("dk") ? 2 : 0);
+}
+
+/** Pairs of a query and a key that it sees; segments are not known before. */
+function pairsOf({ scores: { causal, window }, query, key }: AttentionForm): number {
+  if (!causal) return query.extent * key.extent;
+  const reach = Math.min(window ?? query.extent, query.extent);
+  return reach * (reach + 1) / 2 + (query.extent - reach) * reach;
 }
 
 /**
@@ -75,6 +100,8 @@ function varsIn(body: Form): readonly Var[] {
       return [...body.batch, body.row, body.inner, body.col];
     case "scatter":
       return [...body.item, ...body.column];
+    case "attention":
+      return [body.batch, body.head, body.group, body.query, body.key, body.feature];
   }
 }
 
@@ -85,6 +112,7 @@ function storesOf(body: Form): readonly Store[] {
     case "contract":
     case "stages":
     case "solve":
+    case "attention":
       return body.stores;
     case "stagesGrad":
     case "scatter":

@@ -8,6 +8,7 @@ import { fuse, type FuseLimits } from "../kernel/fuse.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { kernelKey } from "../kernel/show_kernel.ts";
 import { ALIGNMENT, type BufferSpec, bytesFor, type Place, type Plan, type Step } from "./plan.ts";
+import { expand } from "./expand.ts";
 import { narrow } from "./narrow.ts";
 import { overlap } from "./overlap.ts";
 import { type Recomputation, recompute } from "./recompute.ts";
@@ -28,7 +29,7 @@ export interface PlanLimits extends FuseLimits {
 
 /** Compile a program down to a plan. */
 export function makePlan(source: Program, limits: PlanLimits, donations: readonly Donation[] = []): Plan {
-  const prepared = prepare(source, donations);
+  const prepared = prepare(expand(source, limits.halfProducts ?? false), donations);
   const fused = fuse(prepared, limits), { bindings } = fused;
   const stored = limits.halfProducts
     ? { ...fused, program: narrow(prepared, fused.drafts, bindings) }

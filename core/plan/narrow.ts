@@ -66,6 +66,13 @@ export function narrow(program: Program, drafts: readonly Draft[], bindings: Bin
         break;
       case "scatter":
         each([body.index, body.value], "exact");
+        break;
+      case "attention": {
+        const { q, k, v, back, segments, stores } = body;
+        each([q, k, v, ...(back ? [back.ct] : [])], "operand");
+        each([...(segments ?? []), ...(back ? [back.logSumExp, back.delta] : [])], "exact");
+        each(stores.map((s) => s.value), null);
+      }
     }
   }
   // What a rotation reads goes with what it makes: where products round the one, the other may be rounded too.
@@ -78,7 +85,7 @@ export function narrow(program: Program, drafts: readonly Draft[], bindings: Bin
     if (rules?.lower.kind === "pack") { for (const part of inputs) kept.add(part); }
   }
   const chosen = new Set(drafts.flatMap(({ writes, body }) => {
-    const isProduct = body.form === "contract" && isLarge(body);
+    const isProduct = body.form === "attention" || (body.form === "contract" && isLarge(body));
     if (!isProduct && body.form !== "row" && body.form !== "stages") return [];
     return writes.filter((id) => {
       const { aval: { shape, dtype } } = program.nodes[id]!, read = reads.get(id);

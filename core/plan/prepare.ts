@@ -10,6 +10,7 @@ export interface Donation {
 const copyRules: NonNullable<Node["rules"]> = {
   reference: ([x]) => x!,
   lower: { kind: "elementwise", expr: ([x]) => x! },
+  composed: null,
 };
 
 /**

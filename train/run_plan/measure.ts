@@ -1,6 +1,6 @@
 /** What the plan of a step needs, as numbers that grow with the layers. @module */
 import { type Capabilities, type Plan } from "../../core/mod.ts";
-import { bytesTouched, operationsOf } from "../../core/kernel/work.ts";
+import { bytesTouched, productOperations } from "../../core/kernel/work.ts";
 import { countTrainable } from "../arena.ts";
 import { type DecoderConfig, weightShapes } from "../decoder.ts";
 import { methodClasses } from "../methods.ts";
@@ -68,7 +68,7 @@ export function stepNeeds(
   const { plan, inputs } = compiled;
   let all = 0, bytes = 0, seconds = 0;
   const each = plan.kernels.map((k) => ({
-    operations: k.body.form === "contract" ? operationsOf(k.body) : 0,
+    operations: productOperations(k.body),
     traffic: bytesTouched(k),
   }));
   for (const { kernel } of plan.steps) {
