@@ -54,11 +54,16 @@ fn put(at: u32, value: vec4<f16>) {
 /** Text of a kernel for matrix units → text that any device with f16 runs. */
 export function emulateMatrix(code: string): string {
   const sizeOf = (view: string): number =>
-    Number(new RegExp(`let ${view} = bufferView<array<\\w+, (\\d+)>>`).exec(code)?.[1]);
+    // Kernels that are launched together share the memory, each with views of its own size.
+    Math.max(
+      ...[...code.matchAll(new RegExp(`let ${view} = bufferView<array<\\w+, (\\d+)>>`, "g"))].map((m) =>
+        Number(m[1])
+      ),
+    );
   const rewritten = code
     .replace(/^(enable (subgroups|chromium_experimental_subgroup_matrix)|requires|diagnostic).*$/gm, "")
     .replace(
-      /var<workgroup> memory.*$/m,
+      /var<workgroup> \w+: buffer<.*$/m,
       `var<workgroup> halves: array<f16, ${sizeOf("halves")}>;\nvar<workgroup> sums: array<f32, ${
         sizeOf("sums")
       }>;${STAND_INS}`,
