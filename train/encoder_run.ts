@@ -16,7 +16,7 @@ import { distinctLengths } from "./data/preview.ts";
 import { type DryRun, type DryRunHooks, dryRunOf } from "./dry_run.ts";
 import { type EncoderCheckpoint, loadEncoder } from "./encoder_checkpoint.ts";
 import type { EncoderConfig } from "./encoder_config.ts";
-import { measureEncoder, PREDICTED, type Scored, tellScores } from "./encoder_held.ts";
+import { evaluateEncoder, PREDICTED, type Scored, tellScores } from "./encoder_held.ts";
 import { loadSentenceTokenizer, type SentenceTokenizer } from "./encoder_tokenizer.ts";
 import { UserError } from "./errors.ts";
 import { GLUE_TASKS, type GlueScores, type GlueTarget, type GlueTask } from "./evaluation/glue_tasks.ts";
@@ -66,7 +66,9 @@ const ENCODER_RUN: RunKind<LoadedEncoder, Classifier, Scored, ClassifyResult> = 
     };
   },
   open: (of, start) => openClassifier({ ...start, subject: subjectOf(of) }),
-  measure: measureEncoder,
+  measuredBy: ({ held }) => held ? `${held.length} held-out rows` : "",
+  evaluate: evaluateEncoder,
+  complete: (_session, _loaded, found) => Promise.resolve(found),
   mergedFields: ({ checkpoint: { config }, task }) => headFields(config, task),
   tellHeld: ({ loaded, before, after }, options, say) => tellScores(loaded.task, before, after, options, say),
   result: (numbers, { loaded, before, after }) => ({
