@@ -25,6 +25,8 @@ export interface TrainOptions extends AdapterSettings {
   readonly evalLimit: number | null;
   /** Keep the state with the least held-out loss, and leave that. */
   readonly keepBest: boolean;
+  /** Dropout of an encoder in place of its `config.json`'s; null: that. */
+  readonly modelDropout: number | null;
   /** What rows look like; "auto": their fields say. */
   readonly format: FormatName | "auto";
   /** Task of GLUE that an encoder learns; null: a language model learns the rows as text. */
@@ -171,6 +173,13 @@ export const FLAGS: Table = {
     }`,
     absent: () => null,
     shown: "none: a language model",
+  },
+  modelDropout: {
+    value: "X",
+    read: SETTING_READERS.dropout,
+    help: "--task: share of hidden states, attention and the head's input that a step leaves out; 0: none",
+    absent: () => null,
+    shown: "what config.json says",
   },
   out: {
     value: "DIR",

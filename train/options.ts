@@ -26,6 +26,12 @@ function checkTogether(options: TrainOptions): void {
   const { batch, accumulate, compose, dtype, format, lossScale, method, pack, saveModules, target, task } =
     options;
   checkEvaluation(options);
+  if (options.modelDropout !== null && task === null) {
+    throw new OptionError(
+      `--model-dropout ${options.modelDropout}: is for the encoders of --task; language models train without, leave it out.`,
+      { modelDropout: options.modelDropout },
+    );
+  }
   if (task !== null && pack) {
     throw new OptionError("--pack: sentences of a --task have rows of their own; leave it out.", { task });
   }
