@@ -8,8 +8,7 @@ import {
   add,
   concat,
   div,
-  type Key,
-  le,
+  dropped,
   linear,
   matmul,
   mul,
@@ -21,7 +20,6 @@ import {
   sum,
   transpose,
   uniform,
-  where,
 } from "../ops/mod.ts";
 import { type Adapter, type LinearMap, type Site, withRowSquares } from "./adapter.ts";
 import { type LowRankStart, startFrom } from "./low_rank_start.ts";
@@ -60,11 +58,6 @@ export interface LowRankOptions {
   readonly variant?: "paper" | "peft";
   /** Share of the low-rank path's input that a training step leaves out, the rest scaled up (arXiv:1207.0580). Default 0; not with `decomposed`. */
   readonly dropout?: number;
-}
-
-/** Each number 0 with this probability, else divided by the probability of staying. */
-function dropped(x: Tensor, probability: number, key: Key): Tensor {
-  return where(le(probability, uniform(key, x.shape)), mul(x, 1 / (1 - probability)), 0);
 }
 
 /** Names of low-rank methods by their start. */

@@ -72,11 +72,19 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
 
 /**
  * The same where `visible` bool, broadcast to [b, kvHeads, heads/kvHeads, t, s], says which keys a query sees: products
- * and a softmax over all scores on every target.
+ * and a softmax over all scores on every target. Values are mixed by what `weigh` makes of the softmax, of that shape.
  */
-export function maskedAttention(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, cap?: number): Tensor {
+export function maskedAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  visible: Tensor,
+  cap?: number,
+  weigh?: (weights: Tensor) => Tensor,
+): Tensor {
   requireHeads(q, k, v);
-  return mixed(allScores(q, k, { scale: 1 / Math.sqrt(q.shape[3]!), cap: cap ?? null }, visible), v);
+  const scores = allScores(q, k, { scale: 1 / Math.sqrt(q.shape[3]!), cap: cap ?? null }, visible);
+  return mixed(scores, v, weigh);
 }
 
 function requireHeads(q: Tensor, k: Tensor, v: Tensor): void {

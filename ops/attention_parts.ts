@@ -49,10 +49,10 @@ export function allScores(
   return visible ? where(broadcastTo(visible, scores.shape), scores, HIDDEN) : scores;
 }
 
-/** Values v [b, kvHeads, s, d] mixed by the softmax of all scores → [b, heads, t, d]. */
-export function mixed(scores: Tensor, v: Tensor): Tensor {
+/** Values v [b, kvHeads, s, d] mixed by the softmax of all scores, or by what `weigh` makes of it → [b, heads, t, d]. */
+export function mixed(scores: Tensor, v: Tensor, weigh = (weights: Tensor): Tensor => weights): Tensor {
   const [b, kvHeads, group, t] = scores.shape as [number, number, number, number, number];
-  const y = dotGeneral(softmax(scores), v, { batch: BATCH, inner: [[4], [2]] });
+  const y = dotGeneral(weigh(softmax(scores)), v, { batch: BATCH, inner: [[4], [2]] });
   return reshape(y, [b, kvHeads * group, t, v.shape[3]!]);
 }
 

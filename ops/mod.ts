@@ -8,6 +8,7 @@ export * from "./compare.ts";
 export { complexReflectors, deinterleave, interleave, phasors, shuffle, turnPhases } from "./complex.ts";
 export * from "./concat.ts";
 export * from "./contract.ts";
+export * from "./dropout.ts";
 export { fourier, fourierCoefficients, type FourierPlan, fourierPlan } from "./fourier.ts";
 export * from "./gather.ts";
 export * from "./householder.ts";

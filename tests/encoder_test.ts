@@ -2,11 +2,13 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { openCpu } from "../core/cpu/mod.ts";
 import { openGpu } from "../core/gpu/mod.ts";
-import type { Device } from "../core/mod.ts";
+import { type Device, evaluate, fill, gradients, input, sizeOf, type Tensor } from "../core/mod.ts";
+import { mul } from "../ops/mod.ts";
 import { exportPeft, loadAdapter } from "../train/adapter_directory.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import type { TokenBatch } from "../train/batches.ts";
 import { type Classifier, openClassifier } from "../train/classifier.ts";
+import { classifierAvals, classifierLoss } from "../train/classifier_objective.ts";
 import { classifierGradients } from "../train/classifier_gradients.ts";
 import type { Example } from "../train/data.ts";
 import { loadEncoder } from "../train/encoder_checkpoint.ts";
@@ -16,6 +18,7 @@ import { CheckpointError } from "../train/errors.ts";
 import type { GlueTarget } from "../train/evaluation/glue_tasks.ts";
 import { layoutClasses, type MethodOptions } from "../train/methods.ts";
 import { chain, clipByGlobalNorm, type Optimiser, scaleByRate } from "../train/optimiser.ts";
+import { bindMaps } from "../train/step.ts";
 import { readPeft } from "../train/peft/files.ts";
 
 /** What transformers computed for a model. */
@@ -122,6 +125,106 @@ function apart(ours: readonly number[], theirs: readonly number[]): number {
 function norm(data: ArrayLike<number>): number {
   return Math.sqrt(Array.from(data).reduce((total, v) => total + v * v, 0));
 }
+
+/** What transformers computed with dropout by the place of a number in place of chance. */
+interface ExpectedDropout {
+  readonly config: Readonly<Record<string, number>>;
+  readonly loss: number;
+  readonly gradients: Readonly<Record<string, number>>;
+}
+
+for (const name of MODELS) {
+  Deno.test(`${name}: a step leaves out where transformers does, scaled as there, and derivatives see it`, () => {
+    const expected = expectedOf(name),
+      read = (file: string) => Deno.readTextFileSync(`${root}/${name}/${file}`);
+    const { config: rates, loss, gradients: norms } = JSON.parse(read("dropout.json")) as ExpectedDropout;
+    const config = parseEncoderConfig({ ...JSON.parse(read("config.json")), ...rates }, "config.json");
+    assertEquals(config.dropout, { hidden: 0.2, attention: 0.3, head: 0.4 });
+    const { weights } = loadEncoder(`${root}/${name}`, { dtype: "f32", outputs: expected.outputs, seed: 0 });
+    const inputs = new Map([...weights].map(([at, t]) => [at, input(t.aval, at)]));
+    const { rows, length } = expected, avals = classifierAvals({ rows, length });
+    const batch = {
+      ids: input(avals.ids, "ids"),
+      types: input(avals.types, "types"),
+      lengths: input(avals.lengths, "lengths"),
+      targets: input(avals.targets, "targets"),
+    };
+    const given = new Map<Tensor, ArrayLike<number>>([
+      ...[...inputs].map(([at, x]) => [x, weights.get(at)!.data] as const),
+      ...Object.entries(batch).map(([key, x]) => [x, expected[key as keyof typeof batch]] as const),
+    ]);
+    const seen: string[] = [];
+    const { sum } = classifierLoss(
+      {
+        config,
+        ...bindMaps([], Object.fromEntries(inputs), new Map()),
+        drop: (x, kind, place) => {
+          seen.push(`${kind} ${place}`);
+          const rate = config.dropout[kind], factors = input(x.aval, `${kind} ${place}`);
+          const left = (i: number): boolean => (37 * i + 11) % 101 < Math.round(101 * rate);
+          given.set(
+            factors,
+            Array.from({ length: sizeOf(x.shape) }, (_, i) => left(i) ? 0 : 1 / (1 - rate)),
+          );
+          return mul(x, factors);
+        },
+      },
+      targetOf(expected),
+      batch,
+    );
+    assertEquals(new Set(seen).size, seen.length, "two places have one number");
+    const mean = mul(sum, 1 / rows), list = [...inputs.values()];
+    const [found, ...grads] = evaluate(
+      [mean, ...gradients([mean], [fill(1)], list)],
+      new Map([...given].map(([x, data]) => [x, Float64Array.from(data)])),
+    );
+    assert(Math.abs(found![0]! / loss - 1) <= 1e-5, `loss ${found![0]}, transformers ${loss}`);
+    const total = norm(Object.values(norms));
+    [...inputs.keys()].forEach((at, i) => {
+      const gap = Math.abs(norm(grads[i]!) - norms[at]!);
+      assert(gap <= 1e-5 * total, `${at}: ${norm(grads[i]!)}, transformers ${norms[at]}`);
+    });
+  });
+}
+
+Deno.test("dropout: the step's key decides, predictions have none, and rates of 0 are none", async () => {
+  const losses = async (hidden: number, seed: number): Promise<number[]> => {
+    const expected = expectedOf("bert");
+    const found = loadEncoder(`${root}/bert`, { dtype: "f32", outputs: expected.outputs, seed: 0 });
+    const config = { ...found.config, dropout: { hidden, attention: hidden, head: hidden } };
+    const target = targetOf(expected);
+    const classes = layoutClasses(
+      { ...DEFAULT_SETTINGS, method: "lora", target: "all-linear" },
+      found.layout,
+    );
+    const session = await openClassifier({
+      ...{
+        device,
+        subject: { config, target, classes },
+        weights: found.weights,
+        optimiser: sgd,
+        accumulate: 1,
+        seed,
+      },
+    });
+    // Rates of 0: what is trained stays, so that keys alone differ.
+    const step = async (): Promise<number> =>
+      (await session.step(batchOf(expected), { plain: 0, orthogonal: 0 })).loss;
+    const all = [await step(), await step()];
+    const { loss } = (await session.predict(examplesOf(expected), { rows: 3, seq: expected.length }))!;
+    return [...all, loss];
+  };
+  const [none, some, again, other] = [
+    await losses(0, 5),
+    await losses(0.3, 5),
+    await losses(0.3, 5),
+    await losses(0.3, 6),
+  ];
+  assertEquals(none[0], none[1]);
+  assertEquals(some, again);
+  assert(new Set([none[0], some[0], some[1], other[0], other[1]]).size === 5, `${none} ${some} ${other}`);
+  assertEquals([some[2], other[2]], [none[2], none[2]]);
+});
 
 /** Multiplies gradients in the step that reads them, so that weights of any size do not round them away. */
 const GRADIENT_RATE = 2 ** 14;

@@ -201,6 +201,44 @@ Deno.test("a run that is stopped and continued is the other to the bit, accumula
   );
 });
 
+Deno.test("metrics are measured between steps, the best state is left, and a stopped run goes on to the same", async () => {
+  const flags = [
+    "--method=lora",
+    "--steps=8",
+    "--lr=1",
+    "--schedule=constant",
+    "--eval-every=2",
+    "--save-every=3",
+    "--keep-best",
+  ];
+  const lines = (out: string) =>
+    Deno.readTextFileSync(`${out}/metrics.jsonl`).trimEnd().split("\n")
+      .map((line) => JSON.parse(line)).filter((line) => line.held_out !== undefined);
+  const whole = await run("cola", [...flags, `--out=${dir}/often`]);
+  const found = lines(`${dir}/often`);
+  assertEquals(found.map((line) => line.step), [0, 2, 4, 6, 8]);
+  for (const { held_out } of found) assertEquals(Object.keys(held_out), ["loss", "matthews"]);
+  const best = found.slice(1).reduce((a, b) => b.held_out.loss < a.held_out.loss ? b : a);
+  assert(best.step < 8, JSON.stringify(found));
+  assertEquals([whole.best_step, whole.eval_after, whole.metrics_after], [best.step, best.held_out.loss, {
+    matthews: best.held_out.matthews,
+  }]);
+  let asked = 0;
+  await run("cola", [...flags, `--out=${dir}/often-parts`], () => ++asked > 8);
+  const parts = await run("cola", ["--resume", `--out=${dir}/often-parts`]);
+  const { out: _, tokens_per_s: __, peak_bytes: ___, ...rest } = parts;
+  const { out: _o, tokens_per_s: _t, peak_bytes: _p, ...expected } = whole;
+  assertEquals(rest, expected);
+  const adapter = (name: string) => Deno.readFileSync(`${dir}/${name}/adapter/adapter.safetensors`);
+  assertEquals(adapter("often-parts"), adapter("often"));
+  assertEquals(
+    lines(`${dir}/often-parts`).map(({ seconds: _, ...line }) => line),
+    found.map(({ seconds: _, ...line }) => line),
+  );
+  const page = Deno.readTextFileSync(`${dir}/often/report.html`);
+  assertStringIncludes(page, "<h3>Held-out matthews</h3>");
+});
+
 Deno.test("trained adapters go on where they were: Gyre's directory, PEFT's, and the merged model", async () => {
   const out = `${dir}/first`;
   const first = await run("sst2", [`--out=${out}`, "--method=lora", "--steps=12", "--lr=1e-2", "--merge"]);
@@ -278,7 +316,7 @@ Deno.test("a dry run tells of sentences, labels and memory, and writes nothing",
   assertStringIncludes(text, "label entailment: ");
   assertStringIncludes(text, "of the second sentence from");
   assertEquals([found.rows, found.steps], [40, 5]);
-  assert(found.step_bytes.total > 0);
+  assert(found.step_bytes.total > 0 && found.seconds > 0);
   assertThrows(() => Deno.statSync(out), Deno.errors.NotFound);
 });
 

@@ -481,6 +481,7 @@ const random: readonly OpRow[] = [
   row("randomBits", [key], on1((bits) => ops.randomBits({ bits }, [3, 5])), keyed),
   row("uniform", [key], on1((bits) => ops.uniform({ bits }, [3, 5], -2, 3)), keyed),
   row("normal", [key], on1((bits) => ops.normal({ bits }, [3, 5])), keyed),
+  row("dropped", [aval([3, 5])], on1((x) => ops.dropped(x, 0.3, ops.key(7)))),
   row("split", [key], on1((bits) => ops.split({ bits }, 3)[2]!.bits), keyed),
   row("foldIn", [key], on1((bits) => ops.foldIn({ bits }, 42).bits), keyed),
 ];

@@ -3,7 +3,8 @@ import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import * as fc from "fast-check";
 import { openMetrics } from "../train/mod.ts";
 import { encodeEvent } from "../train/tensorboard/event.ts";
-import { addScalars, eventFiles, heldOutScalars, withEvents } from "../train/tensorboard/event_file.ts";
+import { evaluationScalars } from "../train/evaluated.ts";
+import { addScalars, eventFiles, withEvents } from "../train/tensorboard/event_file.ts";
 import { crc32c, maskedCrc, record } from "../train/tensorboard/records.ts";
 
 const ascii = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -114,7 +115,7 @@ Deno.test("a run's events: one file a part, each step once, and a torn end is pa
       ...{ step, loss: 1 / step, lr: 1e-3, gradNorm: 2, tokensPerSecond: 100 },
       lambda: { "model.layers.0.mlp.up_proj": [0.25, 0.75], "model.layers.1.mlp.up_proj": [0.2, 0.3, 0.5] },
     });
-    const before = heldOutScalars({ loss: 3, exact: 0.5 });
+    const before = evaluationScalars({ loss: 3, exact: 0.5 });
     {
       using metrics = withEvents(openMetrics(dir), dir, { steps: 0, rateRatio: 0.5, before });
       for (let step = 1; step <= 3; step++) metrics.append(report(step));
@@ -130,7 +131,7 @@ Deno.test("a run's events: one file a part, each step once, and a torn end is pa
       using metrics = withEvents(openMetrics(dir), dir, { steps: 2, rateRatio: 0.5 });
       metrics.append(report(3));
     }
-    addScalars(dir, 3, heldOutScalars({ loss: 1, exact: null }));
+    addScalars(dir, 3, evaluationScalars({ loss: 1, exact: null }));
     const files = eventFiles(dir);
     assertEquals(files.length, 2);
     assert(files[0]! < files[1]! && files.every((f) => f.includes("tfevents")));

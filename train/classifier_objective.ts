@@ -3,7 +3,7 @@ import { type Aval, aval, cotangents, fill, type Tensor } from "../core/mod.ts";
 import { cast, crossEntropySum, le, reshape, square, sub, sum, where } from "../ops/mod.ts";
 import { bind, type ShapeClass } from "./arena.ts";
 import { IGNORED, type TokenBatch } from "./batches.ts";
-import { classify, type Encoder } from "./encoder.ts";
+import { classify, dropBy, type Encoder } from "./encoder.ts";
 import type { EncoderConfig } from "./encoder_config.ts";
 import type { GlueTarget } from "./evaluation/glue_tasks.ts";
 import { bindMaps, type Objective, type StepInput } from "./step.ts";
@@ -53,8 +53,9 @@ export function classifierLoss(
 export function classifierObjective({ config, target, classes }: ClassifierSubject): Objective {
   return {
     count: (batch) => countRows(batch as ClassifierBatch),
-    pull: ({ weights, params, key, scale = fill(1) }, batch, wrt) => {
-      const model = { config, ...bindMaps(classes, weights, params, key) };
+    pull: ({ weights, params, key, scale = fill(1), watch }, batch, wrt) => {
+      const maps = bindMaps(classes, weights, params, key, watch);
+      const model = { config, ...maps, drop: dropBy(config.dropout, key) };
       const { sum } = classifierLoss(model, target, batch as ClassifierBatch);
       return { sum, fresh: cotangents([sum], [scale], wrt) };
     },

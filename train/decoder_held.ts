@@ -2,10 +2,14 @@
 import { writeTextAtomically } from "./atomic_file.ts";
 import { batches } from "./batches.ts";
 import type { Example } from "./data.ts";
+import { UserError } from "./errors.ts";
+import { showTasks } from "./evaluated.ts";
+import type { NamedTask } from "./evaluation/during.ts";
+import type { Numbers } from "./evaluation/task.ts";
 import { answerAll, exactMatch } from "./exact_match.ts";
 import type { RunHooks } from "./guarded.ts";
 import type { TrainOptions } from "./options.ts";
-import type { Measured } from "./run_checkpoint.ts";
+import type { Measured } from "./state_files.ts";
 import type { HeldOut } from "./run_kind.ts";
 import type { Session } from "./session.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -27,20 +31,47 @@ export function askedOf(held: readonly Example[]): readonly Example[] {
   return (asked.length > 0 ? asked : held.slice(0, SHOWN)).slice(0, ANSWERED);
 }
 
-/** Measure on the held-out rows; null without any, and where the user stops it. */
-export async function measureDecoder(
+/** What a decoder is measured by. */
+export interface Held {
+  readonly held: readonly Example[] | null;
+  readonly tasks: readonly NamedTask[];
+  /** Longest sequence of a task, in tokens. */
+  readonly taskSeq: number;
+  readonly tokenizer: Tokenizer;
+}
+
+/** The loss on the held-out rows, and what tasks come to; null where the user stops it. */
+export async function evaluateDecoder(
   session: Session,
-  { held, tokenizer }: { readonly held: readonly Example[] | null; readonly tokenizer: Tokenizer },
+  { held, tasks, taskSeq, tokenizer }: Held,
   { batch, seq }: TrainOptions,
-  { say, stopped }: RunHooks,
+  stopped: RunHooks["stopped"],
 ): Promise<HeldOut | null> {
-  if (!held) return null;
-  const all = batches(held, { batch, seq, seed: 0, epochs: 1, shuffle: false });
-  say(`measuring on ${held.length} held-out rows`);
-  const { loss } = await session.evaluate(all, stopped);
+  const rows = batches(held ?? [], { batch, seq, seed: 0, epochs: 1, shuffle: false });
+  const loss = held ? (await session.evaluate(rows, stopped)).loss : null;
+  const numbers: Record<string, Numbers> = {};
+  for (const { name, prepared } of tasks) {
+    if (stopped()) return null;
+    const examinee = { session, tokenizer, seq: taskSeq };
+    const { metrics, failure } = await prepared.run(examinee, () => {});
+    if (failure !== undefined) throw new UserError(`--eval ${name}: ${failure}`);
+    numbers[name] = metrics;
+  }
   if (stopped()) return null;
+  const asked = tasks.length === 0 ? {} : { tasks: numbers };
+  return { measured: { loss, exact: null, samples: [], ...asked } };
+}
+
+/** Add answers in full to what {@linkcode evaluateDecoder} found. */
+export async function answerHeld(
+  session: Session,
+  { held, tokenizer }: Held,
+  { measured }: HeldOut,
+  { seq }: TrainOptions,
+): Promise<HeldOut> {
+  if (!held) return { measured };
   const samples = await answerAll(session, tokenizer, askedOf(held), { maxLength: seq });
-  return { measured: { loss, exact: exactMatch(samples), samples } };
+  return { measured: { ...measured, exact: exactMatch(samples), samples } };
 }
 
 /** Write answers before and after to `samples.json` and show some. */
@@ -51,6 +82,8 @@ export function tellAnswers(
   say: RunHooks["say"],
 ): void {
   if (!before || !after) return;
+  for (const line of showTasks(before, after)) say(line);
+  if (before.loss === null || after.loss === null) return;
   writeTextAtomically(
     `${out}/samples.json`,
     `${JSON.stringify({ before: before.samples, after: after.samples }, null, 1)}\n`,

@@ -6,10 +6,12 @@ import type { Checkpoint } from "./checkpoint.ts";
 import { type Dataset, openDataset } from "./data.ts";
 import { distinctLengths } from "./data/preview.ts";
 import type { DecoderConfig } from "./decoder.ts";
-import { askedOf, longestOf, measureDecoder, tellAnswers } from "./decoder_held.ts";
+import { answerHeld, askedOf, evaluateDecoder, type Held, longestOf, tellAnswers } from "./decoder_held.ts";
 import { type DecoderSizes, planAnswers, planEvaluation } from "./decoder_plans.ts";
 import { type DryRun, type DryRunHooks, dryRunOf } from "./dry_run.ts";
 import type { UserError } from "./errors.ts";
+import { parseAsked } from "./evaluation/asked.ts";
+import { prepareAsked, taskLength } from "./evaluation/during.ts";
 import { answerShape } from "./exact_match.ts";
 import type { RunHooks } from "./guarded.ts";
 import { loadModel, requirePositions } from "./load_model.ts";
@@ -33,9 +35,10 @@ export interface RunResult extends RunNumbers {
 }
 
 /** What a run of a decoder reads. */
-interface LoadedDecoder extends LoadedRun {
+interface LoadedDecoder extends LoadedRun, Held {
   readonly checkpoint: Checkpoint;
   readonly tokenizer: Tokenizer;
+  readonly held: Held["held"];
 }
 
 const DECODER_RUN: RunKind<LoadedDecoder, Session, HeldOut, RunResult> = {
@@ -54,7 +57,10 @@ const DECODER_RUN: RunKind<LoadedDecoder, Session, HeldOut, RunResult> = {
     };
   },
   open: (of, start) => openSession({ ...start, subject: subjectOf(of), maxLength: maxLengthOf(of) }),
-  measure: measureDecoder,
+  measuredBy: ({ held, tasks }) =>
+    [...(held ? [`${held.length} held-out rows`] : []), ...tasks.map(({ name }) => name)].join(", "),
+  evaluate: evaluateDecoder,
+  complete: answerHeld,
   mergedFields: () => ({}),
   tellHeld: ({ before, after }, options, say) => tellAnswers(before, after?.measured ?? null, options, say),
   result: (numbers, { before, after }) => ({
@@ -94,8 +100,10 @@ async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">): Prom
   say(`model: ${options.model}, ${config.layers} layers of ${config.hiddenSize}`);
   sayDropout(config, say);
   const { dir, weights, lost } = checkpoint;
+  const tasks = await prepareAsked(parseAsked(options.eval), options.evalLimit);
   return {
     ...{ checkpoint, tokenizer, dir, weights, lost, layout: decoderLayout(config) },
+    ...{ tasks, taskSeq: taskLength(config) },
     ...await loadRows(options, read),
   };
 }
@@ -110,8 +118,10 @@ function subjectOf({ loaded, classes }: RunSubject<LoadedDecoder>) {
   return { config: loaded.checkpoint.config, classes };
 }
 
-function maxLengthOf({ loaded: { checkpoint, held }, options }: RunSubject<LoadedDecoder>): number {
-  return Math.min(checkpoint.config.maxPositions, longestOf(options, held));
+function maxLengthOf({ loaded, options }: RunSubject<LoadedDecoder>): number {
+  const { checkpoint, held, tasks, taskSeq } = loaded;
+  const longest = Math.min(checkpoint.config.maxPositions, longestOf(options, held));
+  return tasks.length === 0 ? longest : Math.max(longest, taskSeq);
 }
 
 function sizesOf(of: RunSubject<LoadedDecoder>, capabilities: Capabilities): DecoderSizes {

@@ -11,7 +11,7 @@ import type { UserError } from "./errors.ts";
 import { freeMemory, requireRoom, runBytes } from "./memory.ts";
 import { describeClasses } from "./methods.ts";
 import type { TrainOptions } from "./options.ts";
-import { startOf } from "./run.ts";
+import { startOf } from "./run_start.ts";
 import type { HeldOut, LoadedRun, RunKind } from "./run_kind.ts";
 import { traineesOf } from "./run_record.ts";
 import { type StepBytes, stepBytes } from "./step_bytes.ts";

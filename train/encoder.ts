@@ -8,25 +8,43 @@ import {
   add,
   attention,
   cast,
+  dropped,
+  eq,
+  foldIn,
   gather,
   gelu,
   geluExact,
   iota,
+  type Key,
   layerNorm,
   lt,
+  maskedAttention,
   permute,
   reshape,
   slice,
   tanh,
 } from "../ops/mod.ts";
-import type { EncoderConfig } from "./encoder_config.ts";
+import type { EncoderConfig, EncoderDropout } from "./encoder_config.ts";
 
 /** What an encoder needs to be called: weights by name, linear maps by path, adapted or not. */
 export interface Encoder {
   readonly config: EncoderConfig;
   readonly weight: (name: string) => Tensor;
   readonly map: (path: string) => LinearMap;
+  /** What a training step leaves out of a tensor; absent: nothing. */
+  readonly drop?: Drop;
 }
+
+/** What is left of a tensor of this kind at this place in the model; places are counted from 0. */
+export type Drop = (x: Tensor, kind: keyof EncoderDropout, place: number) => Tensor;
+
+/** Left out at random, by rates and a step's key, from which each place draws its own. */
+export function dropBy(rates: EncoderDropout, key: Key): Drop {
+  return (x, kind, place) => rates[kind] > 0 ? dropped(x, rates[kind], foldIn(key, DROP_KEYS + place)) : x;
+}
+
+/** Folded into a step's key for the key of a place: above the numbers of members, which begin at 0. */
+const DROP_KEYS = 2 ** 30;
 
 /** What an encoder reads: ids and kinds of tokens, i32[rows, t], and how many tokens each row has, i32[rows]. */
 export interface Sentences {
@@ -55,7 +73,7 @@ function embedTokens(model: Encoder, ids: Tensor, types: Tensor): Tensor {
   });
   const words = gather(weight(`${at}.word_embeddings.weight`), ids);
   const kinds = gather(weight(`${at}.token_type_embeddings.weight`), types);
-  return norm(model, `${at}.LayerNorm`, add(add(words, kinds), positions));
+  return drop(model, norm(model, `${at}.LayerNorm`, add(add(words, kinds), positions)), "hidden", 0);
 }
 
 /** Layer `i`, each part added to what it read and then normed: x f32[rows, t, hidden] → the same shape. */
@@ -65,22 +83,39 @@ function encoderLayer(model: Encoder, i: number, x: Tensor, segments: Tensor): T
     const seen = project(
       model,
       `${at}.attention.output.dense`,
-      attend(model, `${at}.attention.self`, x, segments),
+      attend(model, i, x, segments),
     );
-    const mixed = norm(model, `${at}.attention.output.LayerNorm`, add(seen, x));
+    const kept = drop(model, seen, "hidden", 3 * i + 2);
+    const mixed = norm(model, `${at}.attention.output.LayerNorm`, add(kept, x));
     const wide = (activation === "gelu" ? geluExact : gelu)(
       project(model, `${at}.intermediate.dense`, mixed),
     );
-    return norm(model, `${at}.output.LayerNorm`, add(project(model, `${at}.output.dense`, wide), mixed));
+    const made = drop(model, project(model, `${at}.output.dense`, wide), "hidden", 3 * i + 3);
+    return norm(model, `${at}.output.LayerNorm`, add(made, mixed));
   });
 }
 
-function attend(model: Encoder, at: string, x: Tensor, segments: Tensor): Tensor {
-  const { heads, hiddenSize } = model.config, [rows, t] = x.shape as [number, number, number];
+function attend(model: Encoder, i: number, x: Tensor, segments: Tensor): Tensor {
+  const { family, heads, hiddenSize, dropout } = model.config;
+  const [rows, t] = x.shape as [number, number, number], at = `${family}.encoder.layer.${i}.attention.self`;
   const split = (name: string): Tensor =>
     permute(reshape(project(model, `${at}.${name}`, x), [rows, t, heads, hiddenSize / heads]), [0, 2, 1, 3]);
-  const mixed = attention(split("query"), split("key"), split("value"), { causal: false, segments });
+  const [q, k, v] = [split("query"), split("key"), split("value")] as const;
+  const mixed = model.drop && dropout.attention > 0
+    ? maskedAttention(
+      q,
+      k,
+      v,
+      eq(reshape(segments, [rows, 1, 1, t, 1]), reshape(segments, [rows, 1, 1, 1, t])),
+      undefined,
+      (weights) => drop(model, weights, "attention", 3 * i + 1),
+    )
+    : attention(q, k, v, { causal: false, segments });
   return reshape(permute(mixed, [0, 2, 1, 3]), [rows, t, hiddenSize]);
+}
+
+function drop({ drop }: Encoder, x: Tensor, kind: keyof EncoderDropout, place: number): Tensor {
+  return drop ? drop(x, kind, place) : x;
 }
 
 function norm({ config, weight }: Encoder, at: string, x: Tensor): Tensor {
@@ -97,13 +132,16 @@ function project({ map, weight }: Encoder, path: string, x: Tensor): Tensor {
  * its own, both tanh.
  */
 export function classify(model: Encoder, sentences: Sentences): Tensor {
-  const { config: { family, hiddenSize } } = model;
+  const { config: { family, hiddenSize, layers } } = model;
   const states = encode(model, sentences), rows = states.shape[0]!;
   const first = reshape(slice(states, { start: [0, 0, 0], stop: [rows, 1, hiddenSize] }), [rows, hiddenSize]);
+  const last = 3 * layers + 1;
   const [hiddenLayer, out] = family === "bert"
     ? ["bert.pooler.dense", "classifier"]
     : ["classifier.dense", "classifier.out_proj"];
-  return project(model, out, tanh(project(model, hiddenLayer, first)));
+  // RoBERTa's first layer of the head is trained with it, BERT's pooler is the model's own.
+  const read = family === "bert" ? first : drop(model, first, "head", last);
+  return project(model, out, drop(model, tanh(project(model, hiddenLayer, read)), "head", last + 1));
 }
 
 /** The adaptable linear maps of an encoder, in order. */

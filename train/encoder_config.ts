@@ -27,6 +27,17 @@ export interface EncoderConfig {
   readonly typeCount: number;
   readonly layerNormEps: number;
   readonly activation: EncoderActivation;
+  readonly dropout: EncoderDropout;
+}
+
+/** Shares that a training step leaves out, in [0, 1). */
+export interface EncoderDropout {
+  /** Of the embeddings, and of what each block adds. */
+  readonly hidden: number;
+  /** Of the weights of attention. */
+  readonly attention: number;
+  /** Of what the head reads. */
+  readonly head: number;
 }
 
 const ACTIVATIONS: ReadonlyMap<unknown, EncoderActivation> = new Map([
@@ -55,8 +66,7 @@ export function isEncoderConfig(json: unknown): boolean {
 
 /**
  * Understand `config.json`. Absent fields have Hugging Face's defaults: 2 kinds of tokens, ε 10⁻¹², the exact GELU, 512
- * positions, padding token 1 of RoBERTa. Rates of dropout are read over: Gyre trains encoders without. Throws
- * CheckpointError naming file, field and value.
+ * positions, padding token 1 of RoBERTa, dropout of 0.1, of the head as of hidden states. Throws CheckpointError naming file, field and value.
  */
 export function parseEncoderConfig(json: unknown, file: string): EncoderConfig {
   const fields = configFields(json, file), { all, present, size, positive, bad } = fields;
@@ -80,6 +90,12 @@ export function parseEncoderConfig(json: unknown, file: string): EncoderConfig {
   if (firstPosition >= positionRows) {
     throw bad("max_position_embeddings", `expected more than ${firstPosition}, where positions begin`);
   }
+  const rate = (field: string, absent: number): number => {
+    const value = all[field] ?? absent;
+    if (typeof value === "number" && value >= 0 && value < 1) return value;
+    throw bad(field, "expected a number from 0 up to, but not, 1");
+  };
+  const hidden = rate("hidden_dropout_prob", 0.1);
   return {
     family,
     vocabSize: size("vocab_size"),
@@ -93,5 +109,10 @@ export function parseEncoderConfig(json: unknown, file: string): EncoderConfig {
     typeCount: size("type_vocab_size", 2),
     layerNormEps: positive("layer_norm_eps", 1e-12),
     activation,
+    dropout: {
+      hidden,
+      attention: rate("attention_probs_dropout_prob", 0.1),
+      head: rate("classifier_dropout", hidden),
+    },
   };
 }

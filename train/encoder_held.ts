@@ -5,7 +5,7 @@ import type { Example } from "./data.ts";
 import { type GlueScores, glueScores, type GlueTask } from "./evaluation/glue_tasks.ts";
 import type { RunHooks } from "./guarded.ts";
 import type { TrainOptions } from "./options.ts";
-import type { Measured } from "./run_checkpoint.ts";
+import type { Measured } from "./state_files.ts";
 import type { HeldOut } from "./run_kind.ts";
 
 /** Rows whose predictions are computed at once. */
@@ -17,15 +17,14 @@ export interface Scored extends HeldOut {
   readonly predictions: Predictions;
 }
 
-/** Measure on the held-out rows; null without any, and where the user stops it. */
-export async function measureEncoder(
+/** Predict the held-out rows, of which there are some; null where the user stops it. */
+export async function evaluateEncoder(
   session: Classifier,
   { task, held }: { readonly task: GlueTask; readonly held: readonly Example[] | null },
   { seq }: Pick<TrainOptions, "seq">,
-  { say, stopped }: RunHooks,
+  stopped: RunHooks["stopped"],
 ): Promise<Scored | null> {
   if (!held) return null;
-  say(`measuring on ${held.length} held-out rows`);
   const predictions = await session.predict(held, { rows: PREDICTED, seq, stopped });
   if (!predictions) return null;
   const scores = glueScores(task, predictions.predicted, held.map((e) => e.classified!.target));
@@ -44,11 +43,12 @@ export function tellScores(
   if (!after) return;
   writeTextAtomically(`${out}/predictions.tsv`, predictionsTsv(task, after.predictions));
   say(`predictions: ${out}/predictions.tsv`);
-  const was = (value: number | undefined): string => value === undefined ? "" : `${value.toFixed(4)} → `;
+  const was = (value: number | null | undefined): string =>
+    typeof value !== "number" ? "" : `${value.toFixed(4)} → `;
   const list = Object.entries(after.scores.metrics).map(([name, v]) =>
     `${name} ${was(before?.metrics?.[name])}${v.toFixed(4)}`
   );
-  say(`held-out loss ${was(before?.loss)}${after.measured.loss.toFixed(4)}, ${list.join(", ")}`);
+  say(`held-out loss ${was(before?.loss)}${after.predictions.loss.toFixed(4)}, ${list.join(", ")}`);
 }
 
 /** Predictions in the form of the benchmark's submissions: a line with the row's number and its label or number. */

@@ -16,7 +16,7 @@ import { distinctLengths } from "./data/preview.ts";
 import { type DryRun, type DryRunHooks, dryRunOf } from "./dry_run.ts";
 import { type EncoderCheckpoint, loadEncoder } from "./encoder_checkpoint.ts";
 import type { EncoderConfig } from "./encoder_config.ts";
-import { measureEncoder, PREDICTED, type Scored, tellScores } from "./encoder_held.ts";
+import { evaluateEncoder, PREDICTED, type Scored, tellScores } from "./encoder_held.ts";
 import { loadSentenceTokenizer, type SentenceTokenizer } from "./encoder_tokenizer.ts";
 import { UserError } from "./errors.ts";
 import { GLUE_TASKS, type GlueScores, type GlueTarget, type GlueTask } from "./evaluation/glue_tasks.ts";
@@ -66,7 +66,9 @@ const ENCODER_RUN: RunKind<LoadedEncoder, Classifier, Scored, ClassifyResult> = 
     };
   },
   open: (of, start) => openClassifier({ ...start, subject: subjectOf(of) }),
-  measure: measureEncoder,
+  measuredBy: ({ held }) => held ? `${held.length} held-out rows` : "",
+  evaluate: evaluateEncoder,
+  complete: (_session, _loaded, found) => Promise.resolve(found),
   mergedFields: ({ checkpoint: { config }, task }) => headFields(config, task),
   tellHeld: ({ loaded, before, after }, options, say) => tellScores(loaded.task, before, after, options, say),
   result: (numbers, { loaded, before, after }) => ({
@@ -107,17 +109,17 @@ async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">): Prom
   if (!options.dryRun) checkOutput(options);
   const task = taskOf(options), { model, dtype, seed, seq } = options;
   const dir = await modelDirectory(model, { say });
-  const checkpoint = loadEncoder(dir, {
-    dtype,
-    seed,
-    outputs: outputsOf(task.target),
-    lost: rangeSayer(say),
-  });
+  const found = loadEncoder(dir, { dtype, seed, outputs: outputsOf(task.target), lost: rangeSayer(say) });
+  const checkpoint = { ...found, config: withDropout(found.config, options.modelDropout) };
   const { config, fresh, layout, weights, lost } = checkpoint;
   const tokenizer = loadSentenceTokenizer(dir, config);
   requireVocabulary(model, tokenizer, config);
   requirePositions(seq, config);
   say(`model: ${model}, ${config.layers} layers of ${config.hiddenSize}`);
+  const { hidden, attention, head } = config.dropout;
+  if (hidden + attention + head > 0) {
+    say(`dropout of a step: hidden states ${hidden}, attention ${attention}, head ${head}`);
+  }
   if (fresh.length > 0) say(`new for this task, drawn from --seed: ${fresh.join(", ")}`);
   const read = (file: string): Dataset => {
     const data = loadLabelled(file, task, tokenizer, seq);
@@ -128,6 +130,11 @@ async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">): Prom
     return data;
   };
   return { ...{ task, dir, checkpoint, tokenizer, layout, weights, lost }, ...await loadRows(options, read) };
+}
+
+/** The configuration with one rate everywhere, where it is given. */
+function withDropout(config: EncoderConfig, rate: number | null): EncoderConfig {
+  return rate === null ? config : { ...config, dropout: { hidden: rate, attention: rate, head: rate } };
 }
 
 /** The task that was asked for. Throws UserError where none was. */

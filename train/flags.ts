@@ -2,6 +2,7 @@
 import * as Either from "fp-ts/Either.js";
 import { type AdapterSettings, DEFAULT_SETTINGS, SETTING_READERS } from "./adapter_specs.ts";
 import { type DeviceChoice, DEVICES } from "./devices.ts";
+import { EVAL_FORMS } from "./evaluation/asked.ts";
 import { GLUE_TASK_NAMES, type GlueTaskName } from "./evaluation/glue_tasks.ts";
 import { type MethodName, METHODS } from "./methods.ts";
 import { above0, from0, number, oneOf, text, whole } from "./readers.ts";
@@ -16,8 +17,16 @@ export type { Read } from "./readers.ts";
 export interface TrainOptions extends AdapterSettings {
   readonly model: string;
   readonly data: string;
-  /** Null: no evaluation. */
+  /** Rows and tasks to measure by, as parseAsked takes them; null: no evaluation. */
   readonly eval: string | null;
+  /** Steps between evaluations; 0: before the first step and after the last alone. */
+  readonly evalEvery: number;
+  /** Rows of each file of `eval`, the first ones; null: all. */
+  readonly evalLimit: number | null;
+  /** Keep the state with the least held-out loss, and leave that. */
+  readonly keepBest: boolean;
+  /** Dropout of an encoder in place of its `config.json`'s; null: that. */
+  readonly modelDropout: number | null;
   /** What rows look like; "auto": their fields say. */
   readonly format: FormatName | "auto";
   /** Task of GLUE that an encoder learns; null: a language model learns the rows as text. */
@@ -129,7 +138,9 @@ export const FLAGS: Table = {
   eval: {
     value: "FILE",
     read: (t) => Either.right(t === "none" ? null : t),
-    help: "rows to measure on before and after, or none",
+    join: (earlier, later) => [earlier, later].filter((t) => t !== null).join(",") || null,
+    help:
+      `rows to measure on before and after, or none; tasks of evaluate.ts too, as ${EVAL_FORMS}; may be given several times`,
     absent: (get, { root }) => get("data") === `${root}/${DATA}` ? `${root}/${EVAL}` : null,
     shown: `${EVAL} with the default data, else none`,
   },
@@ -141,6 +152,19 @@ export const FLAGS: Table = {
       FORMAT_NAMES.join(", ")
     }; auto: their fields say; otherwise fields too many are passed over`,
   ),
+  evalEvery: flag(
+    "N",
+    whole(0),
+    0,
+    "steps between evaluations while training goes on; 0: only before and after",
+  ),
+  evalLimit: {
+    value: "N",
+    read: whole(1),
+    help: "take the first N rows of each file of --eval",
+    absent: () => null,
+    shown: "all",
+  },
   task: {
     value: "NAME",
     read: oneOf(...GLUE_TASK_NAMES),
@@ -149,6 +173,13 @@ export const FLAGS: Table = {
     }`,
     absent: () => null,
     shown: "none: a language model",
+  },
+  modelDropout: {
+    value: "X",
+    read: SETTING_READERS.dropout,
+    help: "--task: share of hidden states, attention and the head's input that a step leaves out; 0: none",
+    absent: () => null,
+    shown: "what config.json says",
   },
   out: {
     value: "DIR",
@@ -349,6 +380,9 @@ export const FLAGS: Table = {
     "steps between checkpoints; 0: one when training ends or is interrupted",
   ),
   keep: flag("N", whole(1), 2, "checkpoints to keep, the newest ones"),
+  keepBest: toggle(
+    "keep the state with the least held-out loss of --eval-every in <out>/best, and leave that at the end",
+  ),
   config: {
     value: "FILE",
     read: text,

@@ -1,6 +1,7 @@
 /** What a run of any kind reads beside its model: rows to learn, rows to measure on, and the run that it goes on with. @module */
 import type { Dataset, Example } from "./data.ts";
 import { ResumeError } from "./errors.ts";
+import { parseAsked } from "./evaluation/asked.ts";
 import type { RunHooks } from "./guarded.ts";
 import type { TrainOptions } from "./options.ts";
 import { digestRows, readCheckpoint, requireSameRun, type RunCheckpoint } from "./run_checkpoint.ts";
@@ -26,11 +27,11 @@ export async function loadRows(
   read: (file: string) => Dataset | Promise<Dataset>,
 ): Promise<LoadedRows> {
   const data = await read(options.data), train = data.examples;
-  const rows = await digestRows(train);
+  const rows = await digestRows(train), { rows: held } = parseAsked(options.eval);
   return {
     data,
     train,
-    held: options.eval ? (await read(options.eval)).examples : null,
+    held: held === null ? null : (await read(held)).examples.slice(0, options.evalLimit ?? Infinity),
     rows,
     ...(options.resume
       ? await loadRun(options, train, rows)

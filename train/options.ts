@@ -3,6 +3,7 @@ import { ShapeError } from "../core/mod.ts";
 import { type AdapterName, ADAPTERS } from "./adapter_specs.ts";
 import { composedPlacements } from "./compose_adapters.ts";
 import { OptionError } from "./errors.ts";
+import { parseAsked } from "./evaluation/asked.ts";
 import { FLAGS, type Site, type TrainOptions } from "./flags.ts";
 import { helpOf, parseFlags } from "./parse_flags.ts";
 
@@ -24,6 +25,13 @@ export function readOptions(argv: readonly string[], site: Site): TrainOptions {
 function checkTogether(options: TrainOptions): void {
   const { batch, accumulate, compose, dtype, format, lossScale, method, pack, saveModules, target, task } =
     options;
+  checkEvaluation(options);
+  if (options.modelDropout !== null && task === null) {
+    throw new OptionError(
+      `--model-dropout ${options.modelDropout}: is for the encoders of --task; language models train without, leave it out.`,
+      { modelDropout: options.modelDropout },
+    );
+  }
   if (task !== null && pack) {
     throw new OptionError("--pack: sentences of a --task have rows of their own; leave it out.", { task });
   }
@@ -58,6 +66,35 @@ function checkTogether(options: TrainOptions): void {
     throw new OptionError(
       `--save-modules ${saveModules} is for adapters: --method full trains all weights, leave it out.`,
       { saveModules },
+    );
+  }
+}
+
+/** Refuse ways of measuring that do not go together. */
+function checkEvaluation({ eval: asked, evalEvery, evalLimit, keepBest, task }: TrainOptions): void {
+  const { rows, tasks } = parseAsked(asked);
+  if (task !== null && tasks.length > 0) {
+    throw new OptionError(
+      `--eval ${
+        tasks[0]!.name
+      }: what writes texts can be asked, an encoder's --task ${task} cannot; give its file alone.`,
+      { task },
+    );
+  }
+  if (keepBest && (evalEvery === 0 || rows === null)) {
+    throw new OptionError(
+      `--keep-best needs held-out losses to choose by: give ${
+        evalEvery === 0 ? "--eval-every N" : "--eval a file of rows"
+      } too.`,
+      { evalEvery, eval: asked },
+    );
+  }
+  if (asked === null && (evalEvery > 0 || evalLimit !== null)) {
+    throw new OptionError(
+      `--eval-${
+        evalEvery > 0 ? `every ${evalEvery}` : `limit ${evalLimit}`
+      }: there is nothing to measure on, give --eval.`,
+      { evalEvery, evalLimit },
     );
   }
 }

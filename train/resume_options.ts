@@ -1,7 +1,9 @@
 /** The command line of a run, and what stands where a flag is not given: a file of flags, the run that is continued. @module */
 import { readFlagsFile } from "./config_file.ts";
 import { OptionError } from "./errors.ts";
+import { FLAGS } from "./flags.ts";
 import { parseOptions, readOptions, type Site, type TrainOptions } from "./options.ts";
+import { flagName } from "./parse_flags.ts";
 import { flagsOfRun, readRunState } from "./run_checkpoint.ts";
 
 /**
@@ -33,5 +35,8 @@ function without(standing: readonly string[], given: readonly string[]): readonl
   const gone = INSTEAD.filter(([by, name]) => isGiven(given, by) && !isGiven(given, name)).map(([, name]) =>
     name
   );
-  return standing.filter((flag) => !gone.some((name) => flag.startsWith(`${name}=`)));
+  // Those of several would be joined.
+  const joined = Object.entries(FLAGS).flatMap(([key, { join }]) => join ? [`--${flagName(key)}`] : [])
+    .filter((name) => isGiven(given, name));
+  return standing.filter((flag) => ![...gone, ...joined].some((name) => flag.startsWith(`${name}=`)));
 }

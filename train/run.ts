@@ -5,29 +5,29 @@ import { peftForms } from "./adapter_directory.ts";
 import { drawLambdas } from "./adapter_file.ts";
 import { countTrainable, type ShapeClass } from "./arena.ts";
 import { attempt } from "./attempt.ts";
-import { batches, type TokenBatch } from "./batches.ts";
-import type { Example } from "./data.ts";
+import type { TokenBatch } from "./batches.ts";
 import { epochShape } from "./data/preview.ts";
 import { describeDevice, openDevice } from "./devices.ts";
+import { openBest } from "./best_state.ts";
 import { UserError } from "./errors.ts";
+import { type Evaluated, type EvaluationReport, evaluationScalars } from "./evaluated.ts";
 import { sayLost } from "./f16_range.ts";
 import { guarded, type RunHooks } from "./guarded.ts";
 import { sayResumed } from "./load_rows.ts";
 import { freeMemory, requireRoom } from "./memory.ts";
 import { describeClasses, describeFit } from "./methods.ts";
 import { writeModel } from "./model_directory.ts";
-import { lossScaleOf } from "./loss_scale.ts";
-import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
 import { drawLambdaHeatmap } from "./plots/mod.ts";
-import type { HeldOut, LoadedRun, RunKind, RunStart, RunSubject } from "./run_kind.ts";
+import { appendEvaluation } from "./run_files.ts";
+import type { HeldOut, LoadedRun, RunKind } from "./run_kind.ts";
+import { startOf } from "./run_start.ts";
 import { writeResults } from "./run_output.ts";
 import { leaveTrained, processorOf, recording, type Trainees, traineesOf } from "./run_record.ts";
 import { leaveReport } from "./run_report/leave.ts";
-import { addScalars, heldOutScalars } from "./tensorboard/event_file.ts";
-import { totalSteps, trainAll } from "./train_loop.ts";
+import { addScalars } from "./tensorboard/event_file.ts";
+import { type StepHooks, totalSteps, trainAll } from "./train_loop.ts";
 import type { Training } from "./training.ts";
-import { valuesOf } from "./training_state.ts";
 
 /** Train as asked, as runs of this kind do. Fails with UserError for what the user can mend; sizes that do not fit become one as well. */
 export function trainRun<
@@ -86,20 +86,52 @@ async function trainOn<
     session.restore({ steps: resumed.step, tensors: resumed.tensors });
     sayResumed(resumed, totalSteps(options, train), processorOf(device.capabilities), say);
   }
-  const measure = (): Promise<M | null> => kind.measure(session, loaded, options, hooks);
+  const evaluate = (): Promise<M | null> => kind.evaluate(session, loaded, options, stopped);
+  const by = kind.measuredBy(loaded);
+  const measure = async (known: M | null = null): Promise<M | null> => {
+    if (by === "") return null;
+    say(`measuring on ${by}`);
+    const found = known ?? await evaluate();
+    return found && await kind.complete(session, loaded, found, options);
+  };
   const before = resumed ? resumed.before : (await measure())?.measured ?? null;
-  const record = recording({
+  const { stateAt, ...record } = recording({
     ...{ options, session, device: device.capabilities, rows, before, earlier: loaded.done },
     resumed: resumed !== null,
   });
-  const done = await trainAll(session, train, options, { stopped, ...record }, loaded.done);
+  const keeper = options.keepBest ? await openBest(options.out, session, resumed !== null) : null;
+  /** What was measured while steps were taken, by their number: the last and the best. */
+  const measured = new Map<number, M>();
+  const evaluateAt: StepHooks["evaluate"] = async (at) => {
+    const found = by === "" ? null : await evaluate();
+    if (!found) return null;
+    measured.set(at.step, found);
+    await keeper?.offer(stateAt(at), found.measured);
+    for (const step of [...measured.keys()]) {
+      if (step !== at.step && step !== keeper?.best()?.step) measured.delete(step);
+    }
+    return found.measured;
+  };
+  const around = { stopped, evaluate: evaluateAt, ...record };
+  const done = await trainAll(session, train, options, around, loaded.done);
   if (done.steps === 0) throw new UserError("interrupted before the first step: nothing is written.");
+  const best = done.interrupted || done.gaveUp ? null : keeper?.best() ?? null;
+  const left = best?.step ?? done.steps, known = measured.get(left) ?? null;
+  if (keeper && best && left !== done.steps) {
+    session.restore(await keeper.read());
+    say(`the least held-out loss was ${best.loss.toFixed(4)} at step ${left}: what follows is of its state`);
+  }
   const forms = earlier ? earlier.layouts : peftForms(options, layout);
   const trained = await session.trained();
   const saved = { model: options.model, layout, classes, trained, ...(task === null ? {} : { task }) };
   leaveTrained(options.out, saved, { own, forms, done }, say);
-  const after = done.interrupted ? null : await measure();
-  addScalars(options.out, done.steps, heldOutScalars(after?.measured ?? null));
+  const after = done.interrupted ? null : await measure(known);
+  // What the loop has recorded is not said again, and a run that took no further step has nothing new to say.
+  if (after && done.steps > loaded.done.steps) {
+    const isRecorded = known !== null || left !== done.steps;
+    const found = isRecorded ? { loss: null, exact: after.measured.exact } : after.measured;
+    recordEvaluation(options.out, { step: left, found });
+  }
   if (options.merge) {
     const merged = await session.merged();
     writeResults(
@@ -130,9 +162,25 @@ async function trainOn<
     step_bytes: step,
     trainable,
     out: options.out,
+    ...(tasksOf(before) || tasksOf(after?.measured)
+      ? { tasks_before: tasksOf(before), tasks_after: tasksOf(after?.measured) }
+      : {}),
+    ...(best ? { best_step: left } : {}),
   }, found);
   await leaveReport(options.out, { ...result, branches }, { session, classes, base: weights }, hooks);
   return result;
+}
+
+function tasksOf(found: Evaluated | null | undefined): NonNullable<Evaluated["tasks"]> | null {
+  return found?.tasks ?? null;
+}
+
+/** Add an evaluation to the metrics of a run whose steps are done. */
+function recordEvaluation(out: string, report: EvaluationReport): void {
+  const scalars = evaluationScalars(report.found);
+  if (Object.keys(scalars).length === 0) return;
+  appendEvaluation(out, report);
+  addScalars(out, report.step, scalars);
 }
 
 /** Tell what is trained. */
@@ -151,48 +199,6 @@ function sayTrainees(
   if (options.compose !== null || options.saveModules !== null) say(describeClasses(classes));
   const fit = own ? describeFit(own, layout.modules) : "";
   if (fit) say(fit);
-}
-
-/** How the session of a run is opened: adapters start anew, or as an adapter or a checkpoint left them. */
-export function startOf(
-  device: Device,
-  { options, loaded, classes, weights }: RunSubject<Pick<LoadedRun, "train" | "resumed">>,
-  { earlier }: Pick<Trainees, "earlier">,
-  say: RunHooks["say"],
-): RunStart {
-  const { train, resumed } = loaded;
-  return {
-    device,
-    weights,
-    optimiser: adamW({ clip: options.clip, lossScale: lossScaleOf(options) }),
-    accumulate: options.accumulate,
-    seed: options.seed,
-    startBatches: firstBatches(train, options),
-    ...(resumed && startsFromFactors(classes)
-      ? { values: valuesOf(classes, resumed.tensors) }
-      : earlier
-      ? { values: earlier.values }
-      : {}),
-    say,
-  };
-}
-
-/** Whether adapters start from factors of weights or gradients, which take time and are not needed again. */
-function startsFromFactors(classes: readonly ShapeClass[]): boolean {
-  return classes.some((c) => (c.fitted?.asks.length ?? 0) > 0);
-}
-
-/** The first batches of training, whose gradients start the adapters that ask for them. */
-function firstBatches(
-  examples: readonly Example[],
-  { batch, seq, seed, startBatches }: TrainOptions,
-): readonly TokenBatch[] {
-  const all: TokenBatch[] = [];
-  for (const rows of batches(examples, { batch, seq, seed, epochs: Infinity })) {
-    if (all.length === startBatches) break;
-    all.push(rows);
-  }
-  return all;
 }
 
 /** Names of the branches of the mixed adapters, for the picture of their weights; all names of a branch where they differ. */

@@ -4,12 +4,13 @@ import type { ShapeClass } from "./arena.ts";
 import type { TokenBatch } from "./batches.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { Example } from "./data.ts";
+import type { Evaluated } from "./evaluated.ts";
 import type { RunHooks } from "./guarded.ts";
 import type { LoadedRows } from "./load_rows.ts";
 import type { PlanShape, RunPlans } from "./memory.ts";
 import type { ModelLayout } from "./methods.ts";
 import type { TrainOptions } from "./options.ts";
-import type { Measured } from "./run_checkpoint.ts";
+import type { Measured } from "./state_files.ts";
 import type { StoredTensor } from "./safetensors.ts";
 import type { StepBytes } from "./step_bytes.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -57,6 +58,11 @@ export interface RunNumbers {
   /** Held-out loss: mean per trained token, or per row of a task. */
   readonly eval_before: number | null;
   readonly eval_after: number | null;
+  /** Metrics of the tasks that `--eval` names, as `evaluate.ts` names them; absent without any. */
+  readonly tasks_before?: Evaluated["tasks"] | null;
+  readonly tasks_after?: Evaluated["tasks"] | null;
+  /** Step whose state was left, with `--keep-best`. */
+  readonly best_step?: number;
   /** Tokens by time, padding left out, of the steps after the first. */
   readonly tokens_per_s: number | null;
   /** Most bytes on the device at one time, evaluation and generation included. */
@@ -78,8 +84,17 @@ export interface RunKind<L extends LoadedRun, S extends Training<TokenBatch>, M 
   /** Compile what measuring on the held-out rows runs. */
   readonly planHeld: (of: RunSubject<L>, capabilities: Capabilities) => Omit<RunPlans, "steps">;
   readonly open: (of: RunSubject<L>, start: RunStart) => Promise<S>;
-  /** Measure on the held-out rows; null without any, and where the user stops it. */
-  readonly measure: (session: S, loaded: L, options: TrainOptions, hooks: RunHooks) => Promise<M | null>;
+  /** What `--eval` names, for people; empty: nothing. */
+  readonly measuredBy: (loaded: L) => string;
+  /** Measure on that, but without answers to be shown; null where the user stops it. */
+  readonly evaluate: (
+    session: S,
+    loaded: L,
+    options: TrainOptions,
+    stopped: RunHooks["stopped"],
+  ) => Promise<M | null>;
+  /** Add answers to be shown. */
+  readonly complete: (session: S, loaded: L, found: M, options: TrainOptions) => Promise<M>;
   /** Fields of `config.json` that a merged model has besides the model's own. */
   readonly mergedFields: (loaded: L) => Readonly<Record<string, unknown>>;
   /** Write what is kept of the held-out rows, and tell of it. */

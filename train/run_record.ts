@@ -9,15 +9,18 @@ import {
   type SavedAdapter,
 } from "./adapter_directory.ts";
 import type { ShapeClass } from "./arena.ts";
+import { dropBest } from "./best_state.ts";
 import { UserError } from "./errors.ts";
+import { evaluationScalars } from "./evaluated.ts";
 import { layoutClasses, type MethodOptions, type ModelLayout } from "./methods.ts";
 import type { TrainOptions } from "./options.ts";
-import { type Measured, saveCheckpoint } from "./run_checkpoint.ts";
+import type { Measured, RunState } from "./state_files.ts";
+import { saveCheckpoint } from "./run_checkpoint.ts";
 import { openMetrics, writeSettings } from "./run_files.ts";
 import { sweepOutput, writeResults } from "./run_output.ts";
 import type { StoredTensor } from "./safetensors.ts";
 import type { Training } from "./training.ts";
-import { heldOutScalars, withEvents } from "./tensorboard/event_file.ts";
+import { withEvents } from "./tensorboard/event_file.ts";
 import { type StepHooks, TOO_MANY_SKIPPED, type Trained } from "./train_loop.ts";
 
 /** A run that is about to train. */
@@ -71,28 +74,44 @@ export function processorOf({ kind, adapterName }: Pick<Capabilities, "kind" | "
   return `${kind} (${adapterName})`;
 }
 
+/** What is kept while a run goes on. */
+export interface Recording extends Pick<StepHooks, "open" | "save"> {
+  /** What a state says of this run. */
+  readonly stateAt: (at: { readonly step: number; readonly skipped: number }) => RunState;
+}
+
 /** Metrics, settings and checkpoints in a run's directory. Nothing is written before a step has gone through: until then a plan may prove too large for the device. */
 export function recording(
   { options, session, device, rows, before, resumed, earlier }: RecordedRun,
-): Pick<StepHooks, "open" | "save"> {
+): Recording {
   const { out, orthogonalLr, lr, keep } = options;
+  const stateAt: Recording["stateAt"] = (at) => ({
+    ...at,
+    device: processorOf(device),
+    rows,
+    before,
+    options: { ...options },
+  });
   return {
+    stateAt,
     open: () => {
       sweepOutput(out);
+      if (!resumed) dropBest(out);
       const { config: _, ...asked } = options, { kind, gpu, adapterName } = device;
       // What --config repeats: the device that was chosen, as another provider's last bits would be others.
       const chosen = gpu ? `${kind}:${gpu.provider}` : kind;
       writeSettings(out, { ...asked, resume: false, device: chosen, adapter_name: adapterName });
-      return withEvents(openMetrics(out, earlier.text), out, {
+      const metrics = openMetrics(out, earlier.text);
+      if (!resumed && before) metrics.evaluated({ step: 0, found: before });
+      return withEvents(metrics, out, {
         steps: earlier.steps,
         rateRatio: orthogonalLr / lr,
-        ...(resumed ? {} : { before: heldOutScalars(before) }),
+        ...(resumed ? {} : { before: evaluationScalars(before) }),
       });
     },
     save: async (at) => {
       const { tensors } = await session.state();
-      const state = { ...at, device: processorOf(device), rows, before, options: { ...options } };
-      await saveCheckpoint(out, state, tensors, keep);
+      await saveCheckpoint(out, stateAt(at), tensors, keep);
     },
   };
 }

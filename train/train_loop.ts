@@ -2,6 +2,7 @@
 import { batches, batchesPerEpoch, type TokenBatch } from "./batches.ts";
 import type { Example } from "./data.ts";
 import { NotFiniteError } from "./errors.ts";
+import { type Evaluated, showEvaluated } from "./evaluated.ts";
 import { LOSS_SCALE } from "./loss_scale.ts";
 import type { TrainOptions } from "./options.ts";
 import { openProgress } from "./report.ts";
@@ -46,6 +47,8 @@ export interface StepHooks {
   readonly stopped: () => boolean;
   /** Called after the first step has gone through. */
   readonly open: () => MetricsFile;
+  /** Measure what the session holds, no step being under way; null where the user stopped it. Absent: nothing to measure by. */
+  readonly evaluate?: (at: { readonly step: number; readonly skipped: number }) => Promise<Evaluated | null>;
   /** Keep what the session holds; no step is under way. */
   readonly save: (at: { readonly step: number; readonly skipped: number }) => Promise<void>;
 }
@@ -59,14 +62,14 @@ export function totalSteps(
 }
 
 /**
- * Train on the rows until the steps or the epochs are done, or the user stops, or too many steps were left out. Saves
- * every `saveEvery` steps and at the end, unless it gave up. With `earlier` steps, the session must be as they left it.
+ * Train on the rows until the steps or the epochs are done, or the user stops, or too many steps were left out. Evaluates
+ * every `evalEvery` steps, saves every `saveEvery` steps and at the end, unless it gave up. With `earlier` steps, the session must be as they left it.
  */
 export async function trainAll(
   session: Pick<Training<TokenBatch>, "step" | "firstNotFinite">,
   examples: readonly Example[],
   options: TrainOptions,
-  { stopped, open, save }: StepHooks,
+  { stopped, open, evaluate, save }: StepHooks,
   earlier: Earlier = NOTHING_YET,
 ): Promise<Trained> {
   const { batch, seq, seed, pack } = options;
@@ -115,6 +118,12 @@ export async function trainAll(
   const settleAll = async (): Promise<void> => {
     for (const pending of queue.splice(0)) await settle(pending);
   };
+  const measure = async (): Promise<void> => {
+    const found = await clock.without(() => evaluate?.({ step: steps, skipped }) ?? Promise.resolve(null));
+    if (!found) return;
+    metrics?.evaluated({ step: steps, seconds: clock.seconds(), found });
+    progress.note(`step ${steps}: ${showEvaluated(found)}`);
+  };
   const keep = async (): Promise<void> => {
     // A checkpoint must not be further than the metrics are.
     metrics?.sync();
@@ -141,6 +150,13 @@ export async function trainAll(
       await new Promise((resume) => setTimeout(resume, 0));
       // The first step compiles: its numbers are shown before the second is queued.
       if (steps === earlier.steps + 1 || queue.length >= IN_FLIGHT) await settle(queue.shift()!);
+      // The last state is to be compared with the best one too.
+      if (
+        options.evalEvery > 0 && (steps % options.evalEvery === 0 || (options.keepBest && steps === total))
+      ) {
+        await settleAll();
+        await measure();
+      }
       if (options.saveEvery > 0 && steps % options.saveEvery === 0) {
         await settleAll();
         if (!givesUp()) await keep();
@@ -227,6 +243,14 @@ class StepClock {
 
   seconds(): number {
     return this.#before + this.#running();
+  }
+
+  /** Do what does not count. */
+  async without<T>(work: () => Promise<T>): Promise<T> {
+    const begun = performance.now();
+    const result = await work();
+    if (this.#start !== null) this.#start += performance.now() - begun;
+    return result;
   }
 
   rate(): number | null {

@@ -114,8 +114,9 @@ interface Metrics {
 }
 
 function readMetrics(out: string): Metrics[] {
-  return Deno.readTextFileSync(`${out}/metrics.jsonl`).trimEnd().split("\n").filter((line) => line !== "")
-    .map((line) => {
+  return Deno.readTextFileSync(`${out}/metrics.jsonl`).trimEnd().split("\n")
+    // Lines of evaluations are no steps.
+    .filter((line) => line.includes('"grad_norm"')).map((line) => {
       const { loss, grad_norm, seconds } = JSON.parse(line) as Record<keyof Metrics, unknown>;
       // Numbers that are not finite are written as texts.
       return { loss: Number(loss), grad_norm: Number(grad_norm), seconds: Number(seconds) };

@@ -16,6 +16,13 @@ export interface MetricsRow {
   readonly lambda: Readonly<Record<string, readonly number[]>> | null;
 }
 
+/** What was measured after a step (0: before the first): numbers of the held-out rows, and of tasks, by name. */
+export interface EvaluationRow {
+  readonly step: number;
+  readonly heldOut: Readonly<Record<string, number | null>>;
+  readonly tasks: Readonly<Record<string, Readonly<Record<string, number | null>>>>;
+}
+
 /** A question with the answers of the base and of the tuned model. */
 export interface AnswerPair {
   readonly prompt: string;
@@ -31,6 +38,8 @@ export interface RunRecord {
   readonly name: string;
   readonly config: Fields;
   readonly rows: readonly MetricsRow[];
+  /** Rising by steps. */
+  readonly evaluations: readonly EvaluationRow[];
   /** What the run said at its end (`result.json`); empty before it. */
   readonly result: Fields;
   readonly answers: readonly AnswerPair[];
@@ -50,7 +59,7 @@ export function readRun(dir: string): RunRecord {
     dir: at,
     name: at.split("/").at(-1)!,
     config: read("config.json", null),
-    rows: readRows(`${at}/metrics.jsonl`),
+    ...readMetricsLines(`${at}/metrics.jsonl`),
     result,
     answers: readAnswers(read("samples.json", {}), `${at}/samples.json`),
     spectra: readSpectra(read("spectra.json", {}), `${at}/spectra.json`),
@@ -90,13 +99,35 @@ function exists(file: string): boolean {
 }
 
 /** All whole lines: the last one may be half-written while a run goes on. */
-function readRows(file: string): MetricsRow[] {
+function readMetricsLines(file: string): Pick<RunRecord, "rows" | "evaluations"> {
   if (!exists(file)) throw new UserError(`${file}: not found; a run's directory has it.`, { file });
-  const lines = Deno.readTextFileSync(file).split("\n");
-  return lines.slice(0, -1).flatMap((line, i) => line.trim() === "" ? [] : [rowOf(line, `${file}:${i + 1}`)]);
+  const rows: MetricsRow[] = [], evaluations = new Map<number, EvaluationRow>();
+  Deno.readTextFileSync(file).split("\n").slice(0, -1).forEach((line, i) => {
+    if (line.trim() === "") return;
+    const { fields, step } = lineOf(line, `${file}:${i + 1}`);
+    if (!Object.hasOwn(fields, "held_out") && !Object.hasOwn(fields, "tasks")) {
+      rows.push(rowOf(fields, step, `${file}:${i + 1}`));
+      return;
+    }
+    // What was measured later of the same state adds to it.
+    const { heldOut, tasks } = evaluationOf(fields, step), earlier = evaluations.get(step);
+    evaluations.set(step, {
+      step,
+      heldOut: { ...earlier?.heldOut, ...heldOut },
+      tasks: { ...earlier?.tasks, ...tasks },
+    });
+  });
+  return { rows, evaluations: [...evaluations.values()].sort((a, b) => a.step - b.step) };
 }
 
-function rowOf(line: string, where: string): MetricsRow {
+function evaluationOf(fields: Fields, step: number): EvaluationRow {
+  const numbers = (value: unknown): Record<string, number | null> =>
+    Object.fromEntries(Object.entries(asFields(value)).map(([name, n]) => [name, finite(n)]));
+  const tasks = Object.entries(asFields(fields["tasks"])).map(([name, n]) => [name, numbers(n)] as const);
+  return { step, heldOut: numbers(fields["held_out"]), tasks: Object.fromEntries(tasks) };
+}
+
+function lineOf(line: string, where: string): { readonly fields: Fields; readonly step: number } {
   let json: unknown;
   try {
     json = JSON.parse(line);
@@ -106,6 +137,10 @@ function rowOf(line: string, where: string): MetricsRow {
   const fields = fieldsOf(json, where);
   const step = finite(fields["step"]);
   if (step === null) throw damaged(where, "has no step");
+  return { fields, step };
+}
+
+function rowOf(fields: Fields, step: number, where: string): MetricsRow {
   const { lambda } = fields;
   return {
     step,

@@ -2,28 +2,25 @@
 import { writeTextAtomically } from "../atomic_file.ts";
 import { COLOURS, type Curve, curveChart } from "./charts.ts";
 import { thin } from "./curves.ts";
+import { column, heldOut, keyFigures, smoothLoss, tiles } from "./figures.ts";
 import { type Html, markup, page, picture } from "./html.ts";
 import { readRun, type RunRecord } from "./record.ts";
 import {
   answersSection,
   card,
-  column,
-  heldOut,
-  keyFigures,
   lambdaSection,
   memoryCard,
+  metricCards,
   settingsOf,
   settingsSection,
-  smoothLoss,
   spectraSection,
   stepCharts,
-  tiles,
 } from "./sections.ts";
 
 /** A run as a page of its own. */
 export async function runPage(run: RunRecord): Promise<string> {
   const { name, config } = run;
-  const steps = await stepCharts(run), memory = await memoryCard(run);
+  const steps = [...await stepCharts(run), ...await metricCards(run)], memory = await memoryCard(run);
   const text = (key: string): string => String(config[key] ?? "–");
   const sections = [
     markup`<h1>${name}</h1>
@@ -52,7 +49,7 @@ export async function comparePage(runs: readonly RunRecord[]): Promise<string> {
     runs.map((run, i) => ({ name: names[i]!, points: of(run), style, colour: i % COLOURS }));
   const charts: readonly (readonly [string, string, readonly Curve[], Parameters<typeof curveChart>[1]])[] = [
     ["Training loss", "Smoothed.", curves((r) => smoothLoss(r.rows)), { x: "step" }],
-    ["Held-out loss", "Before the first step and after the last.", curves(heldOut, "dots"), { x: "step" }],
+    ["Held-out loss", "", curves(heldOut, "dots"), { x: "step" }],
     ["Gradient norm", "", curves((r) => thin(column(r.rows, (x) => x.gradNorm), 200)), {
       x: "step",
       log: true,

@@ -4,82 +4,55 @@ import { flagName } from "../parse_flags.ts";
 import { label, lambdaCells } from "../plots/lambda.ts";
 import { amountChart, cellChart, type Curve, curveChart } from "./charts.ts";
 import { known, type Point, smooth, thin } from "./curves.ts";
+import { column, heldOut, MOST_POINTS, smoothLoss } from "./figures.ts";
 import { type Html, markup, NOTHING, picture } from "./html.ts";
-import { type AnswerPair, asFields, type Fields, finite, type MetricsRow, type RunRecord } from "./record.ts";
+import {
+  type AnswerPair,
+  asFields,
+  type EvaluationRow,
+  type Fields,
+  finite,
+  type RunRecord,
+} from "./record.ts";
 
-/** Points of a drawn line. */
-const MOST_POINTS = 400;
 /** Answers that are shown at once; the others unfold. */
 const SHOWN = 8;
 
-/** A column of the metrics over the steps. */
-export function column(rows: readonly MetricsRow[], of: (row: MetricsRow) => number | null): Point[] {
-  return known(rows.map((row) => ({ x: row.step, y: of(row) })));
-}
-
-/** The loss smoothed over a fortieth of the run, at least three steps. */
-export function smoothLoss(rows: readonly MetricsRow[]): Point[] {
-  const all = column(rows, (r) => r.loss);
-  return thin(smooth(all, Math.max(3, all.length / 40)), MOST_POINTS);
-}
-
-/** Held-out losses: before the first step and after the last. */
-export function heldOut({ rows, result }: RunRecord): Point[] {
-  return known([
-    { x: 0, y: finite(result["eval_before"]) },
-    { x: rows.at(-1)?.step ?? 0, y: finite(result["eval_after"]) },
-  ]);
-}
-
-/** A number of a page: four digits. */
-export function shortly(value: number | null): string {
-  if (value === null) return "–";
-  const size = Math.abs(value);
-  if (size >= 1e4) return Math.round(value).toLocaleString("en");
-  return size !== 0 && size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
-}
-
-/** A share as per cent. */
-export function percent(value: number | null): string {
-  return value === null ? "–" : `${(100 * value).toFixed(1)}\u00a0%`;
-}
-
-/** What a run came to, as names and texts; what was not measured is left out. */
-export function keyFigures({ rows, result }: RunRecord): readonly (readonly [name: string, shown: string])[] {
-  const of = (name: string): number | null => finite(result[name]);
-  const both = (name: string, show: (x: number | null) => string): string | null =>
-    of(`${name}_before`) === null ? null : `${show(of(`${name}_before`))} → ${show(of(`${name}_after`))}`;
-  const first = rows[0]?.loss ?? null, peak = of("peak_bytes"), trainable = of("trainable");
-  const last = of("loss_after") ?? smoothLoss(rows).at(-1)?.y ?? null;
-  const speed = of("tokens_per_s") ?? rows.at(-1)?.tokensPerSecond ?? null;
-  const all: readonly (readonly [string, string | null])[] = [
-    ["held-out loss", both("eval", shortly)],
-    ["held-out exact match", both("exact", percent)],
-    ...taskMetrics(result),
-    ["training loss", first === null ? null : `${shortly(first)} → ${shortly(last)}`],
-    ["steps", rows.length === 0 ? null : String(rows.at(-1)!.step)],
-    ["tokens per second", speed === null ? null : shortly(Math.round(speed))],
-    ["most device memory", peak === null ? null : showBytes(peak)],
-    ["trainable parameters", trainable === null ? null : trainable.toLocaleString("en")],
-  ];
-  return all.flatMap(([name, shown]) => shown === null ? [] : [[name, shown] as const]);
-}
-
-/** Metrics of a task, before and after. */
-function taskMetrics(result: Fields): (readonly [name: string, shown: string])[] {
-  const before = asFields(result["metrics_before"]), after = asFields(result["metrics_after"]);
-  return Object.keys(after).map((name) => {
-    const was = finite(before[name]), now = shortly(finite(after[name]));
-    return [`held-out ${name}`, was === null ? now : `${shortly(was)} → ${now}`] as const;
+/** Metrics of tasks over the steps, the main one of each: those of an encoder's own task, and those of `--eval`. */
+function metricCurves({ evaluations }: RunRecord): { readonly name: string; readonly points: Point[] }[] {
+  const own = new Set(evaluations.flatMap((e) => Object.keys(e.heldOut)).filter((name) => name !== "loss"));
+  const tasks = new Set(evaluations.flatMap((e) => Object.keys(e.tasks)));
+  const curve = (name: string, of: (e: EvaluationRow) => number | null | undefined) => ({
+    name,
+    points: known(evaluations.map((e) => ({ x: e.step, y: of(e) ?? null }))),
   });
+  return [
+    ...[...own].map((name) => curve(`held-out ${name.replaceAll("_", " ")}`, (e) => e.heldOut[name])),
+    ...[...tasks].map((task) => {
+      const name = evaluations.map((e) => Object.keys(e.tasks[task] ?? {})[0]).find((n) => n !== undefined);
+      return curve(
+        name === task ? task : `${task} ${name?.replaceAll("_", " ")}`,
+        (e) => e.tasks[task]?.[name ?? ""],
+      );
+    }),
+  ].filter((c) => c.points.length > 0);
 }
 
-/** The key figures as tiles. */
-export function tiles(run: RunRecord): Html {
-  const each = keyFigures(run).map(([name, shown]) =>
-    markup`<div class="tile"><b>${shown}</b><span class="soft small">${name}</span></div>`
-  );
-  return markup`<div class="tiles">${each}</div>`;
+/** What tasks came to while training went on, a card for each metric that was measured more than before and after. */
+export async function metricCards(run: RunRecord): Promise<Html[]> {
+  const curves = metricCurves(run).filter((c) => c.points.length > 2);
+  return await Promise.all(curves.map(async ({ name, points }, i) => {
+    const svg = await curveChart([{ name, points, style: "dots", colour: 1 }], { x: "step" });
+    return card(
+      name.startsWith("held-out") ? capital(name) : name,
+      "",
+      picture(svg, `${name} over the steps`, `metric${i}`),
+    );
+  }));
+}
+
+function capital(text: string): string {
+  return text.slice(0, 1).toUpperCase() + text.slice(1);
 }
 
 /** A chart with its heading. */
@@ -103,7 +76,7 @@ export async function stepCharts(run: RunRecord): Promise<Html[]> {
     [
       "Loss",
       held.length > 0
-        ? "Mean per trained token, in nats; held-out rows before and after."
+        ? `Mean per trained token, in nats; held-out rows ${held.length > 2 ? "too" : "before and after"}.`
         : "Mean per trained token, in nats.",
       [
         { name: "step", points: thin(column(rows, (r) => r.loss), MOST_POINTS), style: "faint", colour: 0 },

@@ -1,7 +1,7 @@
 /** TensorBoard's files of a run, beside `metrics.jsonl`. @module */
+import { evaluationScalars } from "../evaluated.ts";
 import { label } from "../plots/lambda.ts";
 import type { StepReport } from "../report.ts";
-import type { Measured } from "../run_checkpoint.ts";
 import type { MetricsFile } from "../run_files.ts";
 import { encodeEvent, type TensorboardEvent } from "./event.ts";
 import { record } from "./records.ts";
@@ -42,6 +42,10 @@ export function withEvents(
       metrics.append(report);
       appendEvents(file, { step: report.step, scalars: scalarsOf(report, rateRatio) });
     },
+    evaluated: (report) => {
+      metrics.evaluated(report);
+      appendEvents(file, { step: report.step, scalars: evaluationScalars(report.found) });
+    },
     sync: () => {
       metrics.sync();
       file.syncSync();
@@ -60,20 +64,6 @@ export function addScalars(dir: string, step: number, scalars: Readonly<Record<s
   using file = newest === undefined ? createEvents(dir) : Deno.openSync(`${dir}/${newest}`, { append: true });
   appendEvents(file, { step, scalars });
 }
-
-/** Numbers of measuring on held-out rows, by the names that TensorBoard shows. */
-export function heldOutScalars(measured: HeldOut | null): Record<string, number> {
-  if (!measured) return {};
-  const { loss, exact, metrics = {} } = measured;
-  return {
-    "held_out/loss": loss,
-    ...(exact === null ? {} : { "held_out/exact_match": exact }),
-    ...Object.fromEntries(Object.entries(metrics).map(([name, value]) => [`held_out/${name}`, value])),
-  };
-}
-
-/** What was measured on held-out rows: loss, share of exact matches, a task's metrics. */
-type HeldOut = Pick<Measured, "loss" | "exact" | "metrics">;
 
 /** A new file, behind all others by its name whatever the clock says. */
 function createEvents(dir: string): Deno.FsFile {

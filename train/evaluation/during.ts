@@ -1,0 +1,40 @@
+/** Tasks that a run is measured by while it goes on. @module */
+import { type Asked, type AskedTask } from "./asked.ts";
+import { LONGEST } from "./flags.ts";
+import { parseEvaluateFlags } from "./options.ts";
+import { prepareTask } from "./prepare.ts";
+import type { PreparedTask } from "./task.ts";
+
+/** A task with its data read. */
+export interface NamedTask {
+  /** As `--eval` named it. */
+  readonly name: string;
+  readonly prepared: PreparedTask;
+}
+
+/** Longest sequence of a task on a model, as `evaluate.ts` has it. */
+export function taskLength({ maxPositions }: { readonly maxPositions: number }): number {
+  return Math.min(maxPositions, LONGEST);
+}
+
+/** Read the data of all tasks, the first `limit` rows of each file. They are asked as `evaluate.ts` asks without further flags. Throws DataError. */
+export async function prepareAsked(
+  { tasks }: Pick<Asked, "tasks">,
+  limit: number | null,
+): Promise<readonly NamedTask[]> {
+  const prepared: NamedTask[] = [];
+  for (const asked of tasks) {
+    const flags = parseEvaluateFlags(flagsOf(asked, limit), { root: "." });
+    prepared.push({ name: asked.name, prepared: await prepareTask(flags) });
+  }
+  return prepared;
+}
+
+function flagsOf({ task, subset, files }: AskedTask, limit: number | null): string[] {
+  return [
+    `--task=${task}`,
+    ...files.map((file) => `--data=${file}`),
+    ...(subset === null ? [] : [`--subset=${subset}`]),
+    ...(limit === null ? [] : [`--limit=${limit}`]),
+  ];
+}
