@@ -185,6 +185,7 @@ const HARMLESS: ReadonlySet<keyof TrainOptions> = new Set<keyof TrainOptions>([
     "saveEvery",
     "keep",
     "config",
+    "noCache",
     "dryRun",
     "json",
     "help",
