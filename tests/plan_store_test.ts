@@ -1,6 +1,6 @@
 /** Plans that were made before: as text and back, in files that may be damaged, absent, shut or too many. @module */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { wgsl } from "../core/kernel/wgsl.ts";
+import { defaultLimits, matrixTiles, wgsl } from "../core/kernel/wgsl.ts";
 import { kernelKey } from "../core/kernel/show_kernel.ts";
 import {
   aval,
@@ -71,13 +71,20 @@ Deno.test("plans: as text and back they print the same kernels, and share what t
       steps: [],
     })),
   ];
+  const limits = {
+    ...defaultLimits,
+    f16: true,
+    maxWorkgroupBytes: 49152,
+    maxInvocations: 1024,
+    matrix: matrixTiles,
+  };
   for (const plan of plans) {
     const back = readPlan(writePlan(plan));
     assertEquals(writePlan(back), writePlan(plan));
     back.kernels.forEach((kernel, i) => {
       assertEquals(kernelKey(kernel), kernelKey(plan.kernels[i]!));
       // The printer names what is shared, so equal text says that it still is.
-      assertEquals(wgsl(kernel).code, wgsl(plan.kernels[i]!).code);
+      assertEquals(wgsl(kernel, limits).code, wgsl(plan.kernels[i]!, limits).code);
     });
   }
   for (const text of ["", "{}", "[]", "[1]", '[{"a":[[3]]}]', '[{"o":[["kernels",1]]}]']) {
@@ -192,8 +199,18 @@ Deno.test("plan store: the program keeps plans, does without, and needs no permi
       const { success, stderr } = await new Deno.Command(Deno.execPath(), {
         args: [
           ...["run", "--no-check", "--no-prompt", ...permissions, `${root}/train.ts`],
-          ...["--device", "cpu", "--eval", "none", "--seq", "32", "--batch", "2", "--method", "lora"],
-          ...["--steps", "1", "--out", `${dir}/${out}`, ...flags],
+          ...["--device", "cpu", "--eval", "none", "--seq", "16", "--batch", "1", "--method", "lora"],
+          ...[
+            "--target",
+            "q_proj",
+            "--data",
+            `${dir}/rows.jsonl`,
+            "--steps",
+            "1",
+            "--out",
+            `${dir}/${out}`,
+            ...flags,
+          ],
         ],
         env: { XDG_CACHE_HOME: `${dir}/cache` },
         stdout: "null",
@@ -202,6 +219,7 @@ Deno.test("plan store: the program keeps plans, does without, and needs no permi
       assert(success, said);
       return said;
     };
+    Deno.writeTextFileSync(`${dir}/rows.jsonl`, '{"text":"Tom has 3 red balls."}\n');
     const isKept = (): boolean => {
       try {
         return [...Deno.readDirSync(`${dir}/cache/gyre/plans`)].length > 0;

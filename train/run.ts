@@ -80,6 +80,11 @@ async function trainOn<
     device.capabilities,
     freeMemory(),
   );
+  // The driver compiles beside what comes before the first step: weights on their way, starts, measuring.
+  const upcoming = batchAfter(train, options, resumed?.step ?? 0);
+  if (device.prepare && upcoming) {
+    device.prepare(kind.planStep(subject, device.capabilities, upcoming).plan);
+  }
   const session = await kind.open(subject, startOf(device, subject, trainees, say));
   sayLost(loaded, say);
   if (resumed) {
@@ -193,6 +198,19 @@ function firstBatches(
     all.push(rows);
   }
   return all;
+}
+
+/** The batch of the step after so many. */
+function batchAfter(
+  examples: readonly Example[],
+  { batch, seq, seed, pack }: TrainOptions,
+  steps: number,
+): TokenBatch | null {
+  let taken = 0;
+  for (const rows of batches(examples, { batch, seq, seed, pack, epochs: Infinity })) {
+    if (taken++ === steps) return rows;
+  }
+  return null;
 }
 
 /** Names of the branches of the mixed adapters, for the picture of their weights; all names of a branch where they differ. */
