@@ -11,10 +11,12 @@ import {
   fineTune,
   fineTuneClassifier,
   helpText,
+  openPlanStore,
   parseCommandLine,
   runProgram,
   type RunResult,
   standardError,
+  usePlans,
   UserError,
 } from "./train/mod.ts";
 
@@ -30,6 +32,7 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(helpText());
     return 0;
   }
+  if (!options.noCache) usePlans(openPlanStore(say));
   let stopped = false;
   const stop = (): void => {
     if (stopped) {

@@ -5,9 +5,9 @@
  * workers are done, then those of a fresh device here for the same texts. @module
  */
 import { parseArgs } from "@std/cli/parse-args";
-import { boundKernel } from "../core/gpu/launches.ts";
+import { launchesOf } from "../core/gpu/launches.ts";
+import { launchText } from "../core/gpu/pipelines.ts";
 import type { Provider } from "../core/gpu/provider.ts";
-import { wgsl } from "../core/kernel/wgsl.ts";
 import { type MethodName, METHODS } from "../train/methods.ts";
 import { compileAll, type Compiled, type Shader, type Task } from "./compile_worker.ts";
 import { dawnLike, stepPlan } from "./step_plan.ts";
@@ -26,12 +26,13 @@ function shaders(shape: string, method: MethodName, dtype: "f32" | "f16", salt: 
   const { capabilities, limits } = dawnLike(dtype);
   const { plan } = stepPlan({ shape, method, dtype, batch: 4, seq: 512 }, capabilities);
   const found = new Map<string, Shader>();
-  for (const step of plan.steps) {
-    const kernel = boundKernel(plan, step), { code } = wgsl(kernel, limits);
-    const text = code.slice(code.indexOf("\n")), written = kernel.slots.map((s) => s.access !== "read");
+  const { maxSlots } = capabilities;
+  for (const { kernels } of launchesOf(plan, { wgsl: limits, maxSlots })) {
+    const { code } = launchText(kernels, limits), slots = kernels.flatMap((k) => k.slots);
+    const text = code.slice(code.indexOf("\n")), written = slots.map((s) => s.access !== "read");
     // The third number of a workgroup is always 0, which compilers cannot know.
-    const salted = text.replace("let unit = group.x", `let unit = group.z * ${salt}u + group.x`);
-    if (salted === text) throw new Error(`Kernel ${kernel.name} has no place for a number:\n${code}`);
+    const salted = text.replace("= group.x", `= group.z * ${salt}u + group.x`);
+    if (salted === text) throw new Error(`A launch has no place for a number:\n${code}`);
     found.set(text, { code: salted, written });
   }
   return [...found.values()].sort((a, b) => b.code.length - a.code.length);

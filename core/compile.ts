@@ -4,8 +4,9 @@ import { type Aval, ShapeError, showAval } from "./ir/aval.ts";
 import { linearise, type Program } from "./ir/program.ts";
 import { input, type Tensor } from "./ir/tensor.ts";
 import { leaves, type MapTree, mapTree, type Tree } from "./ir/tree.ts";
-import { makePlan } from "./plan/make_plan.ts";
+import { makePlan, type PlanLimits } from "./plan/make_plan.ts";
 import type { Plan } from "./plan/plan.ts";
+import type { Donation } from "./plan/prepare.ts";
 import type { Recomputation } from "./plan/recompute.ts";
 import type { Splitting } from "./plan/split.ts";
 
@@ -82,8 +83,19 @@ export function compile<A>(
   }
 }
 
-/** Compile a graph that was traced already. */
-export function compileTraced({ inputs, outputs }: Traced, options: CompileOptions = {}): Compiled {
+/** What a plan is made of: it depends on nothing else. */
+export interface PlanRequest {
+  readonly program: Program;
+  readonly limits: PlanLimits;
+  readonly donations: readonly Donation[];
+}
+
+/** Compile a graph that was traced already; `plan` makes the plan, or knows it from an equal request. */
+export function compileTraced(
+  { inputs, outputs }: Traced,
+  options: CompileOptions = {},
+  plan: (request: PlanRequest) => Plan = planOf,
+): Compiled {
   const find = (ends: Traced["inputs"], path: string, what: string): number => {
     const i = ends.findIndex((e) => e.path === path);
     if (i < 0) {
@@ -100,18 +112,37 @@ export function compileTraced({ inputs, outputs }: Traced, options: CompileOptio
     return pair;
   });
   const program = linearise(inputs.map((x) => x.leaf), outputs.map((x) => x.leaf));
-  const plan = makePlan(
+  const limits: PlanLimits = {
+    maxSlots: options.maxSlots ?? 8,
+    halfProducts: options.halfProducts ?? false,
+    overlap: options.overlap ?? false,
+    ...(options.split ? { split: options.split } : {}),
+    ...(options.recompute ? { recompute: options.recompute } : {}),
+  };
+  return {
     program,
-    {
-      maxSlots: options.maxSlots ?? 8,
-      halfProducts: options.halfProducts ?? false,
-      overlap: options.overlap ?? false,
-      ...(options.split ? { split: options.split } : {}),
-      ...(options.recompute ? { recompute: options.recompute } : {}),
-    },
-    donations,
-  );
-  return { program, plan, inputs: inputs.map((x) => x.path), outputs: outputs.map((x) => x.path) };
+    plan: plan({ program, limits, donations }),
+    inputs: inputs.map((x) => x.path),
+    outputs: outputs.map((x) => x.path),
+  };
+}
+
+/** Make a plan. */
+export function planOf({ program, limits, donations }: PlanRequest): Plan {
+  return makePlan(program, limits, donations);
+}
+
+/** Text that says all of a request, as far as ops are known by their names and parameters: equal texts, equal plans. */
+export function showRequest({ program, limits, donations }: PlanRequest): string {
+  const { nodes, inputs, outputs } = program;
+  return [
+    JSON.stringify({ limits, donations, inputs, outputs }),
+    ...nodes.map((n) =>
+      `${n.op} ${n.params} ${
+        n.rules ? "" : "input "
+      }${n.inputs.join()} ${n.aval.dtype}[${n.aval.shape.join()}]`
+    ),
+  ].join("\n");
 }
 
 function requireSameAval(x: Tensor, y: Tensor, path: string): void {

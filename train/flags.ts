@@ -78,6 +78,8 @@ export interface TrainOptions extends AdapterSettings {
   readonly keep: number;
   /** The file that flags were read from; null: none. */
   readonly config: string | null;
+  /** Keep no plans between runs. */
+  readonly noCache: boolean;
   readonly dryRun: boolean;
   readonly json: boolean;
   readonly help: boolean;
@@ -391,6 +393,9 @@ export const FLAGS: Table = {
     absent: () => null,
     shown: "none",
   },
+  noCache: toggle(
+    "neither read nor keep plans of earlier runs (gyre/plans in XDG_CACHE_HOME, or in ~/.cache; at most 64 MiB)",
+  ),
   dryRun: toggle(
     "only show the first rows as the model sees them, their lengths, the steps and the memory; nothing is written",
   ),

@@ -21,7 +21,7 @@ import type { TrainOptions } from "./options.ts";
 import { drawLambdaHeatmap } from "./plots/mod.ts";
 import { appendEvaluation } from "./run_files.ts";
 import type { HeldOut, LoadedRun, RunKind } from "./run_kind.ts";
-import { startOf } from "./run_start.ts";
+import { batchAfter, startOf } from "./run_start.ts";
 import { writeResults } from "./run_output.ts";
 import { leaveTrained, processorOf, recording, type Trainees, traineesOf } from "./run_record.ts";
 import { leaveReport } from "./run_report/leave.ts";
@@ -80,6 +80,11 @@ async function trainOn<
     device.capabilities,
     freeMemory(),
   );
+  // The driver compiles beside what comes before the first step: weights on their way, starts, measuring.
+  const upcoming = batchAfter(train, options, resumed?.step ?? 0);
+  if (device.prepare && upcoming) {
+    device.prepare(kind.planStep(subject, device.capabilities, upcoming).plan);
+  }
   const session = await kind.open(subject, startOf(device, subject, trainees, say));
   sayLost(loaded, say);
   if (resumed) {

@@ -91,6 +91,7 @@ const HARMLESS: ReadonlySet<keyof TrainOptions> = new Set<keyof TrainOptions>([
     "evalEvery",
     "keepBest",
     "config",
+    "noCache",
     "dryRun",
     "json",
     "help",

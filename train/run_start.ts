@@ -52,3 +52,16 @@ function firstBatches(
   }
   return all;
 }
+
+/** The batch of the step after so many. */
+export function batchAfter(
+  examples: readonly Example[],
+  { batch, seq, seed, pack }: TrainOptions,
+  steps: number,
+): TokenBatch | null {
+  let taken = 0;
+  for (const rows of batches(examples, { batch, seq, seed, pack, epochs: Infinity })) {
+    if (taken++ === steps) return rows;
+  }
+  return null;
+}

@@ -13,6 +13,7 @@ import {
   type Tensor,
   traceTree,
 } from "../core/mod.ts";
+import { PlanStore } from "./plan_store.ts";
 
 /** A function ready to run. */
 export interface Runner {
@@ -27,6 +28,14 @@ export interface Runner {
  * few kernels more. On a processor the kernels would cost more than the memory is worth.
  */
 const RECOMPUTE_FROM = 8 * 2 ** 20;
+
+/** Makes the plans of this process. */
+let plans = new PlanStore();
+
+/** Have plans made, or known, by another store from now on. */
+export function usePlans(store: PlanStore): void {
+  plans = store;
+}
 
 /**
  * Compile `f` to a plan for a device of these capabilities; whether it fits them is not checked. Outputs whose path is
@@ -44,14 +53,15 @@ export function compileFor<A>(
     .filter((path) =>
       isInput.has(path) && inPlace.some((prefix) => path === prefix || path.startsWith(`${prefix}.`))
     );
-  return compileTraced(traced, {
+  const options = {
     maxSlots,
     halfProducts: gpu?.halfProducts ?? false,
     ...(gpu ? { recompute: { from: RECOMPUTE_FROM }, overlap: true } : {}),
     // Two workgroups share a processor in products on matrix units.
     ...(gpu?.halfProducts ? { split: { workgroups: 2 * gpu.processors } } : {}),
     inPlace: taken.map((path) => ({ output: path, input: path })),
-  });
+  };
+  return compileTraced(traced, options, (request) => plans.plan(request));
 }
 
 /** {@linkcode compileFor} a device, and make ready to run there. Throws ShapeError and PlanError. */

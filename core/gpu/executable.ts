@@ -12,17 +12,18 @@ const KEPT = 16;
 /** Launches of one submission: the GPU works on them while the next are recorded. */
 const TOGETHER = 128;
 
-/** Make a plan ready: compile its launches side by side and allocate its buffers. */
-export async function makeExecutable(
-  plan: Plan,
-  memory: Memory,
-  pipelines: Pipelines,
-): Promise<GpuExecutable> {
-  const start = performance.now();
-  const { maxStorageBuffersPerShaderStage: maxSlots } = memory.gpu.limits;
+/** A plan's launches, and what they are compiled to. */
+export interface Prepared {
+  readonly launches: readonly Launch[];
+  readonly ready: Promise<readonly Ready[]>;
+}
+
+/** Begin to compile a plan's launches, side by side. */
+export function prepare(plan: Plan, pipelines: Pipelines): Prepared {
+  const { maxStorageBuffersPerShaderStage: maxSlots } = pipelines.gpu.limits;
   const launches = launchesOf(plan, { wgsl: pipelines.limits, maxSlots });
   const variants = new Map<string, Promise<Ready>>();
-  const ready = await Promise.all(launches.map(({ steps, kernels }) => {
+  const ready = Promise.all(launches.map(({ steps, kernels }) => {
     const key = kernels.map((kernel, i) =>
       `${plan.steps[steps[i]!]!.kernel} ${kernel.slots.map((s) => s.access).join()}`
     ).join(";");
@@ -30,7 +31,18 @@ export async function makeExecutable(
     if (!ready) variants.set(key, ready = pipelines.ready(kernels));
     return ready;
   }));
-  return new GpuExecutable(plan, memory, launches, ready, (performance.now() - start) / 1000);
+  return { launches, ready };
+}
+
+/** Make a plan ready: wait for its launches and allocate its buffers. */
+export async function makeExecutable(
+  plan: Plan,
+  memory: Memory,
+  prepared: () => Prepared,
+): Promise<GpuExecutable> {
+  const start = performance.now();
+  const { launches, ready } = prepared();
+  return new GpuExecutable(plan, memory, launches, await ready, (performance.now() - start) / 1000);
 }
 
 /** A plan ready to run. */

@@ -9,7 +9,7 @@ import {
 } from "../plan/device.ts";
 import type { Plan } from "../plan/plan.ts";
 import { openAdapter, type Opened } from "./adapter.ts";
-import { GpuExecutable, makeExecutable } from "./executable.ts";
+import { GpuExecutable, makeExecutable, prepare, type Prepared } from "./executable.ts";
 import { GpuArray, gpuArray, Memory, requireHost } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
 import type { Provider } from "./provider.ts";
@@ -53,6 +53,7 @@ export class Gpu implements Device {
   readonly #begin: Begin;
   readonly #memory: Memory;
   readonly #pipelines: Pipelines;
+  readonly #prepared = new WeakMap<Plan, Prepared>();
   #failure: Error | null = null;
   #closed = false;
 
@@ -82,9 +83,15 @@ export class Gpu implements Device {
     });
   }
 
+  prepare(plan: Plan): void {
+    this.#check();
+    // What went wrong is told by `compile`.
+    this.#prepare(plan).ready.catch(() => {});
+  }
+
   async compile(plan: Plan): Promise<GpuExecutable> {
     this.#check();
-    const executable = await makeExecutable(plan, this.#memory, this.#pipelines)
+    const executable = await makeExecutable(plan, this.#memory, () => this.#prepare(plan))
       .catch((error: unknown) => this.#fail(error));
     this.#check();
     return executable;
@@ -125,6 +132,12 @@ export class Gpu implements Device {
     this.#closed = true;
     this.#begin(() => this.#gpu.destroy());
     await this.#gpu.lost;
+  }
+
+  #prepare(plan: Plan): Prepared {
+    const prepared = this.#prepared.get(plan) ?? prepare(plan, this.#pipelines);
+    this.#prepared.set(plan, prepared);
+    return prepared;
   }
 
   #uploaded(array: DeviceArray, what: string): GpuArray {

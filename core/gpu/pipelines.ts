@@ -1,6 +1,6 @@
 /** Compiled shaders of one device, shared by all plans on it. @module */
 import type { Kernel, Slot } from "../kernel/kernel.ts";
-import { wgsl, type WgslLimits } from "../kernel/wgsl.ts";
+import { type Wgsl, wgsl, type WgslLimits } from "../kernel/wgsl.ts";
 import { wgslTogether } from "../kernel/wgsl_together.ts";
 import { type Begin, plainly } from "./pace.ts";
 
@@ -17,6 +17,11 @@ interface Compiled {
   readonly layout: GPUBindGroupLayout;
 }
 
+/** The shader of kernels that are one launch. */
+export function launchText(kernels: readonly Kernel[], limits: WgslLimits): Wgsl {
+  return kernels.length === 1 ? wgsl(kernels[0]!, limits) : wgslTogether(kernels, limits);
+}
+
 /** Compiles each distinct shader text once. */
 export class Pipelines {
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
@@ -30,9 +35,7 @@ export class Pipelines {
 
   /** Print and compile kernels as one launch; rejects with their names and the driver's message when it is not valid. */
   async ready(kernels: readonly Kernel[]): Promise<Ready> {
-    const { code, workgroups } = kernels.length === 1
-      ? wgsl(kernels[0]!, this.limits)
-      : wgslTogether(kernels, this.limits);
+    const { code, workgroups } = launchText(kernels, this.limits);
     const name = kernels.map((k) => k.name).join(" | "), slots = kernels.flatMap((k) => k.slots);
     // Names differ where kernels do not: the text without its first line decides.
     const key = code.slice(code.indexOf("\n"));

@@ -60,6 +60,8 @@ export interface GpuCapabilities {
 export interface Device {
   readonly capabilities: Capabilities;
   readonly compile: (plan: Plan) => Promise<Executable>;
+  /** Begin with what takes {@linkcode compile} of this plan long; absent where nothing does. */
+  readonly prepare?: (plan: Plan) => void;
   readonly upload: (data: HostArray, aval: Aval) => DeviceArray;
   /** Replace the numbers of an array made by `upload`. */
   readonly write: (array: DeviceArray, data: HostArray) => void;

@@ -6,3 +6,4 @@ export * from "./make_plan.ts";
 export * from "./plan.ts";
 export * from "./prepare.ts";
 export * from "./show_plan.ts";
+export * from "./store_plan.ts";
