@@ -10,6 +10,7 @@ import { requireFiles } from "./paper/files.ts";
 import { PAPER_FLAGS, type PaperOptions, parsePaperFlags, tasksOf } from "./paper/options.ts";
 import { pack } from "./paper/pack.ts";
 import { readRecords } from "./paper/records.ts";
+import { prepare } from "./paper/prepared.ts";
 import { runMissing } from "./paper/run.ts";
 import { paperTable } from "./paper/table.ts";
 import { replaceSection } from "./study/report.ts";
@@ -29,12 +30,13 @@ async function main(argv: readonly string[]): Promise<number> {
   requireFiles(data, tasks);
   const dir = await modelDirectory(model, { say });
   if (options.pack !== null) {
-    pack(dir, data, options.pack, tasks);
+    await pack(dir, data, options.pack, tasks);
     return 0;
   }
+  const prepared = await prepare(options, dir, ROOT);
   let left = 0;
   try {
-    left = await runMissing(options, dir, ROOT);
+    left = await runMissing(prepared);
   } finally {
     leaveTables(options);
   }

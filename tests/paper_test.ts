@@ -5,13 +5,15 @@ import {
   examplesOf,
   plannedBatches,
   requireFiles,
-  spread,
   writeEvenRows,
+  writeHeldOut,
   writeTaskFiles,
 } from "../examples/paper/files.ts";
 import { canMake } from "../examples/paper/makers.ts";
 import { type PaperOptions, parsePaperFlags, tasksOf } from "../examples/paper/options.ts";
-import { ratesOf } from "../examples/paper/rates.ts";
+import { doAll } from "../examples/paper/pool.ts";
+import { choicesOf } from "../examples/paper/prepared.ts";
+import { chosenRates, ratesOf, triedRates, usualRates } from "../examples/paper/rates.ts";
 import {
   addRecord,
   type PaperRecord,
@@ -20,8 +22,9 @@ import {
   resultsFile,
   type ScoreRecord,
   type TimeRecord,
+  type TuneRecord,
 } from "../examples/paper/records.ts";
-import { choicesOf } from "../examples/paper/run.ts";
+import { spread } from "../examples/paper/spread.ts";
 import { paperTable } from "../examples/paper/table.ts";
 import { talkTo } from "../examples/paper/talker.ts";
 import { bucketLengths, DataError, METHODS, OptionError, positions, UserError } from "../train/mod.ts";
@@ -53,7 +56,7 @@ Deno.test("rows at even distances: the first is among them, none twice, in their
 });
 
 Deno.test("parts of files without names, of files with theirs; a seed's batches; rows of one length", async () => {
-  await inTempDir((dir) => {
+  await inTempDir(async (dir) => {
     for (const name of ["CoLA", "SST-2"]) Deno.mkdirSync(`${dir}/glue/${name}`, { recursive: true });
     const cola = (from: number, count: number): string =>
       Array.from({ length: count }, (_, i) => `gj04\t${i % 2}\t\tthe cat ${from + i}\n`).join("");
@@ -76,35 +79,75 @@ Deno.test("parts of files without names, of files with theirs; a seed's batches;
     const files = writeTaskFiles(options, colaTask);
     const ends = (file: string): string[] =>
       Deno.readTextFileSync(file).trimEnd().split("\n").map((line) => line.split(" ").at(-1)!);
-    assertEquals([ends(files.train), ends(files.dev)], [["0", "2", "4", "6", "8"], ["20", "21", "30", "31"]]);
+    assertEquals([ends(files.train), files.dev.flatMap(ends)], [["0", "2", "4", "6", "8"], [
+      "20",
+      "21",
+      "30",
+      "31",
+    ]]);
     const other = writeTaskFiles(options, sst2);
     assertStringIncludes(Deno.readTextFileSync(other.train), "sentence\tlabel\ngood\t1\n");
-    const examples = examplesOf(options.model, colaTask, files.train);
+    const examples = await examplesOf(options.model, colaTask, files.train);
     const planned = plannedBatches(examples, { steps: 4, batch: 3, seq: 24 }, 1);
     assertEquals(planned.map(({ rows }) => rows.length), [3, 2, 3, 2]);
     assertEquals([...planned[0]!.rows, ...planned[1]!.rows].sort(), [0, 1, 2, 3, 4]);
     assertEquals(plannedBatches(examples, { steps: 4, batch: 3, seq: 24 }, 1), planned);
-    const even = writeEvenRows(options, sst2, other);
-    const found = examplesOf(options.model, sst2, even.file);
+    const even = await writeEvenRows(options.model, sst2, other);
+    const found = await examplesOf(options.model, sst2, even.file);
     assert(bucketLengths(24).includes(even.length) && found.length > 0);
     assert(
       found.every((e) => bucketLengths(24).find((length) => length >= positions(e)) === even.length),
     );
+    const parts = writeHeldOut(colaTask, files);
+    assertEquals([ends(parts.train), parts.dev.flatMap(ends)], [["0", "2", "4", "6"], ["8"]]);
     requireFiles(options.data, tasksOf(options));
     const error = assertThrows(() => requireFiles(options.data, tasksOf(optionsOf(dir))), DataError);
     assertStringIncludes(error.message, "has no RTE/train.tsv, RTE/dev.tsv, STS-B/train.tsv");
   });
 });
 
-Deno.test("every method has rates; those given win; PEFT makes what it has; all runs of a seed come before the next", () => {
-  const options = optionsOf("/x", "--rates", "lora=7e-3,boft=2", "--methods=lora,unitary", "--seeds=2");
+const SOURCE = { rates: new Map(), tuned: new Map(), model: "/x", root: "/" };
+
+Deno.test("every method has rates; those given win, then those chosen; orthogonal ones leave the head's alone", () => {
+  const { rates } = optionsOf("/x", "--rates", "lora=7e-3,boft=2");
   for (const method of METHODS) {
-    const { lr, orthogonalLr } = ratesOf(options.rates, method);
-    assert(lr > 0 && orthogonalLr > 0);
     assert(canMake("Gyre", method));
+    for (const kind of ["sentences", "text"] as const) {
+      const usual = ratesOf(SOURCE, method, kind);
+      assert(usual.lr > 0 && usual.orthogonalLr > 0);
+      assertEquals(triedRates(usual, method, [1]), [usual]);
+    }
   }
-  assertEquals(ratesOf(options.rates, "lora"), { lr: 7e-3, orthogonalLr: 3.5e-3 });
+  const tuned = new Map([["sentences lora", { lr: 1, orthogonalLr: 2 }]]);
+  assertEquals(ratesOf({ ...SOURCE, tuned }, "lora", "sentences"), { lr: 1, orthogonalLr: 2 });
+  assertEquals(ratesOf({ ...SOURCE, tuned, rates }, "lora", "sentences"), { lr: 7e-3, orthogonalLr: 3.5e-3 });
+  const boft = usualRates(SOURCE, "boft", "sentences");
+  assertEquals(ratesOf({ ...SOURCE, rates }, "boft", "sentences"), { lr: boft.lr, orthogonalLr: 2 });
+  assertEquals(triedRates({ lr: 1, orthogonalLr: 4 }, "hybrid", [0.5]), [{ lr: 0.5, orthogonalLr: 2 }]);
+  assertEquals(triedRates({ lr: 1, orthogonalLr: 4 }, "hra", [0.5]), [{ lr: 1, orthogonalLr: 2 }]);
   assertEquals([canMake("PEFT", "dora"), canMake("PEFT", "unitary")], [true, false]);
+});
+
+Deno.test("the choice of a rate: the least loss over tasks, each as a multiple of its least; what lacks is out", () => {
+  const trial = (task: string, lr: number, loss: number | null): TuneRecord => ({
+    ...{ kind: "tune", maker: "Gyre", task, method: "lora", seed: 0, rates: { lr, orthogonalLr: lr } },
+    ...{ settings: {}, processor: "CPU", loss },
+  });
+  const choose = (...trials: readonly TuneRecord[]) =>
+    chosenRates(trials, () => "sentences").get("sentences lora")?.lr;
+  // 1: 1 + 2, 2: 1.5 + 1, 3: 1.1 + null.
+  const all = [
+    ...[trial("a", 1, 10), trial("a", 2, 15), trial("a", 3, 11)],
+    ...[trial("b", 1, 0.2), trial("b", 2, 0.1), trial("b", 3, null)],
+  ];
+  assertEquals(choose(...all), 2);
+  assertEquals(choose(...all.slice(0, 3)), 1);
+  assertEquals(choose(trial("a", 1, null)), undefined);
+  assertEquals(choose(...all.slice(0, 5)), 2);
+});
+
+Deno.test("all runs of a seed come before the next; PEFT is asked for what it has", () => {
+  const options = optionsOf("/x", "--methods=lora,unitary", "--seeds=2");
   const tasks = tasksOf(options).slice(0, 2);
   assertEquals(choicesOf(options, tasks, "PEFT").map((c) => `${c.task} ${c.method} ${c.seed}`), [
     "sst2 lora 0",
@@ -113,6 +156,36 @@ Deno.test("every method has rates; those given win; PEFT makes what it has; all 
     "cola lora 1",
   ]);
   assertEquals(choicesOf(options, tasks, "Gyre").length, 8);
+  const texts = tasksOf(optionsOf("/x", "--suite=small"));
+  assertEquals([choicesOf(options, texts, "Gyre").length, choicesOf(options, texts, "PEFT").length], [8, 0]);
+});
+
+Deno.test("a pool: each item once, like ones to one process, failures told of and left, too many of them refused", async () => {
+  const said: string[] = [], done: string[] = [];
+  let running = 0;
+  const start = () => {
+    running++;
+    return {
+      ask: () => Promise.reject(new Error("unused")),
+      peakBytes: () => null,
+      [Symbol.asyncDispose]: () => Promise.resolve(void running--),
+    };
+  };
+  const pool = (failing: readonly string[], late = () => false) => ({
+    runs: { start, make: () => Promise.reject(new Error("unused")) },
+    ...{ jobs: 2, late, key: (item: string) => item[0]!, name: (item: string) => item },
+    say: (line: string) => void said.push(line),
+    make: async (_: unknown, item: string) => {
+      await new Promise((resume) => setTimeout(resume, 1));
+      if (failing.includes(item)) throw new UserError("no");
+      done.push(item);
+    },
+  });
+  assertEquals(await doAll(["a1", "b1", "a2", "b2", "c1"], pool(["b2"])), 1);
+  assertEquals([done.sort(), said, running], [["a1", "a2", "b1", "c1"], ["b2: no"], 0]);
+  assertEquals(await doAll(["a1", "a2"], pool([], () => true)), 2);
+  const all = ["a1", "a2", "a3", "a4", "a5", "a6"];
+  await assertRejects(() => doAll(all, pool(all)), UserError, "runs could not be made");
 });
 
 Deno.test("what cannot be is refused", () => {
@@ -149,6 +222,13 @@ function time(more: Partial<TimeRecord>): TimeRecord {
   };
 }
 
+function tune(method: TuneRecord["method"]): TuneRecord {
+  return {
+    ...{ kind: "tune", maker: "Gyre", task: "cola", method, seed: 0, rates: { lr: 1, orthogonalLr: 1 } },
+    ...{ settings: SETTINGS, processor: "CPU", loss: 1 },
+  };
+}
+
 Deno.test("the table: two makers, seeds and tasks that lack, runs that were not finite, ratios to full", () => {
   const rows = paperTable([
     score({ score: 0.8 }),
@@ -158,6 +238,7 @@ Deno.test("the table: two makers, seeds and tasks that lack, runs that were not 
     score({ maker: "PEFT" }),
     time({}),
     time({ method: "full", secondsPerStep: 0.5, processBytes: 2 ** 20 }),
+    tune("full"),
   ]).split("\n").filter((line) => line.startsWith("| "));
   assertEquals(rows, [
     "| method | by | trained | SST-2 (accuracy) | STS-B (pearson/spearman) | mean | ms a step | ÷ full | peak MiB | ÷ full |",

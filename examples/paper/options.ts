@@ -27,10 +27,16 @@ export interface PaperOptions {
   readonly batch: number | null;
   readonly seq: number | null;
   readonly rates: ReadonlyMap<MethodName, number>;
+  /** Multiples of usual rates to choose from; empty: the usual ones are taken. */
+  readonly tune: readonly number[];
+  /** Tasks that rates are chosen on; null: all. */
+  readonly tuneTasks: readonly string[] | null;
   readonly rank: number;
   readonly rows: number;
-  readonly evalRows: number;
+  /** Null: as many as each task says. */
+  readonly evalRows: number | null;
   readonly device: string;
+  readonly dtype: "f32" | "f16";
   readonly jobs: number;
   readonly timingSteps: number;
   readonly makers: readonly Maker[];
@@ -38,7 +44,11 @@ export interface PaperOptions {
   readonly python: string | null;
   /** No run is begun after so many minutes. */
   readonly minutes: number;
+  /** Endpoint and model of the judge of MT-Bench; null: none. */
+  readonly judgeUrl: string | null;
+  readonly judgeModel: string | null;
   readonly pack: string | null;
+  readonly dryRun: boolean;
   readonly report: boolean;
   readonly page: string | null;
   readonly help: boolean;
@@ -108,7 +118,12 @@ export const PAPER_FLAGS: TableOf<PaperOptions, { readonly root: string }> = {
   batch: optional("N", whole(1), "each task's own", "rows of a step"),
   seq: optional("N", whole(8), "each task's own", "longest sequence, in tokens"),
   rows: flag("N", whole(1), 5000, "rows of a training file, evenly spread over it"),
-  evalRows: flag("N", whole(1), 1000, "rows that are measured on, evenly spread over their files"),
+  evalRows: optional(
+    "N",
+    whole(1),
+    "each task's own",
+    "rows of each file that are measured on, evenly spread over it",
+  ),
   rank: flag("N", whole(1), 8, "rank of low-rank adapters, number of reflections of hra"),
   rates: {
     value: "LIST",
@@ -119,6 +134,16 @@ export const PAPER_FLAGS: TableOf<PaperOptions, { readonly root: string }> = {
     absent: () => new Map(),
     shown: "see examples/paper/rates.ts",
   },
+  tune: {
+    value: "LIST",
+    read: listOf(above0),
+    help:
+      "first choose each method's rate among these multiples of its usual one, by the loss on a fifth of the rows to " +
+      "learn that is held out for this; --tune 0.3,1,3",
+    absent: () => [],
+    shown: "none: the usual ones",
+  },
+  tuneTasks: optional("LIST", listOf(text), "all that are asked for", "tasks that rates are chosen on"),
   timingSteps: flag(
     "N",
     number("0, or a whole number from 12 on", (n) => n === 0 || (Number.isSafeInteger(n) && n >= 12)),
@@ -129,6 +154,14 @@ export const PAPER_FLAGS: TableOf<PaperOptions, { readonly root: string }> = {
     ...flag("NAME", text, "auto", "as for train.ts; on a GPU the comparison runs with CUDA"),
     section: "Running",
   },
+  dtype: flag("NAME", oneOf("f32", "f16"), "f32", "as for train.ts"),
+  judgeUrl: optional(
+    "URL",
+    text,
+    "answers are not judged",
+    "mtbench: endpoint of the judge, as for evaluate.ts",
+  ),
+  judgeModel: optional("NAME", text, "must be given with --judge-url", "mtbench: model that judges"),
   jobs: flag("N", whole(1), 1, "processes of each maker that run side by side"),
   minutes: {
     value: "X",
@@ -145,6 +178,7 @@ export const PAPER_FLAGS: TableOf<PaperOptions, { readonly root: string }> = {
     absent: (get) => `${get("out")}/work`,
     shown: "work in --out",
   },
+  dryRun: toggle("run nothing: list the runs that are left and about how long they take"),
   report: toggle("make the tables of the results that are there, and run nothing"),
   page: optional(
     "FILE#NAME",
@@ -174,7 +208,19 @@ export function parsePaperFlags(argv: readonly string[]): PaperOptions {
   if (makers.includes("PEFT") && python === null) {
     throw new OptionError("--makers PEFT needs --python, with torch, transformers and peft.");
   }
-  tasksOf(options);
+  const tasks = tasksOf(options), { tuneTasks } = options;
+  const unknown = tuneTasks?.find((name) => !tasks.some((task) => task.name === name));
+  if (unknown !== undefined) {
+    throw new OptionError(`--tune-tasks has ${unknown}, which is not among the tasks.`, { task: unknown });
+  }
+  if ((options.judgeUrl === null) !== (options.judgeModel === null)) {
+    throw new OptionError("A judge needs --judge-url and --judge-model: give both.");
+  }
+  if (options.judgeUrl === null && tasks.some((task) => task.name === "mtbench")) {
+    throw new OptionError(
+      "mtbench needs a judge: give --judge-url and --judge-model, or other tasks with --tasks.",
+    );
+  }
   return options;
 }
 

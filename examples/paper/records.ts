@@ -3,6 +3,7 @@ import type { MethodName } from "../../train/mod.ts";
 import { UserError } from "../../train/mod.ts";
 import { writeBytes, writeTextAtomically } from "../../train/atomic_file.ts";
 import type { Maker } from "./options.ts";
+import type { Rates } from "./rates.ts";
 
 /** Numbers and names that decide an outcome. */
 export type Settings = Readonly<Record<string, string | number>>;
@@ -22,8 +23,8 @@ export interface ScoreRecord extends RunChoice {
   /** The processor, for people. */
   readonly processor: string;
   /** By metric; null where the numbers were not finite any more. */
-  readonly metrics: Readonly<Record<string, number>> | null;
-  /** Their mean. */
+  readonly metrics: Readonly<Record<string, number | null>> | null;
+  /** The number that stands for the task. */
   readonly score: number | null;
   readonly trainable: number | null;
   /** Mean training loss of the last tenth of the steps. */
@@ -47,8 +48,18 @@ export interface TimeRecord {
   readonly processBytes: number | null;
 }
 
+/** A rate that was tried on rows held out of those to learn. */
+export interface TuneRecord extends RunChoice {
+  readonly kind: "tune";
+  readonly rates: Rates;
+  readonly settings: Settings;
+  readonly processor: string;
+  /** Held-out loss; null where the numbers were not finite any more. */
+  readonly loss: number | null;
+}
+
 /** A line of the results. */
-export type PaperRecord = ScoreRecord | TimeRecord;
+export type PaperRecord = ScoreRecord | TimeRecord | TuneRecord;
 
 /** The file of a maker's results. */
 export function resultsFile(out: string, maker: Maker): string {

@@ -7,11 +7,14 @@ import * as Scope from "effect/Scope";
 import type { Device } from "../../core/mod.ts";
 import {
   type ClassifyResult,
+  evaluateModel,
+  type Evaluation,
   fineTune,
   fineTuneClassifier,
   NotFiniteError,
   openDevice,
   parseCommandLine,
+  parseEvaluateFlags,
   readMetrics,
   runProgram,
   type RunResult,
@@ -24,6 +27,8 @@ import { linesOf } from "./talker.ts";
 export interface Request {
   /** Command line of `train.ts`. */
   readonly train: readonly string[];
+  /** Command lines of `evaluate.ts`, one after the other, once it is trained. */
+  readonly evaluate: readonly (readonly string[])[];
   /** Whether the run has a device of its own, so that its peak is that of this run. */
   readonly alone: boolean;
 }
@@ -34,6 +39,7 @@ export type Answer =
     readonly result: RunResult | ClassifyResult;
     /** When each step's numbers were back, in seconds since the end of the first step. */
     readonly seconds: readonly number[];
+    readonly evaluations: readonly Evaluation["metrics"][];
   }
   /** The numbers were not finite any more. */
   | { readonly diverged: string }
@@ -65,20 +71,28 @@ const lending: typeof openDevice = (...asked) =>
     (device) => Effect.sync(() => device[Symbol.dispose]()),
   );
 
-async function answer({ train, alone }: Request): Promise<Answer> {
+async function answer({ train, evaluate, alone }: Request): Promise<Answer> {
   const options = await parseCommandLine(train, { root: ROOT, now: new Date() });
+  const quiet = { say: () => {}, ...(alone ? {} : { open: lending }) };
   const run: Effect.Effect<RunResult | ClassifyResult, UserError> =
-    (options.task === null ? fineTune : fineTuneClassifier)(options, {
-      say: () => {},
-      stopped: () => false,
-      ...(alone ? {} : { open: lending }),
-    });
-  const result = await Effect.runPromise(
-    Effect.match(run, { onFailure: (error) => error, onSuccess: (value) => value }),
-  );
+    (options.task === null ? fineTune : fineTuneClassifier)(options, { ...quiet, stopped: () => false });
+  const result = await outcome(run);
   if (result instanceof NotFiniteError) return { diverged: result.message };
   if (result instanceof UserError) return { error: result.message };
-  return { result, seconds: readMetrics(options.out, result.steps).times };
+  const evaluations: Evaluation["metrics"][] = [];
+  for (const argv of evaluate) {
+    const flags = parseEvaluateFlags(argv, { root: ROOT });
+    const found = await outcome(evaluateModel(flags, { ...quiet, follow: () => {} }));
+    if (found instanceof UserError) return { error: found.message };
+    evaluations.push(found.metrics);
+  }
+  return { result, seconds: readMetrics(options.out, result.steps).times, evaluations };
+}
+
+function outcome<T>(run: Effect.Effect<T, UserError>): Promise<T | UserError> {
+  return Effect.runPromise(
+    Effect.match(run, { onFailure: (error): T | UserError => error, onSuccess: (value) => value }),
+  );
 }
 
 async function main(): Promise<number> {
