@@ -52,7 +52,8 @@ export function gyre(common: Common): RunMaker {
   };
 }
 
-function argvOf(flags: Flags): string[] {
+/** Flags as a command line. */
+export function argvOf(flags: Flags): string[] {
   return Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
 }
 

@@ -36,10 +36,15 @@ export async function prepare(options: PaperOptions, dir: string, root: string):
 /** Tell people. */
 export const say = (line: string): void => standardError.write(`${line}\n`);
 
+/** What makers need to know of a comparison. */
+export function commonOf({ options, model, root }: Prepared): Common {
+  return { ...options, model, root };
+}
+
 /** The one who makes a maker's runs. */
-export function runsOf({ options, model, root }: Prepared, maker: Maker): RunMaker {
-  const common: Common = { ...options, model, root };
-  return maker === "Gyre" ? gyre(common) : peft(common, options.python!);
+export function runsOf(prepared: Prepared, maker: Maker): RunMaker {
+  const common = commonOf(prepared);
+  return maker === "Gyre" ? gyre(common) : peft(common, prepared.options.python!);
 }
 
 /** The tasks that a maker can be asked for. */
