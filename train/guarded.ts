@@ -1,5 +1,6 @@
 /** One run at a time in a directory, which goes on once where the device goes away. @module */
 import * as Effect from "effect/Effect";
+import type { openDevice } from "./devices.ts";
 import { LostError, type UserError } from "./errors.ts";
 import type { TrainOptions } from "./options.ts";
 import { checkpointSteps } from "./run_checkpoint.ts";
@@ -11,6 +12,8 @@ export interface RunHooks {
   readonly say: (line: string) => void;
   /** Whether to stop after the current step. */
   readonly stopped: () => boolean;
+  /** Opens the device; absent: {@linkcode openDevice}. */
+  readonly open?: typeof openDevice;
 }
 
 /** Make a run while nobody else writes into its directory; it goes on once where the device goes away. */

@@ -50,7 +50,7 @@ function trainOnce<L extends LoadedRun, S extends Training<TokenBatch>, M extend
 ): Effect.Effect<R, UserError> {
   return Effect.scoped(Effect.gen(function* () {
     const loaded = yield* attempt(() => kind.load(options, hooks));
-    const device = yield* openDevice(options.device, options.dtype === "f16");
+    const device = yield* (hooks.open ?? openDevice)(options.device, options.dtype === "f16");
     hooks.say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(() => trainOn(device, kind, loaded, options, hooks));
   }));

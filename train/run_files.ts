@@ -48,6 +48,8 @@ export interface MetricsFile extends Disposable {
 export interface EarlierMetrics {
   readonly text: string;
   readonly losses: readonly number[];
+  /** When each step's numbers were back, in seconds since the end of the first step. */
+  readonly times: readonly number[];
   /** Of the last step; 0 without steps. */
   readonly seconds: number;
 }
@@ -84,6 +86,7 @@ export function readMetrics(dir: string, steps: number): EarlierMetrics {
   return {
     text: kept.map((line) => `${line}\n`).join(""),
     losses: rows.map((r) => r.loss),
+    times: rows.map((r) => r.seconds),
     seconds: rows.at(-1)?.seconds ?? 0,
   };
 }

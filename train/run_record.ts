@@ -10,7 +10,7 @@ import {
 } from "./adapter_directory.ts";
 import type { ShapeClass } from "./arena.ts";
 import { dropBest } from "./best_state.ts";
-import { UserError } from "./errors.ts";
+import { NotFiniteError } from "./errors.ts";
 import { evaluationScalars } from "./evaluated.ts";
 import { layoutClasses, type MethodOptions, type ModelLayout } from "./methods.ts";
 import type { TrainOptions } from "./options.ts";
@@ -118,7 +118,7 @@ export function recording(
 
 /**
  * Write what was trained: Gyre's own directory where `own` says what it is, and PEFT's where there are forms for it. Then
- * tell how the training ended. Throws UserError where it gave up.
+ * tell how the training ended. Throws NotFiniteError where it gave up.
  */
 export function leaveTrained(
   out: string,
@@ -138,7 +138,7 @@ export function leaveTrained(
     if (own) say(`for Hugging Face PEFT: ${out}/${name}${forms.length > 1 ? `-1 to -${forms.length}` : ""}`);
   }
   if (done.gaveUp) {
-    throw new UserError(
+    throw new NotFiniteError(
       `${TOO_MANY_SKIPPED} steps had gradients that are not finite; what was trained before is saved in ` +
         `${out}/adapter. Try a lower --lr.`,
     );

@@ -12,7 +12,7 @@ import { schedule, warmupSteps } from "./schedule.ts";
 import type { StepMetrics, Training } from "./training.ts";
 
 /** Steps whose numbers may still be on their way back while the next ones are queued. */
-const IN_FLIGHT = 4;
+export const IN_FLIGHT = 4;
 /** Steps with gradients that are not finite after which a run gives up, unless the loss has a scale to lower. */
 export const TOO_MANY_SKIPPED = 20;
 

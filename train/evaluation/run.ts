@@ -33,12 +33,14 @@ export interface EvaluateHooks {
   /** A line for people. */
   readonly say: (line: string) => void;
   readonly follow: Follow;
+  /** Opens the device; absent: {@linkcode openDevice}. */
+  readonly open?: typeof openDevice;
 }
 
 /** Evaluate as asked. Fails with UserError for what the user can mend. */
 export function evaluateModel(
   options: EvaluateFlags,
-  { say, follow }: EvaluateHooks,
+  { say, follow, open = openDevice }: EvaluateHooks,
 ): Effect.Effect<Evaluation, UserError> {
   return Effect.scoped(Effect.gen(function* () {
     const task = requireTask(options), begun = performance.now();
@@ -52,7 +54,7 @@ export function evaluateModel(
       });
     }
     const prepared = yield* attempt(() => prepareTask(options));
-    const examinee = prepared.asks ? yield* openExaminee(options, say) : null;
+    const examinee = prepared.asks ? yield* openExaminee(options, say, open) : null;
     return yield* attempt(async (): Promise<Evaluation> => {
       const { items, failure, ...outcome } = await prepared.run(examinee, follow);
       keepItems(options, items, say);
@@ -88,7 +90,7 @@ function keepItems(
 }
 
 /** Load the model that is examined, and put it on its device. */
-function openExaminee(options: EvaluateFlags, say: EvaluateHooks["say"]) {
+function openExaminee(options: EvaluateFlags, say: EvaluateHooks["say"], open: typeof openDevice) {
   return Effect.gen(function* () {
     const { checkpoint, tokenizer, seq } = yield* attempt(async () => {
       const model = await loadModel(options, say), { config } = model.checkpoint;
@@ -96,7 +98,7 @@ function openExaminee(options: EvaluateFlags, say: EvaluateHooks["say"]) {
       requirePositions(seq, config);
       return { ...model, seq };
     });
-    const device = yield* openDevice(options.device, options.dtype === "f16");
+    const device = yield* open(options.device, options.dtype === "f16");
     say(`device: ${describeDevice(device.capabilities)}`);
     const { adapter, seed } = options;
     const session = yield* attempt(() => openModel(device, checkpoint, { adapter, seed, maxLength: seq }));

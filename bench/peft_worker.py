@@ -1,18 +1,27 @@
-"""One run of transformers + PEFT on rows of GLUE, for examples/glue.ts: the same rows in the same batches, the same
-optimiser, schedule, rates and maps. Reads a request as JSON from the file in its argument, writes the answer as JSON to
-standard output. Needs torch, transformers and peft.
+"""Runs of transformers + PEFT on rows of GLUE, for examples/paper.ts: the same rows in the same batches, the same optimiser,
+schedule, rates and maps. Reads a request as a line of JSON from standard input and writes its answer as a line of JSON to
+standard output, until the input ends. Needs torch, transformers and peft.
 """
 
 import json
 import math
+import os
 import sys
 import time
 
-import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+# Whatever libraries print goes to standard error: standard output is for answers alone.
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+import torch  # noqa: E402
+from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: E402
 
 MAPS = r".*encoder\.layer\.\d+\.(attention\.self\.(query|key|value)|(attention\.output|intermediate|output)\.dense)"
 ORTHOGONAL = ("oft_R", "boft_R", "hra_u")
+
+
+class Diverged(Exception):
+    pass
 
 
 def adapt(model, q):
@@ -57,60 +66,80 @@ def multiplier(step, total, warmup):
     return (1 + math.cos(math.pi * min(1, (step - warmup) / max(1, total - warmup)))) / 2
 
 
-def main(q):
+def run(q):
     torch.set_num_threads(q["threads"])
     torch.manual_seed(q["seed"])
+    on_gpu = q["device"] == "cuda"
+    if on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     task, numbers = q["task"], q["task"]["target"]["kind"] == "regression"
     tokenizer = AutoTokenizer.from_pretrained(q["model"])
     model = AutoModelForSequenceClassification.from_pretrained(
         q["model"], num_labels=1 if numbers else len(task["target"]["labels"]), hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0, dtype=torch.float32)
-    model = adapt(model, q)
+    model = adapt(model, q).to(q["device"])
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     slow = [p for n, p in trained if any(o in n for o in ORTHOGONAL)]
     fast = [p for n, p in trained if not any(o in n for o in ORTHOGONAL)]
     groups = [dict(params=ps, base=base) for ps, base in ((fast, q["lr"]), (slow, q["orthogonalLr"])) if ps]
     optimiser = torch.optim.AdamW(groups, lr=q["lr"], betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
 
-    def encode(rows, length):
+    def encode(rows, **padding):
         texts = [[r[0][i] for r in rows] for i in range(len(rows[0][0]))]
-        return tokenizer(*texts, truncation="longest_first", max_length=length, padding="max_length",
-                         return_tensors="pt", return_token_type_ids=True)
+        return tokenizer(*texts, truncation="longest_first", return_tensors="pt", return_token_type_ids=True, **padding)
 
     rows, total = read_rows(q["train"], task), len(q["batches"])
+    kind = torch.float32 if numbers else torch.long
+    # Before the clock runs, as Gyre does.
+    batches = [({**encode(chosen, max_length=planned["length"], padding="max_length")},
+                torch.tensor([r[1] for r in chosen], dtype=kind))
+               for planned in q["batches"] for chosen in [[rows[i] for i in planned["rows"]]]]
     warmup = min(total, round(q["warmup"] * total))
     model.train()
-    losses, start = [], None
-    for step, planned in enumerate(q["batches"]):
-        chosen = [rows[i] for i in planned["rows"]]
-        labels = torch.tensor([r[1] for r in chosen], dtype=torch.float32 if numbers else torch.long)
+    losses, seconds, start = [], [], None
+    for step, (inputs, labels) in enumerate(batches):
         for group in optimiser.param_groups:
             group["lr"] = group["base"] * multiplier(step, total, warmup)
         optimiser.zero_grad(set_to_none=True)
-        loss = model(**encode(chosen, planned["length"]), labels=labels).loss
+        loss = model(**{k: v.to(q["device"]) for k, v in inputs.items()}, labels=labels.to(q["device"])).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for _, p in trained], q["clip"])
         optimiser.step()
         losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise Diverged(f"step {step + 1}: the loss is {losses[-1]}")
+        if step + 1 == total and on_gpu:
+            torch.cuda.synchronize()
         # As in Gyre's metrics, the clock begins at the end of the first step.
         start = start or time.perf_counter()
-    seconds = time.perf_counter() - start
+        seconds.append(time.perf_counter() - start)
+    answer = {"processor": torch.cuda.get_device_name() if on_gpu else f"CPU, {q['threads']} threads", "predicted": [],
+              "truth": [], "seconds": seconds, "losses": losses, "trainable": sum(p.numel() for _, p in trained),
+              "deviceBytes": torch.cuda.max_memory_allocated() if on_gpu else None}
+    if q["dev"] is None:
+        return answer
     model.eval()
-    predicted, held = [], read_rows(q["dev"], task)
+    held = read_rows(q["dev"], task)
     with torch.no_grad():
         for at in range(0, len(held), 32):
-            part = held[at:at + 32]
-            texts = [[r[0][i] for r in part] for i in range(len(part[0][0]))]
-            inputs = tokenizer(*texts, truncation="longest_first", max_length=q["seq"], padding=True,
-                               return_tensors="pt", return_token_type_ids=True)
+            inputs = encode(held[at:at + 32], max_length=q["seq"], padding=True).to(q["device"])
             logits = model(**inputs).logits
-            predicted += (logits[:, 0] if numbers else logits.argmax(1)).tolist()
-    print(json.dumps({"predicted": predicted, "truth": [r[1] for r in held], "seconds": seconds, "losses": losses,
-                      "trainable": sum(p.numel() for _, p in trained)}))
+            answer["predicted"] += (logits[:, 0] if numbers else logits.argmax(1)).tolist()
+    return {**answer, "truth": [r[1] for r in held]}
+
+
+def answer_to(line):
+    try:
+        return run(json.loads(line))
+    except Diverged as error:
+        return {"diverged": str(error)}
+    except Exception as error:  # Whatever it is, the one who asked has to tell of it.
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 1:
         sys.exit(__doc__)
-    with open(sys.argv[1]) as file:
-        main(json.load(file))
+    for line in sys.stdin:
+        print(json.dumps(answer_to(line)), file=answers, flush=True)

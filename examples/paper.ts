@@ -1,0 +1,85 @@
+/**
+ * Repeat the paper's comparison: methods × tasks × seeds on a given model, beside transformers + PEFT on the same rows
+ * where a Python with them is given: `deno task paper --suite NAME --model DIR --data DIR`. What is done is not done again
+ * by the same command. `--help` lists the flags, docs/PAPER.md tells more. Exit codes as those of `train.ts`. @module
+ */
+import { helpOf, runProgram, standardError, UserError } from "../train/mod.ts";
+import { writeTextAtomically } from "../train/atomic_file.ts";
+import { isEncoderDirectory } from "../train/encoder_checkpoint.ts";
+import { modelDirectory } from "../train/hub.ts";
+import { estimate, showEstimates } from "./paper/estimate.ts";
+import { requireFiles } from "./paper/files.ts";
+import { drawOverview } from "./paper/overview.ts";
+import { PAPER_FLAGS, type PaperOptions, parsePaperFlags, tasksOf } from "./paper/options.ts";
+import { pack } from "./paper/pack.ts";
+import { readRecords } from "./paper/records.ts";
+import { prepare } from "./paper/prepared.ts";
+import { runMissing } from "./paper/run.ts";
+import { paperTable } from "./paper/table.ts";
+import type { PaperTask } from "./paper/suites.ts";
+import { replaceSection } from "./study/report.ts";
+
+const ROOT = decodeURIComponent(new URL("..", import.meta.url).pathname).replace(/\/$/, "");
+
+const say = (line: string): void => standardError.write(`${line}\n`);
+
+async function main(argv: readonly string[]): Promise<number> {
+  const options = parsePaperFlags(argv);
+  if (options.help) {
+    console.log(helpOf("Repeat the paper's comparison: deno task paper [flags]", PAPER_FLAGS));
+    return 0;
+  }
+  if (options.report) return await leaveTables(options);
+  const { model, data } = options, tasks = tasksOf(options);
+  requireFiles(data, tasks);
+  const dir = await modelDirectory(model, { say });
+  requireKind(isEncoderDirectory(dir), tasks);
+  if (options.pack !== null) {
+    await pack(dir, data, options.pack, tasks);
+    return 0;
+  }
+  const prepared = await prepare(options, dir, ROOT);
+  if (options.dryRun) {
+    console.log(showEstimates(await estimate(prepared), options.jobs));
+    return 0;
+  }
+  let left = 0;
+  try {
+    left = await runMissing(prepared);
+  } finally {
+    await leaveTables(options);
+  }
+  if (left > 0) say(`${left} runs are left; the same command goes on with them`);
+  return 0;
+}
+
+/** Refuse tasks that a model of this kind cannot be asked for. Throws UserError. */
+function requireKind(isEncoder: boolean, tasks: readonly PaperTask[]): void {
+  const other = tasks.filter(({ kind }) => (kind === "sentences") !== isEncoder).map(({ name }) => name);
+  if (other.length === 0) return;
+  throw new UserError(
+    `--model is ${isEncoder ? "an encoder" : "a language model"}, and ${other.join(", ")} ${
+      isEncoder ? "need a language model" : "need an encoder (BERT, RoBERTa)"
+    }: give another --suite, or other --tasks.`,
+  );
+}
+
+/** Write the tables of the results that are there. */
+async function leaveTables({ out, page }: PaperOptions): Promise<number> {
+  const records = readRecords(out);
+  if (records.length === 0) {
+    say(`there are no results in ${out}`);
+    return 0;
+  }
+  const table = paperTable(records);
+  writeTextAtomically(`${out}/tables.md`, `${table}\n`);
+  writeTextAtomically(`${out}/overview.svg`, await drawOverview(records));
+  if (page !== null) {
+    const [file = "", section = ""] = page.split("#");
+    writeTextAtomically(file, replaceSection(Deno.readTextFileSync(file), section, table));
+  }
+  console.log(table);
+  return 0;
+}
+
+if (import.meta.main) await runProgram(main);

@@ -1,0 +1,61 @@
+/** The scored runs of a comparison. @module */
+import type { MethodName } from "../../train/mod.ts";
+import type { Made, RunMaker } from "./makers.ts";
+import type { Maker } from "./options.ts";
+import { doAll } from "./pool.ts";
+import { choicesOf, nameOf, type Prepared, runsOf, say, settingsOf } from "./prepared.ts";
+import type { Rates } from "./rates.ts";
+import {
+  addRecord,
+  type PaperRecord,
+  readRecords,
+  recordOf,
+  type RunChoice,
+  type ScoreRecord,
+} from "./records.ts";
+import type { PaperTask } from "./suites.ts";
+import type { Talker } from "./talker.ts";
+
+/** The rates of a method for tasks of a kind. */
+export type RatesFor = (method: MethodName, kind: PaperTask["kind"]) => Rates;
+
+/** The scored runs that no record is there of. Throws UserError for a record of other settings. */
+export function missingScores(
+  prepared: Prepared,
+  maker: Maker,
+  known: readonly PaperRecord[],
+  rates: RatesFor,
+): RunChoice[] {
+  const { options, tasks } = prepared;
+  return choicesOf(options, tasks, maker).filter((choice) => {
+    const task = tasks.find((t) => t.name === choice.task)!;
+    const settings = settingsOf(prepared, task, rates(choice.method, task.kind));
+    return !recordOf<ScoreRecord>(known, { kind: "score", ...choice, settings });
+  });
+}
+
+/** Make those of a maker that are missing; resolves with how many are left. Rejects with UserError. */
+export async function scoreAll(prepared: Prepared, maker: Maker, rates: RatesFor): Promise<number> {
+  const { options: { out, jobs }, late } = prepared, runs = runsOf(prepared, maker);
+  return await doAll(missingScores(prepared, maker, readRecords(out, [maker]), rates), {
+    ...{ runs, jobs, late, key: (choice) => choice.method, name: nameOf, say },
+    make: async (process, choice) => addRecord(out, await scoreOf(prepared, runs, process, choice, rates)),
+  });
+}
+
+async function scoreOf(
+  prepared: Prepared,
+  runs: RunMaker,
+  process: Talker,
+  choice: RunChoice,
+  ratesFor: RatesFor,
+): Promise<ScoreRecord> {
+  const { method, seed } = choice, begun = performance.now();
+  const task = prepared.tasks.find((t) => t.name === choice.task)!, files = prepared.files.get(task.name)!;
+  const rates = ratesFor(method, task.kind);
+  const made: Made = await runs.make(process, { task, files, method, seed, rates, purpose: "score" });
+  const { processor, metrics, score, trainable, loss } = made, wall = (performance.now() - begun) / 1000;
+  say(`${nameOf(choice)}: ${score === null ? "not finite" : score.toFixed(4)}, ${wall.toFixed(1)} s`);
+  const settings = settingsOf(prepared, task, rates);
+  return { kind: "score", ...choice, settings, processor, metrics, score, trainable, loss, wall };
+}
