@@ -10,6 +10,7 @@ import { type GemmCase, measureGemm } from "./gpu_gemm.ts";
 import { measureKernels } from "./gpu_kernels.ts";
 import { measureStep, type StepCase } from "./gpu_step.ts";
 import { writeTextAtomically } from "../train/atomic_file.ts";
+import { openPlanStore } from "../train/plan_store.ts";
 import { SHAPES } from "./shapes.ts";
 import { traceFile } from "./trace.ts";
 
@@ -25,6 +26,7 @@ const HELP = `deno task bench:gpu [flags]
   --seq N            tokens of a row (512)
   --profile          time of each kernel of a step as well
   --trace FILE       with one step: its kernels as a trace file for Perfetto or chrome://tracing
+  --cache            keep plans between runs, as train.ts does
   --software         accept a driver that computes on the processor: to try the program, not to measure`;
 
 const list = (text: string | undefined, absent: string): string[] =>
@@ -69,7 +71,7 @@ function gemmCases(): GemmCase[] {
 async function main(): Promise<void> {
   const args = parseArgs(Deno.args, {
     string: ["provider", "shape", "method", "dtype", "batch", "seq", "trace"],
-    boolean: ["gemm", "kernels", "attention", "profile", "software", "help"],
+    boolean: ["gemm", "kernels", "attention", "profile", "cache", "software", "help"],
     unknown: (arg) => {
       throw new Error(`There is no flag ${arg}.\n${HELP}`);
     },
@@ -161,6 +163,7 @@ async function main(): Promise<void> {
     const gpu = await open(of.dtype === "f16");
     const { kernels, ...result } = await measureStep(gpu, of, {
       profiled: args.profile === true || args.trace !== undefined,
+      ...(args.cache === true ? { cache: openPlanStore((line) => console.error(line)) } : {}),
       ...(args.trace === undefined ? {} : {
         trace: (plan, times) => {
           const title = `${of.shape} ${of.method} ${of.dtype}, ${gpu.capabilities.adapterName}`;
@@ -171,7 +174,7 @@ async function main(): Promise<void> {
     console.log(JSON.stringify({ bench: "step", ...result, ...(kernels ? { kernels } : {}) }));
     console.error(
       `${of.shape} ${of.method} ${of.dtype} ${of.batch}×${of.seq}  ${result.ms} ms (host ${result.host_ms})  ${result.tok_s} tok/s  ` +
-        `${result.peak_gib} GiB  first step after ${result.compile_s} s  ${result.tflops} TFLOP/s  ` +
+        `${result.peak_gib} GiB  first step after ${result.first.total_s} s  ${result.tflops} TFLOP/s  ` +
         `(${result.adapter_name}, ${result.provider})`,
     );
     for (const { kernel, count, ms, tflops, gb_s } of kernels?.slice(0, 40) ?? []) {

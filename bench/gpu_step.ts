@@ -6,11 +6,14 @@ import type { Device, DeviceArray, Executable } from "../core/plan/device.ts";
 import type { Plan } from "../core/plan/plan.ts";
 import { methodClasses, type MethodName } from "../train/methods.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
+import { PlanStore } from "../train/plan_store.ts";
+import { type Plans, usePlans } from "../train/runner.ts";
+import { stepPlan } from "./step_plan.ts";
 import { lossScaleOf } from "../train/loss_scale.ts";
 import { adamW } from "../train/optimiser.ts";
 import type { LlamaConfig } from "../train/llama_config.ts";
 import { type HostBatch, openSession, type Session } from "../train/session.ts";
-import type { StepMetrics } from "../train/training.ts";
+import type { HostTensor, StepMetrics } from "../train/training.ts";
 import { randomWeights, SHAPES } from "./shapes.ts";
 
 /** What step to measure. */
@@ -32,12 +35,30 @@ export interface StepResult extends StepCase {
   readonly host_ms: number;
   readonly tok_s: number;
   readonly peak_gib: number;
-  /** Seconds from the first call to the first step's numbers. */
+  /** Seconds from the first call to the first step's numbers; pipelines are begun before. */
   readonly compile_s: number;
+  readonly first: FirstStep;
   /** 10¹² operations of all products, by the second. */
   readonly tflops: number;
   readonly losses: readonly number[];
   readonly kernels?: readonly KernelTime[];
+}
+
+/** Seconds until the first step's numbers are there, from weights in memory on: in the order in which they pass. */
+export interface FirstStep {
+  /** Derivatives and the graph in a line; then its plan; then texts of launches, and the request for their pipelines. */
+  readonly trace_s: number;
+  readonly plan_s: number;
+  readonly print_s: number;
+  /** Opening of the session, and what of it passes in uploads; pipelines are compiled meanwhile. */
+  readonly open_s: number;
+  readonly upload_s: number;
+  /** Waiting for pipelines that are not there yet. */
+  readonly pipelines_s: number;
+  /** The rest: the graph once more, memory, and the step itself. */
+  readonly run_s: number;
+  readonly total_s: number;
+  readonly pipelines: number;
 }
 
 /** Time of equal kernels in a step. */
@@ -58,10 +79,16 @@ export interface Profiling {
   readonly profiled: boolean;
   /** Called with the profile of one step. */
   readonly trace?: (plan: Plan, times: readonly LaunchTime[]) => void;
+  /** Plans of earlier runs, as `train.ts` keeps them; absent: planned anew. */
+  readonly cache?: PlanStore;
 }
 
 /** A session for steps of a case, its weights random. */
-export function openStep(device: Device, of: StepCase): Promise<Session> {
+export function openStep(
+  device: Device,
+  of: StepCase,
+  weights: ReadonlyMap<string, HostTensor> = randomWeights(shapeOf(of), of.dtype),
+): Promise<Session> {
   const config = shapeOf(of);
   const options = {
     ...DEFAULT_SETTINGS,
@@ -73,7 +100,7 @@ export function openStep(device: Device, of: StepCase): Promise<Session> {
   return openSession({
     device,
     subject: { config, classes: methodClasses(options, config) },
-    weights: randomWeights(config, of.dtype),
+    weights,
     optimiser: adamW({ clip: 1, lossScale: lossScaleOf({ dtype: of.dtype, lossScale: null }) }),
     accumulate: 1,
     seed: 0,
@@ -92,13 +119,19 @@ function shapeOf({ shape }: StepCase): LlamaConfig {
 export async function measureStep(
   gpu: Gpu,
   of: StepCase,
-  { profiled, trace }: Profiling,
+  { profiled, trace, cache }: Profiling,
 ): Promise<StepResult> {
-  const watched = watch(gpu);
-  const session = await openStep(watched.device, of);
-  const start = performance.now();
+  const watched = watch(gpu), weights = randomWeights(shapeOf(of), of.dtype);
+  const clock = stopwatch(), plans = timedPlans(cache);
+  usePlans(plans.store);
+  const planned = stepPlan(of, gpu.capabilities).plan;
+  const plan_s = plans.seconds(), trace_s = clock() - plan_s;
+  gpu.prepare(planned);
+  const print_s = clock();
+  const session = await openStep(watched.device, of, weights);
+  const open_s = clock(), upload_s = watched.uploadSeconds;
   const losses = [(await takeStep(session, of)).loss];
-  const compile_s = (performance.now() - start) / 1000;
+  const compile_s = clock(), pipelines_s = watched.last!.executable.compileSeconds;
   await steps(session, of, WARM);
   watched.host = [];
   const ms = await steps(session, of, MEASURED, losses) / MEASURED;
@@ -113,6 +146,16 @@ export async function measureStep(
     tok_s: Math.round(of.batch * of.seq / ms * 1000),
     peak_gib: round(gpu.memory().peakBytes / 2 ** 30),
     compile_s: round(compile_s),
+    first: {
+      ...{ trace_s: round(trace_s), plan_s: round(plan_s), print_s: round(print_s), open_s: round(open_s) },
+      ...{
+        upload_s: round(upload_s),
+        pipelines_s: round(pipelines_s),
+        run_s: round(compile_s - pipelines_s),
+      },
+      total_s: round(trace_s + plan_s + print_s + open_s + compile_s),
+      pipelines: new Set(watched.last!.executable.ready.map((r) => r.pipeline)).size,
+    },
     tflops: round(
       last.executable.plan.steps.reduce(
         (sum, s) => sum + productOperations(last.executable.plan.kernels[s.kernel]!.body),
@@ -166,16 +209,46 @@ function sizes({ body, slots }: Kernel): string {
   return `contract ${of} over ${body.terms.map((t) => extentOf(t.inner)).join("+")} ${types}`;
 }
 
+/** Seconds since it was asked last. */
+function stopwatch(): () => number {
+  let last = performance.now();
+  return () => {
+    const before = last;
+    last = performance.now();
+    return (last - before) / 1000;
+  };
+}
+
+/** A store that knows how long it took so far. */
+function timedPlans(
+  of: PlanStore = new PlanStore(),
+): { readonly store: Plans; readonly seconds: () => number } {
+  let seconds = 0;
+  return {
+    store: {
+      plan: (request) => {
+        const clock = stopwatch(), plan = of.plan(request);
+        seconds += clock();
+        return plan;
+      },
+    },
+    seconds: () => seconds,
+  };
+}
+
 /** A device that remembers what it ran last. */
 function watch(gpu: Gpu): {
   readonly device: Device;
   /** Milliseconds of each run on the host. */
   host: number[];
+  /** Seconds of all uploads on the host. */
+  uploadSeconds: number;
   last: { readonly executable: GpuExecutable; readonly inputs: readonly DeviceArray[] } | null;
 } {
   const seen: ReturnType<typeof watch> = {
     last: null,
     host: [],
+    uploadSeconds: 0,
     device: {
       capabilities: gpu.capabilities,
       compile: async (plan): Promise<Executable> => {
@@ -192,7 +265,11 @@ function watch(gpu: Gpu): {
           },
         };
       },
-      upload: (data, aval) => gpu.upload(data, aval),
+      upload: (data, aval) => {
+        const clock = stopwatch(), array = gpu.upload(data, aval);
+        seen.uploadSeconds += clock();
+        return array;
+      },
       write: (array, data) => gpu.write(array, data),
       download: (array) => gpu.download(array),
       free: (array) => gpu.free(array),

@@ -19,7 +19,7 @@ import { adamW } from "../train/optimiser.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { weightShapes } from "../train/decoder.ts";
 import { methodClasses } from "../train/methods.ts";
-import { compilerDigest, planDirectory, PlanStore } from "../train/plan_store.ts";
+import { cacheDirectory, compilerDigest, PlanStore } from "../train/plan_store.ts";
 import { llamaShape } from "../train/run_plan/shapes.ts";
 import { planStep } from "../train/step_plan.ts";
 import { samples } from "./kernel_samples.ts";
@@ -181,10 +181,11 @@ Deno.test("plan store: a place that takes no files is said once, and plans are m
 });
 
 Deno.test("plan store: the place is the user's cache directory, the compiler's digest that of its sources", () => {
-  const at = (given: Record<string, string>) => planDirectory((name) => given[name]);
-  assertEquals(at({ HOME: "/home/a", XDG_CACHE_HOME: "/c" }), "/c/gyre/plans");
-  assertEquals(at({ HOME: "/home/a", XDG_CACHE_HOME: "" }), "/home/a/.cache/gyre/plans");
-  assertEquals(at({ USERPROFILE: "C:\\a" }), "C:\\a/.cache/gyre/plans");
+  const at = (given: Record<string, string>) => cacheDirectory((name) => given[name]);
+  assertEquals(at({ HOME: "/home/a", XDG_CACHE_HOME: "/c" }), "/c/gyre");
+  assertEquals(at({ HOME: "/home/a", XDG_CACHE_HOME: "" }), "/home/a/.cache/gyre");
+  assertEquals(at({ USERPROFILE: "C:\\a" }), "C:\\a/.cache/gyre");
+  assertEquals(at({ HOME: "/home/a", GYRE_CACHE: "/g" }), "/g");
   assertEquals(at({}), null);
   assertEquals([compilerDigest()?.length, compilerDigest()], [64, compilerDigest()]);
 });
@@ -212,7 +213,7 @@ Deno.test("plan store: the program keeps plans, does without, and needs no permi
             ...flags,
           ],
         ],
-        env: { XDG_CACHE_HOME: `${dir}/cache` },
+        env: { GYRE_CACHE: `${dir}/cache` },
         stdout: "null",
       }).output();
       const said = new TextDecoder().decode(stderr);
@@ -222,7 +223,7 @@ Deno.test("plan store: the program keeps plans, does without, and needs no permi
     Deno.writeTextFileSync(`${dir}/rows.jsonl`, '{"text":"Tom has 3 red balls."}\n');
     const isKept = (): boolean => {
       try {
-        return [...Deno.readDirSync(`${dir}/cache/gyre/plans`)].length > 0;
+        return [...Deno.readDirSync(`${dir}/cache/plans`)].length > 0;
       } catch {
         return false;
       }

@@ -394,7 +394,7 @@ export const FLAGS: Table = {
     shown: "none",
   },
   noCache: toggle(
-    "neither read nor keep plans of earlier runs (gyre/plans in XDG_CACHE_HOME, or in ~/.cache; at most 64 MiB)",
+    "neither read nor keep plans of earlier runs (plans/ in GYRE_CACHE, by default ~/.cache/gyre; at most 64 MiB)",
   ),
   dryRun: toggle(
     "only show the first rows as the model sees them, their lengths, the steps and the memory; nothing is written",

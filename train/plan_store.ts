@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { type Plan, planOf, type PlanRequest, readPlan, showRequest, writePlan } from "../core/mod.ts";
-import { exists, parentOf, writeTextAtomically } from "./atomic_file.ts";
+import { exists, writeTextAtomically } from "./atomic_file.ts";
 import type { Environment } from "./hub_cache.ts";
 
 /** Nodes of a graph from which on a file is faster than planning. */
@@ -124,7 +124,7 @@ export class PlanStore {
     this.#isClosed = true;
     this.#files!.say(
       `${this.#files!.dir}: plans are not kept there (${error.message}); --no-cache does without, ` +
-        "XDG_CACHE_HOME names another place.",
+        "GYRE_CACHE names another place.",
     );
   }
 }
@@ -149,12 +149,24 @@ function isRefusal(error: unknown): error is Error {
       error instanceof Deno.errors.NotADirectory || error.name === "WriteError");
 }
 
-/** Where plans are kept: `gyre/plans` in the user's cache directory; null where there is none. */
-export function planDirectory(environment: Environment): string | null {
+/** Variables that say where the user's caches are. */
+const VARIABLES = ["GYRE_CACHE", "HOME", "USERPROFILE", "XDG_CACHE_HOME"];
+
+/** Gyre's cache directory: GYRE_CACHE, or `gyre` in the user's; null where there is none. */
+export function cacheDirectory(environment: Environment): string | null {
   const value = (name: string): string | undefined => environment(name) || undefined;
   const home = value("HOME") ?? value("USERPROFILE");
   const caches = value("XDG_CACHE_HOME") ?? (home && `${home}/.cache`);
-  return caches === undefined ? null : `${caches}/gyre/plans`;
+  return value("GYRE_CACHE") ?? (caches === undefined ? null : `${caches}/gyre`);
+}
+
+/** {@linkcode cacheDirectory} where the environment may be read, and files there read and written, without asking; else null. */
+export function usableCache(): string | null {
+  const may = (descriptor: Deno.PermissionDescriptor): boolean =>
+    Deno.permissions.querySync(descriptor).state === "granted";
+  if (!VARIABLES.every((variable) => may({ name: "env", variable }))) return null;
+  const dir = cacheDirectory((name) => Deno.env.get(name));
+  return dir !== null && may({ name: "read", path: dir }) && may({ name: "write", path: dir }) ? dir : null;
 }
 
 /**
@@ -162,16 +174,8 @@ export function planDirectory(environment: Environment): string | null {
  * compiler's own sources can be read, else without.
  */
 export function openPlanStore(say: (line: string) => void): PlanStore {
-  const may = (descriptor: Deno.PermissionDescriptor): boolean =>
-    Deno.permissions.querySync(descriptor).state === "granted";
-  const names = ["HOME", "USERPROFILE", "XDG_CACHE_HOME"];
-  if (!names.every((variable) => may({ name: "env", variable }))) return new PlanStore();
-  const dir = planDirectory((name) => Deno.env.get(name));
-  if (dir === null || !may({ name: "read", path: dir }) || !may({ name: "write", path: parentOf(dir) })) {
-    return new PlanStore();
-  }
-  const compiler = compilerDigest();
-  return new PlanStore(compiler === null ? null : { dir, compiler, say });
+  const cache = usableCache(), compiler = cache === null ? null : compilerDigest();
+  return new PlanStore(compiler === null ? null : { dir: `${cache}/plans`, compiler, say });
 }
 
 /** Directories whose sources decide what plan comes of a graph. */

@@ -29,11 +29,14 @@ export interface Runner {
  */
 const RECOMPUTE_FROM = 8 * 2 ** 20;
 
+/** Makes plans, or knows them. */
+export type Plans = Pick<PlanStore, "plan">;
+
 /** Makes the plans of this process. */
-let plans = new PlanStore();
+let plans: Plans = new PlanStore();
 
 /** Have plans made, or known, by another store from now on. */
-export function usePlans(store: PlanStore): void {
+export function usePlans(store: Plans): void {
   plans = store;
 }
 

@@ -23,15 +23,19 @@ export function prepare(plan: Plan, pipelines: Pipelines): Prepared {
   const { maxStorageBuffersPerShaderStage: maxSlots } = pipelines.gpu.limits;
   const launches = launchesOf(plan, { wgsl: pipelines.limits, maxSlots });
   const variants = new Map<string, Promise<Ready>>();
-  const ready = Promise.all(launches.map(({ steps, kernels }) => {
-    const key = kernels.map((kernel, i) =>
-      `${plan.steps[steps[i]!]!.kernel} ${kernel.slots.map((s) => s.access).join()}`
-    ).join(";");
+  const ready = Promise.all(launches.map((launch) => {
+    const key = variantOf(plan, launch);
     let ready = variants.get(key);
-    if (!ready) variants.set(key, ready = pipelines.ready(kernels));
+    if (!ready) variants.set(key, ready = pipelines.ready(launch.kernels));
     return ready;
   }));
   return { launches, ready };
+}
+
+/** Equal for launches of a plan that have the same text. */
+export function variantOf({ steps: all }: Plan, { steps, kernels }: Launch): string {
+  return kernels.map((kernel, i) => `${all[steps[i]!]!.kernel} ${kernel.slots.map((s) => s.access).join()}`)
+    .join(";");
 }
 
 /** Make a plan ready: wait for its launches and allocate its buffers. */
