@@ -27,7 +27,7 @@ class Diverged(Exception):
 def adapt(model, q):
     """The model with the adapter of a method; the model itself where all weights are trained."""
     from peft import BOFTConfig, HRAConfig, LoraConfig, OFTConfig, get_peft_model
-    common = dict(task_type="SEQ_CLS", target_modules=MAPS)
+    common = dict(task_type="SEQ_CLS", target_modules=MAPS, modules_to_save=q["saved"] or None)
     low = dict(r=q["rank"], lora_alpha=q["alpha"], lora_dropout=0.0, **common)
     configs = {
         "lora": lambda: LoraConfig(**low),

@@ -1,6 +1,7 @@
 /** Gyre's runs: `train.ts` and `evaluate.ts` in a process of its own. @module */
 import { type ClassifyResult, type RunResult, UserError } from "../../train/mod.ts";
 import { IN_FLIGHT } from "../../train/train_loop.ts";
+import { poolerOf } from "./head.ts";
 import { type Asked, CLIP, type Common, DIVERGED, type Made, type RunMaker, WARMUP } from "./makers.ts";
 import type { TextTask } from "./suites.ts";
 import { type Talker, talkTo } from "./talker.ts";
@@ -63,11 +64,13 @@ export function trainFlags(
   { task, files, method, seed, rates, purpose }: Asked,
 ): Flags {
   // Scores of texts are measured afterwards.
+  const pooler = poolerOf(model, method, task.kind);
   const isHeld = purpose === "loss" || (purpose === "score" && task.kind === "sentences");
   return {
     ...{ model, data: files.train, eval: isHeld ? files.dev[0]! : "none", method, seed, ...task.budget },
     ...{ rank, device, dtype, lr: rates.lr, "orthogonal-lr": rates.orthogonalLr },
     ...(task.kind === "sentences" ? { task: task.glue } : {}),
+    ...(pooler === null ? {} : { "save-modules": `*${pooler}*` }),
     ...{ warmup: WARMUP, clip: CLIP, "save-every": 0 },
   };
 }

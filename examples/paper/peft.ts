@@ -1,6 +1,7 @@
 /** Runs of transformers + PEFT: `bench/peft_worker.py` in a process of its own, the same rows in the same batches. @module */
 import { type Example, GLUE_TASKS, glueScores, UserError } from "../../train/mod.ts";
 import { examplesOf, plannedBatches } from "./files.ts";
+import { poolerOf } from "./head.ts";
 import { CLIP, type Common, DIVERGED, type RunMaker, WARMUP } from "./makers.ts";
 import type { PaperTask } from "./suites.ts";
 import { talkTo } from "./talker.ts";
@@ -38,6 +39,7 @@ export function peft(common: Common, python: string): RunMaker {
       const answer = await process.ask<PeftAnswer>({
         ...{ model, train: files.train, dev: timed ? null : files.dev[0]!, task: GLUE_TASKS[task.glue] },
         ...{ method, seed, seq: budget.seq, rank, alpha: 2 * rank, ...rates },
+        saved: [poolerOf(model, method, task.kind)].filter((name) => name !== null),
         ...{ warmup: WARMUP, clip: CLIP, device: device === "cpu" ? "cpu" : "cuda" },
         threads: timed ? cores : Math.ceil(cores / jobs),
         batches: plannedBatches(await examples(task, files.train), budget, seed),

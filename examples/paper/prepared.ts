@@ -1,7 +1,8 @@
 /** A comparison whose model and rows are at hand. @module */
-import { standardError } from "../../train/mod.ts";
+import { type MethodName, standardError } from "../../train/mod.ts";
 import { evalRowsOf, type TaskFiles, writeTaskFiles } from "./files.ts";
 import { gyre } from "./gyre.ts";
+import { poolerOf } from "./head.ts";
 import { canMake, type Common, type RunMaker } from "./makers.ts";
 import { modelName } from "./model_name.ts";
 import { type Maker, type PaperOptions, tasksOf } from "./options.ts";
@@ -70,10 +71,16 @@ export function nameOf({ maker, task, method, seed }: RunChoice): string {
 }
 
 /** What decides the numbers of a run of a task, beside its seed. */
-export function settingsOf({ options, name }: Prepared, task: PaperTask, rates: Rates): Settings {
-  const { rows, rank, device, dtype } = options;
+export function settingsOf(
+  { options, name, model }: Prepared,
+  task: PaperTask,
+  method: MethodName,
+  rates: Rates,
+): Settings {
+  const { rows, rank, device, dtype } = options, pooler = poolerOf(model, method, task.kind);
   return {
     ...{ model: name, rows, evalRows: evalRowsOf(options, task), rank, device, ...task.budget, ...rates },
     ...(dtype === "f32" ? {} : { dtype }),
+    ...(pooler === null ? {} : { head: `${pooler}, classifier` }),
   };
 }

@@ -29,7 +29,7 @@ export function missingScores(
   const { options, tasks } = prepared;
   return choicesOf(options, tasks, maker).filter((choice) => {
     const task = tasks.find((t) => t.name === choice.task)!;
-    const settings = settingsOf(prepared, task, rates(choice.method, task.kind));
+    const settings = settingsOf(prepared, task, choice.method, rates(choice.method, task.kind));
     return !recordOf<ScoreRecord>(known, { kind: "score", ...choice, settings });
   });
 }
@@ -56,6 +56,6 @@ async function scoreOf(
   const made: Made = await runs.make(process, { task, files, method, seed, rates, purpose: "score" });
   const { processor, metrics, score, trainable, loss } = made, wall = (performance.now() - begun) / 1000;
   say(`${nameOf(choice)}: ${score === null ? "not finite" : score.toFixed(4)}, ${wall.toFixed(1)} s`);
-  const settings = settingsOf(prepared, task, rates);
+  const settings = settingsOf(prepared, task, method, rates);
   return { kind: "score", ...choice, settings, processor, metrics, score, trainable, loss, wall };
 }

@@ -170,13 +170,13 @@ const FLORES: TextTask = {
 
 /** Budgets and rows for models of less than a million parameters on a processor. */
 const SMALL: readonly TextTask[] = [
-  { ...GSM8K, evalRows: 32, budget: { steps: 60, batch: 16, seq: 256 } },
+  { ...GSM8K, evalRows: 32, budget: { steps: 40, batch: 8, seq: 256 } },
   {
     ...XNLI,
     train: ["xnli/dev-en.tsv"],
     dev: ["xnli/test-en.tsv"],
     evalRows: 64,
-    budget: { steps: 60, batch: 16, seq: 256 },
+    budget: { steps: 40, batch: 8, seq: 256 },
   },
 ];
 

@@ -192,7 +192,11 @@ export function describe(records: readonly PaperRecord[]): string {
       `hundredths on up to ${
         count(one.settings["evalRows"])
       } rows, mean ± sample standard deviation over ${seeds} seeds. ` +
-      `Rank and reflections ${one.settings["rank"]}, AdamW, cosine, no dropout.`,
+      `Rank and reflections ${one.settings["rank"]}, AdamW, cosine, no dropout${
+        valuesOf(scored.map((r) => r.settings), "head").map((head) => `; adapters train ${head} whole`).join(
+          "",
+        )
+      }.`,
     alone &&
     `Time and memory: each method alone, ${alone.settings["batch"]} rows of ${
         alone.settings["length"]

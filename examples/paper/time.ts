@@ -1,5 +1,6 @@
 /** Time and memory of methods, each measured with nothing beside it. @module */
 import { writeEvenRows } from "./files.ts";
+import { poolerOf } from "./head.ts";
 import { type Asked, canMake, type Made } from "./makers.ts";
 import type { Maker } from "./options.ts";
 import { type Prepared, runsOf, say, tasksFor } from "./prepared.ts";
@@ -20,6 +21,7 @@ export async function timeAll(prepared: Prepared, maker: Maker, rates: RatesFor)
   const settings = {
     ...{ model: name, rank, device, task: task.name, length: even.length, batch: task.budget.batch, steps },
     ...(dtype === "f32" ? {} : { dtype }),
+    ...(poolerOf(model, "lora", task.kind) === null ? {} : { head: "pooler, classifier" }),
   };
   const known = readRecords(out, [maker]), runs = runsOf(prepared, maker);
   const missing = methods.filter((method) =>

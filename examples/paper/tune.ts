@@ -34,7 +34,7 @@ export async function tuneAll(prepared: Prepared): Promise<number> {
       const { processor, heldOut: loss } = await runs.make(process, {
         ...{ task: own, files: heldOut.get(task)!, method, seed, rates, purpose: "loss" },
       });
-      const settings = settingsOf(prepared, own, rates);
+      const settings = settingsOf(prepared, own, method, rates);
       addRecord(out, { kind: "tune", maker, task, method, seed, rates, settings, processor, loss });
       say(`${name(trial)}: ${rates.lr} / ${rates.orthogonalLr}: loss ${loss?.toFixed(4) ?? "not finite"}`);
     },
@@ -48,6 +48,6 @@ export function trialsIn(records: readonly PaperRecord[]): TuneRecord[] {
 
 function isSame(prepared: Prepared, known: TuneRecord, { task, method, rates, own }: Trial): boolean {
   if (known.task !== task || known.method !== method) return false;
-  const settings = settingsOf(prepared, own, rates);
+  const settings = settingsOf(prepared, own, method, rates);
   return Object.entries(settings).every(([key, value]) => known.settings[key] === value);
 }
