@@ -36,8 +36,9 @@ export interface DryRun {
   readonly step_bytes: StepBytes;
   /** Most bytes on the device at one time, evaluation and generation included. */
   readonly peak_bytes: number;
-  /** Seconds of one step of the longest batch, measured, and what all steps then take; evaluation comes on top. */
+  /** Seconds of one step of the longest batch, the least and the most that were measured, and what all steps then take at the least; evaluation comes on top. */
   readonly step_seconds: number;
+  readonly step_seconds_most: number;
   readonly seconds: number;
 }
 
@@ -54,7 +55,7 @@ const EPOCHS_SEEN = 3;
 const SHOWN = 3;
 
 /**
- * Load what a run of this kind would load and tell what it would do, without writing; two steps are taken to measure their
+ * Load what a run of this kind would load and tell what it would do, without writing; some steps are taken to measure their
  * time. Fails with UserError where the run would: also when the plan is too large for the device, which is said after what
  * it needs.
  */
@@ -100,13 +101,14 @@ export function dryRunOf<L extends LoadedRun, S extends Training<TokenBatch>, M 
           })`,
       );
       const session = await kind.open(subject, startOf(device, subject, trainees, () => {}));
-      const stepSeconds = await timeStep(session, train, options, epoch.longest);
+      const { least: stepSeconds, most } = await timeStep(session, train, options, epoch.longest);
       const seconds = stepSeconds * steps * epoch.positions / (epoch.steps * options.batch * epoch.longest);
+      const took = [...new Set([stepSeconds, most].map((s) => s.toPrecision(2)))].join(" to ");
       say(
         `time of the steps: about ${
           showTime(seconds)
-        } (measured: a step of ${options.batch} × ${epoch.longest} ` +
-          `took ${stepSeconds.toPrecision(2)} s; shorter batches are counted by their positions)`,
+        } at the least (measured: a step of ${options.batch} × ${epoch.longest} ` +
+          `took ${took} s; shorter batches are counted by their positions)`,
       );
       return {
         rows: train.length,
@@ -120,6 +122,7 @@ export function dryRunOf<L extends LoadedRun, S extends Training<TokenBatch>, M 
         step_bytes: bytes,
         peak_bytes: run.peak,
         step_seconds: stepSeconds,
+        step_seconds_most: most,
         seconds,
       };
     });
@@ -173,20 +176,30 @@ async function countKind<L extends LoadedRun, S extends Training<TokenBatch>, M 
   });
 }
 
-/** Seconds of a step of the longest batch: the second one, since the first compiles. */
+/** Steps that are timed, and seconds after which no further one is. */
+const TIMED = 5, TIMED_SECONDS = 3;
+
+/**
+ * Seconds of a step of the longest batch: the least and the most of some, after a first one that compiles. Other programs
+ * make steps longer, never shorter, so that the least says most.
+ */
 async function timeStep(
   session: Pick<Training<TokenBatch>, "step">,
   train: readonly Example[],
   { batch, seq, seed, pack, lr, orthogonalLr }: TrainOptions,
   longest: number,
-): Promise<number> {
+): Promise<{ readonly least: number; readonly most: number }> {
   for (const rows of batches(train, { batch, seq, seed, pack, epochs: 1 })) {
     if (rows.length < longest) continue;
     const rates = { plain: lr, orthogonal: orthogonalLr };
     await session.step(rows, rates);
-    const start = performance.now();
-    await session.step(rows, rates);
-    return (performance.now() - start) / 1000;
+    const begun = performance.now(), times: number[] = [];
+    while (times.length < TIMED && performance.now() - begun < 1000 * TIMED_SECONDS) {
+      const start = performance.now();
+      await session.step(rows, rates);
+      times.push((performance.now() - start) / 1000);
+    }
+    return { least: Math.min(...times), most: Math.max(...times) };
   }
   throw new RangeError(`No batch has ${longest} positions.`);
 }

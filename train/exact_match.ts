@@ -40,7 +40,7 @@ export interface AnswerOptions {
 }
 
 /** Rows that are answered at once. */
-const AT_ONCE = 64;
+export const AT_ONCE = 64;
 
 /** Answer every example greedily. Answers stop at the end token or the length limit. */
 export async function answerAll(
