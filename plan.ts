@@ -3,23 +3,31 @@
  * the flags. Exit codes: 0 it fits, 1 it does not, 2 something given to it is wrong. @module
  */
 import { ShapeError } from "./core/mod.ts";
-import { parsePlanFlags, planHelp, planRun, runProgram, showRunPlan, UserError } from "./train/mod.ts";
+import {
+  parsePlanFlags,
+  planHelp,
+  planRun,
+  runProgram,
+  showRunPlan,
+  standardError,
+  UserError,
+} from "./train/mod.ts";
 
-function main(args: readonly string[]): Promise<number> {
+async function main(args: readonly string[]): Promise<number> {
   const root = decodeURIComponent(new URL(".", import.meta.url).pathname).replace(/\/$/, "");
   const options = parsePlanFlags(args, { root, now: new Date() });
   if (options === null) {
     console.log(planHelp());
-    return Promise.resolve(0);
+    return 0;
   }
   try {
-    const plan = planRun(options);
+    const plan = await planRun(options, (line) => standardError.write(`${line}\n`));
     console.log(options.json ? JSON.stringify(plan) : showRunPlan(plan));
-    return Promise.resolve(plan.fits ? 0 : 1);
+    return plan.fits ? 0 : 1;
   } catch (error) {
     if (!(error instanceof ShapeError)) throw error;
     throw new UserError(error.message.replace(/\.?\n\s*/g, "; "));
   }
 }
 
-if (import.meta.main) await runProgram(async (args) => await main(args));
+if (import.meta.main) await runProgram(main);

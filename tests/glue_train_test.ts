@@ -320,6 +320,20 @@ Deno.test("a dry run tells of sentences, labels and memory, and writes nothing",
   assertThrows(() => Deno.statSync(out), Deno.errors.NotFound);
 });
 
+for (const method of ["lora", "lora-ga"]) {
+  Deno.test(`${method}: the memory that a dry run tells is the run's at its peak, within a tenth`, async () => {
+    const out = `${dir}/peak-${method}`;
+    // Large enough that the bookkeeping of plans does not count.
+    const flags = [`--method=${method}`, "--steps=2", "--batch=40", "--seq=40", `--out=${out}`];
+    const told = await Effect.runPromise(
+      classifyDryRun(await optionsOf("rte", [...flags, "--dry-run"]), { say: quiet, colour: false }),
+    );
+    const { peak_bytes } = await run("rte", flags);
+    const ratio = told.peak_bytes / peak_bytes;
+    assert(ratio > 0.9 && ratio < 1.1, `${told.peak_bytes} told, ${peak_bytes} used`);
+  });
+}
+
 Deno.test("decoders, missing files and lengths beyond the model are refused", async () => {
   await assertRejects(
     () => run("sst2", [`--out=${dir}/x`, `--seq=41`]),

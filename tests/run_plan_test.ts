@@ -1,5 +1,12 @@
 /** `plan.ts`: the same bytes as a run, sizes of published models, layers that follow from others, messages. @module */
-import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { openCpu } from "../core/cpu/mod.ts";
 import {
   adamW,
@@ -21,7 +28,7 @@ import { MODEL_SHAPES } from "../train/run_plan/shapes.ts";
 
 const root = decodeURIComponent(new URL("..", import.meta.url).pathname).replace(/\/$/, "");
 const site = { root, now: new Date() };
-const plan = (...argv: string[]): RunPlan => planRun(parsePlanFlags(argv, site)!);
+const plan = (...argv: string[]): Promise<RunPlan> => planRun(parsePlanFlags(argv, site)!);
 
 Deno.test("plans: published models have as many parameters as is published", () => {
   const parameters = (name: string): number =>
@@ -44,12 +51,13 @@ Deno.test("plans: published models have as many parameters as is published", () 
 const MODELS = [`${root}/examples/base`, `${root}/tests/fixtures/models/qwen3`];
 
 for (const model of MODELS) {
-  for (const method of ["full", "lora", "hra", "hybrid"]) {
-    Deno.test(`plans: ${method} on ${model.split("/").at(-1)} needs what is measured, with one length and with all`, async () => {
+  for (const method of ["full", "lora", "lora-ga", "hra", "hybrid"]) {
+    Deno.test(`plans: ${method} on ${model.split("/").at(-1)} needs what is measured: a step, and a whole run with its start, evaluation and answers`, async () => {
       const rows = 8, seq = 64;
-      const sizes = `--rank 4 --batch ${rows} --seq ${seq} --device cpu`.split(" ");
+      const sizes = `--rank 4 --batch ${rows} --seq ${seq} --device cpu --start-batches 1 --eval-limit 4`
+        .split(" ");
       const argv = ["--model", model, "--method", method, ...sizes];
-      const { train } = parsePlanFlags(argv, site)!, planned = plan(...argv);
+      const { train } = parsePlanFlags(argv, site)!, planned = await plan(...argv);
       const { config, weights } = loadCheckpoint(model, { dtype: "f32", shapes: weightShapes });
       const batchOf = (length: number): HostBatch => {
         const ids = Int32Array.from({ length: rows * length }, (_, i) => 3 + i % 90);
@@ -59,21 +67,34 @@ for (const model of MODELS) {
       try {
         const session = await openSession({
           ...{ device, subject: { config, classes: methodClasses(train, config) }, weights },
-          ...{ optimiser: adamW({ clip: train.clip }), accumulate: 1, seed: 0, maxLength: seq },
+          ...{
+            optimiser: adamW({ clip: train.clip }),
+            accumulate: 1,
+            seed: 0,
+            maxLength: Math.min(config.maxPositions, 2 * seq),
+          },
           startBatches: [batchOf(seq)],
         });
         const peakAfter = async (length: number): Promise<number> => {
           await session.step(batchOf(length), { plain: 1e-3, orthogonal: 1e-3 });
           return device.memory().peakBytes;
         };
+        const start = device.memory().peakBytes;
         const one = await peakAfter(seq);
         const { weights: frozen, trained, optimiser, temporaries, total } = planned.step;
         assertEquals(session.stats().step, { weights: frozen, trained, optimiser, temporaries, total });
         const lengths = bucketLengths(seq);
         assertEquals(lengths.length, 4);
         let all = one;
+        await session.evaluate(lengths.map(batchOf));
+        await session.generate(Array.from({ length: 4 }, () => [3]), seq - 1, 0);
         for (const length of lengths) all = await peakAfter(length);
-        for (const [measured, expected] of [[one, total], [all, planned.all_lengths]] as const) {
+        const { run } = planned;
+        const pairs = [[start, run.start], [Math.max(start, one), Math.max(run.start, total)], [
+          all,
+          run.peak,
+        ]];
+        for (const [measured, expected] of pairs as [number, number][]) {
           assert(Math.abs(expected / measured - 1) < 0.1, `planned ${expected}, measured ${measured}`);
         }
       } finally {
@@ -83,7 +104,7 @@ for (const model of MODELS) {
   }
 }
 
-Deno.test("plans: many layers follow from few", () => {
+Deno.test("plans: many layers follow from few", async () => {
   const dir = Deno.makeTempDirSync();
   try {
     Deno.writeTextFileSync(
@@ -107,7 +128,11 @@ Deno.test("plans: many layers follow from few", () => {
       ]] as const
     ) {
       const argv = ["--model", dir, "--method", method, "--batch", "4", "--seq", "64", "--device", device];
-      const few = plan(...argv), all = plan(...argv, "--exact");
+      const few = await plan(...argv), all = await plan(...argv, "--exact");
+      for (const key of ["start", "staying", "steps", "answers", "peak"] as const) {
+        const gap = Math.abs(few.run[key] / all.run[key] - 1);
+        assert(gap < 0.04, `${method} ${device} ${key}: ${few.run[key]}, ${all.run[key]}`);
+      }
       assertEquals([few.planned_layers, all.planned_layers], [[4, 8], null]);
       for (const key of ["weights", "trained", "optimiser", "trainable"] as const) {
         assertEquals(few.step[key], all.step[key], key);
@@ -129,33 +154,35 @@ Deno.test("plans: many layers follow from few", () => {
   }
 });
 
-Deno.test("plans: what does not fit is said, with what would help", () => {
+Deno.test("plans: what does not fit is said, with what would help", async () => {
   const argv = ["--batch", "32", "--seq", "64", "--method", "full", "--device", "cpu"];
-  const large = plan(...argv), small = plan(...argv, "--memory", "0.05");
+  const large = await plan(...argv), small = await plan(...argv, "--memory", "0.2");
   assert(large.fits && large.problems.length === 0 && large.advice.length === 0);
   assertEquals([small.fits, small.step.total], [false, large.step.total]);
-  assert(small.problems[0]!.includes("the device has 51.2 MiB"));
+  assert(small.problems[0]!.includes("the device has 204.8 MiB"));
   const fitting = small.advice.filter((a) => a.fits);
   assert(fitting.length > 0);
   for (const { flags, total } of fitting) {
-    const changed = plan(...argv, "--memory", "0.05", ...flags.split(" "));
-    assertEquals([changed.fits, changed.step.total], [true, total], flags);
+    const changed = await plan(...argv, "--memory", "0.2", ...flags.split(" "));
+    assertEquals([changed.fits, changed.run.peak], [true, total], flags);
   }
-  const bound = plan(...argv, "--buffer", "0.001");
+  const bound = await plan(...argv, "--buffer", "0.001");
   assertStringIncludes(bound.problems[0]!, "a kernel can bind 1.0 MiB");
   const shown = showRunPlan(small);
   for (const says of ["DOES NOT FIT", "each alone would come to", "one step", "optimiser", "fits"]) {
     assertStringIncludes(shown, says);
   }
   // Twice as fast a device takes half the time, but for the starts of kernels.
-  const [slow, fast] = [["1", "10"], ["2", "20"]].map(([t, b]) =>
-    plan(...argv, "--tflops", t!, "--bandwidth", b!).step
+  const [slow, fast] = await Promise.all(
+    [["1", "10"], ["2", "20"]].map(async ([t, b]) =>
+      (await plan(...argv, "--tflops", t!, "--bandwidth", b!)).step
+    ),
   );
   const starts = 5e-6 * slow!.kernels;
   assertAlmostEquals(slow!.seconds - starts, 2 * (fast!.seconds - starts), 1e-9);
 });
 
-Deno.test("plans: flags of train.ts stand beside those of the plan; mistakes are named", () => {
+Deno.test("plans: flags of train.ts stand beside those of the plan; mistakes are named", async () => {
   const options = parsePlanFlags([
     "--rank",
     "4",
@@ -183,7 +210,7 @@ Deno.test("plans: flags of train.ts stand beside those of the plan; mistakes are
     assertThrows(() => parsePlanFlags(argv, site), OptionError);
   }
   for (const argv of [["--task", "sst2", "--data", "x.tsv"], ["--adapter", "runs/a/adapter"]]) {
-    assertStringIncludes(assertThrows(() => plan(...argv), UserError).message, argv.slice(0, 2).join(" "));
+    await assertRejects(() => plan(...argv), UserError, argv.slice(0, 2).join(" "));
   }
   for (const says of ["--shape NAME", "Llama-3.1-405B", "Examples:"]) assertStringIncludes(planHelp(), says);
 });

@@ -1,18 +1,13 @@
 /** Runs of decoders, which learn rows as text. @module */
 import type * as Effect from "effect/Effect";
-import type { Capabilities } from "../core/mod.ts";
-import { batches } from "./batches.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { type Dataset, openDataset } from "./data.ts";
-import { distinctLengths } from "./data/preview.ts";
 import type { DecoderConfig } from "./decoder.ts";
-import { answerHeld, askedOf, evaluateDecoder, type Held, longestOf, tellAnswers } from "./decoder_held.ts";
-import { type DecoderSizes, planAnswers, planEvaluation } from "./decoder_plans.ts";
+import { answerHeld, evaluateDecoder, type Held, longestOf, tellAnswers } from "./decoder_held.ts";
 import { type DryRun, type DryRunHooks, dryRunOf } from "./dry_run.ts";
 import type { UserError } from "./errors.ts";
 import { parseAsked } from "./evaluation/asked.ts";
 import { prepareAsked, taskLength } from "./evaluation/during.ts";
-import { answerShape } from "./exact_match.ts";
 import type { RunHooks } from "./guarded.ts";
 import { loadModel, requirePositions } from "./load_model.ts";
 import { loadRows } from "./load_rows.ts";
@@ -44,17 +39,18 @@ interface LoadedDecoder extends LoadedRun, Held {
 const DECODER_RUN: RunKind<LoadedDecoder, Session, HeldOut, RunResult> = {
   load,
   task: () => null,
-  planStep: (of, capabilities, batch) =>
-    planStep({ ...sizesOf(of, capabilities), batch, packed: of.options.pack }),
-  planHeld: (of, capabilities) => {
-    const { loaded: { held }, options: { batch, seq } } = of, sizes = sizesOf(of, capabilities);
-    if (!held) return { evaluations: [], answers: [] };
-    const rows = batches(held, { batch, seq, seed: 0, epochs: 1, shuffle: false });
-    const asked = answerShape(askedOf(held), { maxLength: seq }, sizes.maxLength);
-    return {
-      evaluations: distinctLengths(rows).map((length) => planEvaluation(sizes, { rows: batch, length })),
-      answers: asked ? [planAnswers(sizes, asked)] : [],
-    };
+  planStep: (of, capabilities, batch) => {
+    const { weights, options: { clip, accumulate, pack } } = of;
+    return planStep({
+      capabilities,
+      subject: subjectOf(of),
+      weights: new Map([...weights].map(([name, t]) => [name, t.aval])),
+      optimiser: adamW({ clip, lossScale: lossScaleOf(of.options) }),
+      accumulate,
+      maxLength: maxLengthOf(of),
+      batch,
+      packed: pack,
+    });
   },
   open: (of, start) => openSession({ ...start, subject: subjectOf(of), maxLength: maxLengthOf(of) }),
   measuredBy: ({ held, tasks }) =>
@@ -122,16 +118,4 @@ function maxLengthOf({ loaded, options }: RunSubject<LoadedDecoder>): number {
   const { checkpoint, held, tasks, taskSeq } = loaded;
   const longest = Math.min(checkpoint.config.maxPositions, longestOf(options, held));
   return tasks.length === 0 ? longest : Math.max(longest, taskSeq);
-}
-
-function sizesOf(of: RunSubject<LoadedDecoder>, capabilities: Capabilities): DecoderSizes {
-  const { weights, options } = of;
-  return {
-    capabilities,
-    subject: subjectOf(of),
-    weights: new Map([...weights].map(([name, t]) => [name, t.aval])),
-    optimiser: adamW({ clip: options.clip, lossScale: lossScaleOf(options) }),
-    accumulate: options.accumulate,
-    maxLength: maxLengthOf(of),
-  };
 }

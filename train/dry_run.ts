@@ -2,18 +2,20 @@
 import * as Effect from "effect/Effect";
 import { type Capabilities, showBytes } from "../core/mod.ts";
 import { countTrainable } from "./arena.ts";
+import { countRun, type RunBytes, withoutNumbers } from "./count_run.ts";
 import { attempt } from "./attempt.ts";
 import { batches, type TokenBatch } from "./batches.ts";
 import type { Example } from "./data.ts";
-import { distinctLengths, epochShape, piecesOf, showPieces, spread } from "./data/preview.ts";
+import { epochShape, lengthSamples, piecesOf, showPieces, spread } from "./data/preview.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import type { UserError } from "./errors.ts";
-import { freeMemory, requireRoom, runBytes } from "./memory.ts";
+import { freeMemory, requireRoom } from "./memory.ts";
 import { describeClasses } from "./methods.ts";
 import type { TrainOptions } from "./options.ts";
 import { startOf } from "./run_start.ts";
-import type { HeldOut, LoadedRun, RunKind } from "./run_kind.ts";
-import { traineesOf } from "./run_record.ts";
+import type { HeldOut, LoadedRun, RunKind, RunSubject } from "./run_kind.ts";
+import { shownMaps } from "./run_report/leave.ts";
+import { type Trainees, traineesOf } from "./run_record.ts";
 import { type StepBytes, stepBytes } from "./step_bytes.ts";
 import { totalSteps } from "./train_loop.ts";
 import type { Training } from "./training.ts";
@@ -34,8 +36,9 @@ export interface DryRun {
   readonly step_bytes: StepBytes;
   /** Most bytes on the device at one time, evaluation and generation included. */
   readonly peak_bytes: number;
-  /** Seconds of one step of the longest batch, measured, and what all steps then take; evaluation comes on top. */
+  /** Seconds of one step of the longest batch, the least and the most that were measured, and what all steps then take at the least; evaluation comes on top. */
   readonly step_seconds: number;
+  readonly step_seconds_most: number;
   readonly seconds: number;
 }
 
@@ -52,7 +55,7 @@ const EPOCHS_SEEN = 3;
 const SHOWN = 3;
 
 /**
- * Load what a run of this kind would load and tell what it would do, without writing; two steps are taken to measure their
+ * Load what a run of this kind would load and tell what it would do, without writing; some steps are taken to measure their
  * time. Fails with UserError where the run would: also when the plan is too large for the device, which is said after what
  * it needs.
  */
@@ -88,25 +91,24 @@ export function dryRunOf<L extends LoadedRun, S extends Training<TokenBatch>, M 
       const compiled = kind.planStep(subject, capabilities, longest), bytes = stepBytes({ compiled });
       sayStep(bytes, longest, capabilities, say);
       requireRoom(compiled, capabilities, freeMemory());
-      const run = runBytes({
-        steps: stepLengths(train, options, steps).map((length) =>
-          kind.planStep(subject, capabilities, { rows: options.batch, length })
-        ),
-        ...kind.planHeld(subject, capabilities),
-      });
+      const run = await countKind(kind, subject, trainees, capabilities, steps);
       say(
-        `memory of the run at its peak: ${showBytes(run.peak)} (of it steps of all lengths ${
-          showBytes(run.steps)
-        }, evaluation ${showBytes(run.evaluations)}, answers ${showBytes(run.answers)})`,
+        `memory of the run at its peak: ${showBytes(run.peak)} (at the start ${
+          showBytes(run.start)
+        }; then steps of ` +
+          `all lengths ${showBytes(run.steps)}, evaluation ${showBytes(run.evaluations)}, answers ${
+            showBytes(run.answers)
+          })`,
       );
       const session = await kind.open(subject, startOf(device, subject, trainees, () => {}));
-      const stepSeconds = await timeStep(session, train, options, epoch.longest);
+      const { least: stepSeconds, most } = await timeStep(session, train, options, epoch.longest);
       const seconds = stepSeconds * steps * epoch.positions / (epoch.steps * options.batch * epoch.longest);
+      const took = [...new Set([stepSeconds, most].map((s) => s.toPrecision(2)))].join(" to ");
       say(
         `time of the steps: about ${
           showTime(seconds)
-        } (measured: a step of ${options.batch} × ${epoch.longest} ` +
-          `took ${stepSeconds.toPrecision(2)} s; shorter batches are counted by their positions)`,
+        } at the least (measured: a step of ${options.batch} × ${epoch.longest} ` +
+          `took ${took} s; shorter batches are counted by their positions)`,
       );
       return {
         rows: train.length,
@@ -120,6 +122,7 @@ export function dryRunOf<L extends LoadedRun, S extends Training<TokenBatch>, M 
         step_bytes: bytes,
         peak_bytes: run.peak,
         step_seconds: stepSeconds,
+        step_seconds_most: most,
         seconds,
       };
     });
@@ -146,25 +149,57 @@ function sayStep(
   );
 }
 
-/** The lengths of the batches of a run's steps. Later epochs bring none that a few do not. */
-function stepLengths(train: readonly Example[], options: TrainOptions, steps: number): readonly number[] {
-  return distinctLengths(batches(train, { ...options, epochs: EPOCHS_SEEN }), steps);
+/** What a run of this kind needs at its peak, besides what tasks of `--eval` ask for. */
+async function countKind<L extends LoadedRun, S extends Training<TokenBatch>, M extends HeldOut, R>(
+  kind: RunKind<L, S, M, R>,
+  subject: RunSubject<L>,
+  { earlier }: Pick<Trainees, "earlier">,
+  capabilities: Capabilities,
+  steps: number,
+): Promise<RunBytes> {
+  const { options, loaded, classes, weights } = subject;
+  const empty = { ...subject, weights: withoutNumbers(weights) };
+  // Later epochs bring no lengths that a few do not.
+  const samples = lengthSamples(batches(loaded.train, { ...options, epochs: EPOCHS_SEEN }), steps);
+  const measured = loaded.held ? { ...loaded, tasks: [] } : null;
+  let found: M | null = null;
+  return await countRun(capabilities, {
+    open: (device) => kind.open(empty, startOf(device, empty, { earlier }, () => {})),
+    evaluate: async (session) => {
+      found = measured && await kind.evaluate(session, measured, options, () => false);
+    },
+    answer: async (session) => found && await kind.complete(session, loaded, found, options),
+    step: async (session) => {
+      for (const batch of samples) await session.step(batch, { plain: 0, orthogonal: 0 });
+    },
+    leave: (session) => session.mergedOnly(new Set(shownMaps({ classes, base: weights }))),
+  });
 }
 
-/** Seconds of a step of the longest batch: the second one, since the first compiles. */
+/** Steps that are timed, and seconds after which no further one is. */
+const TIMED = 5, TIMED_SECONDS = 3;
+
+/**
+ * Seconds of a step of the longest batch: the least and the most of some, after a first one that compiles. Other programs
+ * make steps longer, never shorter, so that the least says most.
+ */
 async function timeStep(
   session: Pick<Training<TokenBatch>, "step">,
   train: readonly Example[],
   { batch, seq, seed, pack, lr, orthogonalLr }: TrainOptions,
   longest: number,
-): Promise<number> {
+): Promise<{ readonly least: number; readonly most: number }> {
   for (const rows of batches(train, { batch, seq, seed, pack, epochs: 1 })) {
     if (rows.length < longest) continue;
     const rates = { plain: lr, orthogonal: orthogonalLr };
     await session.step(rows, rates);
-    const start = performance.now();
-    await session.step(rows, rates);
-    return (performance.now() - start) / 1000;
+    const begun = performance.now(), times: number[] = [];
+    while (times.length < TIMED && performance.now() - begun < 1000 * TIMED_SECONDS) {
+      const start = performance.now();
+      await session.step(rows, rates);
+      times.push((performance.now() - start) / 1000);
+    }
+    return { least: Math.min(...times), most: Math.max(...times) };
   }
   throw new RangeError(`No batch has ${longest} positions.`);
 }

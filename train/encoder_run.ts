@@ -1,22 +1,19 @@
 /** Runs of encoders, which learn a task of GLUE with a head: scored by the task's metrics. @module */
 import type * as Effect from "effect/Effect";
 import type { Capabilities, Compiled } from "../core/mod.ts";
-import { batches } from "./batches.ts";
 import { type Classifier, openClassifier } from "./classifier.ts";
 import {
   classifierAvals,
   classifierObjective,
   type ClassifierSubject,
   outputsOf,
-  predictions,
 } from "./classifier_objective.ts";
 import { loadLabelled } from "./classify_data.ts";
 import type { Dataset } from "./data.ts";
-import { distinctLengths } from "./data/preview.ts";
 import { type DryRun, type DryRunHooks, dryRunOf } from "./dry_run.ts";
 import { type EncoderCheckpoint, loadEncoder } from "./encoder_checkpoint.ts";
 import type { EncoderConfig } from "./encoder_config.ts";
-import { evaluateEncoder, PREDICTED, type Scored, tellScores } from "./encoder_held.ts";
+import { evaluateEncoder, type Scored, tellScores } from "./encoder_held.ts";
 import { loadSentenceTokenizer, type SentenceTokenizer } from "./encoder_tokenizer.ts";
 import { UserError } from "./errors.ts";
 import { GLUE_TASKS, type GlueScores, type GlueTarget, type GlueTask } from "./evaluation/glue_tasks.ts";
@@ -32,8 +29,7 @@ import type { TrainOptions } from "./options.ts";
 import { trainRun } from "./run.ts";
 import type { LoadedRun, RunKind, RunNumbers, RunSubject } from "./run_kind.ts";
 import { checkOutput } from "./run_output.ts";
-import { compileFor } from "./runner.ts";
-import { planObjective, splitWeights } from "./step_plan.ts";
+import { planObjective } from "./step_plan.ts";
 
 /** What a run for a task reports; the keys are those of `--json`. Null where something was not measured. */
 export interface ClassifyResult extends RunNumbers {
@@ -55,16 +51,6 @@ const ENCODER_RUN: RunKind<LoadedEncoder, Classifier, Scored, ClassifyResult> = 
   load,
   task: ({ task }) => task.name,
   planStep,
-  planHeld: (of, capabilities) => {
-    const { loaded: { held }, options: { seq } } = of;
-    const rows = batches(held ?? [], { batch: PREDICTED, seq, seed: 0, epochs: 1, shuffle: false });
-    return {
-      evaluations: distinctLengths(rows).map((length) =>
-        planPredictions(of, capabilities, { rows: PREDICTED, length })
-      ),
-      answers: [],
-    };
-  },
   open: (of, start) => openClassifier({ ...start, subject: subjectOf(of) }),
   measuredBy: ({ held }) => held ? `${held.length} held-out rows` : "",
   evaluate: evaluateEncoder,
@@ -156,18 +142,6 @@ function planStep(of: RunSubject<LoadedEncoder>, capabilities: Capabilities, sha
     weights: new Map([...weights].map(([name, t]) => [name, t.aval])),
     optimiser: adamW({ clip: options.clip, lossScale: lossScaleOf(options) }),
     accumulate: options.accumulate,
-    batch: classifierAvals(shape),
-  });
-}
-
-function planPredictions(
-  of: RunSubject<LoadedEncoder>,
-  capabilities: Capabilities,
-  shape: PlanShape,
-): Compiled {
-  const avals = new Map([...of.weights].map(([name, t]) => [name, t.aval]));
-  return compileFor(capabilities, predictions(subjectOf(of)), {
-    ...splitWeights(avals, of.classes),
     batch: classifierAvals(shape),
   });
 }

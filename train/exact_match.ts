@@ -1,6 +1,5 @@
 /** Exact match: whether a generated answer is the one in the data. @module */
 import type { Example } from "./data.ts";
-import { planLength } from "./generate.ts";
 import type { Session } from "./session.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -41,17 +40,7 @@ export interface AnswerOptions {
 }
 
 /** Rows that are answered at once. */
-const AT_ONCE = 64;
-
-/** Rows and positions of the plan that {@linkcode answerAll} answers with; null where there is nothing to answer. */
-export function answerShape(
-  examples: readonly Example[],
-  { maxLength, rows = AT_ONCE }: AnswerOptions,
-  longest: number,
-): { readonly rows: number; readonly length: number } | null {
-  if (examples.length === 0) return null;
-  return { rows: Math.min(rows, examples.length), length: planLength(maxLength, longest) };
-}
+export const AT_ONCE = 64;
 
 /** Answer every example greedily. Answers stop at the end token or the length limit. */
 export async function answerAll(

@@ -24,6 +24,7 @@ import {
   modulesOf,
   tableShapes,
 } from "./decoder.ts";
+import { filled } from "./counting_device.ts";
 import { RunnerCache, runnerOf } from "./runner.ts";
 import type { HostBatch } from "./session.ts";
 import { firstPositions, headLoss, type Weights } from "./step.ts";
@@ -56,10 +57,7 @@ export async function* fullGradients(
   const owned: DeviceArray[] = [];
   const plans = new RunnerCache();
   const upload = (at: Aval, data?: Int32Array | Float32Array): DeviceArray => {
-    const array = device.upload(
-      data ?? (at.dtype === "i32" ? new Int32Array(sizeOf(at.shape)) : new Float32Array(sizeOf(at.shape))),
-      at,
-    );
+    const array = data ? device.upload(data, at) : filled(device, 0, at);
     owned.push(array);
     return array;
   };

@@ -21,6 +21,8 @@ export interface HubOptions {
   readonly say: (line: string) => void;
   /** The process's own unless given. */
   readonly environment?: Environment;
+  /** Only the configuration is needed. Default: all of it. */
+  readonly only?: "config";
 }
 
 /** Files of a model besides its weights; the first three it must have. */
@@ -39,12 +41,16 @@ export function isHubId(text: string): boolean {
  * unless it is there. HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE mean what they mean to the hub's own tools. Throws
  * CheckpointError where it cannot be had, and says what to do.
  */
-export async function modelDirectory(model: string, { say, environment = env }: HubOptions): Promise<string> {
+export async function modelDirectory(
+  model: string,
+  { say, environment = env, only }: HubOptions,
+): Promise<string> {
   if (exists(model) || !isHubId(model)) return model;
   const endpoint = (environment("HF_ENDPOINT") || PUBLIC_HUB).replace(/\/+$/, "");
   const own = modelCache(hubCache(environment), model), commit = knownCommit(own);
   const cached = commit === null ? null : snapshotOf(own, commit);
-  const isCached = cached !== null && isComplete(cached);
+  const suffices = (dir: string): boolean => only ? exists(`${dir}/config.json`) : isComplete(dir);
+  const isCached = cached !== null && suffices(cached);
   const token = environment("HF_TOKEN")?.trim() || undefined;
   const fail = (what: string, data: Record<string, unknown> = {}): CheckpointError =>
     new CheckpointError(
@@ -58,7 +64,7 @@ export async function modelDirectory(model: string, { say, environment = env }: 
   }
   const access: HubAccess = { id: model, endpoint, token };
   try {
-    return await fetchModel(access, own, say, fail);
+    return await fetchModel(access, own, { say, fail, suffices, only: only ? ["config.json"] : null });
   } catch (error) {
     if (error instanceof CheckpointError) throw error;
     const status = statusOf(error);
@@ -80,12 +86,20 @@ export async function modelDirectory(model: string, { say, environment = env }: 
 
 type Fail = (what: string) => CheckpointError;
 
-/** Have all files of the branch's newest commit in the cache; their directory. */
+interface Fetching {
+  readonly say: HubOptions["say"];
+  readonly fail: Fail;
+  /** Whether a directory has what is needed. */
+  readonly suffices: (dir: string) => boolean;
+  /** The files that are needed; null: all that a model has. */
+  readonly only: readonly string[] | null;
+}
+
+/** Have the files of the branch's newest commit in the cache; their directory. */
 async function fetchModel(
   access: HubAccess,
   own: string,
-  say: HubOptions["say"],
-  fail: Fail,
+  { say, fail, suffices, only }: Fetching,
 ): Promise<string> {
   const { id, endpoint, token } = access;
   const { listFiles, modelInfo } = await import("@huggingface/hub");
@@ -95,14 +109,14 @@ async function fetchModel(
     throw fail(`${endpoint} names no commit of it, but ${JSON.stringify(sha)}`);
   }
   const dir = snapshotOf(own, sha);
-  if (!isComplete(dir)) {
+  if (!suffices(dir)) {
     const files = new Map<string, RemoteFile>();
     for await (const file of listFiles({ repo: id, revision: sha, ...credentials })) {
       const hash = file.lfs?.oid ?? file.oid ?? "";
       if (file.type !== "file" || !/^[0-9a-f]{40}([0-9a-f]{24})?$/.test(hash)) continue;
       files.set(file.path, { path: file.path, size: file.lfs?.size ?? file.size, hash });
     }
-    const lacking = NEEDED.find((name) => !files.has(name));
+    const lacking = (only ?? NEEDED).find((name) => !files.has(name));
     if (lacking !== undefined) throw fail(`the model at ${endpoint} has no ${lacking}, which Gyre needs`);
     const take = async (names: readonly string[]): Promise<void> => {
       for (const name of names) {
@@ -112,7 +126,8 @@ async function fetchModel(
         linkBlob(own, sha, name, file.hash);
       }
     };
-    await take(WANTED.filter((name) => files.has(name)));
+    await take(only ?? WANTED.filter((name) => files.has(name)));
+    if (only) return dir;
     if (files.has("model.safetensors")) await take(["model.safetensors"]);
     else if (files.has(INDEX)) {
       await take([INDEX]);

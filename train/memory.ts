@@ -1,5 +1,5 @@
 /** What a run needs on the device beside what there is: found in plans, before anything is uploaded. @module */
-import { type Capabilities, checkLimits, type Compiled, planBytes, showBytes } from "../core/mod.ts";
+import { type Capabilities, checkLimits, type Compiled, showBytes } from "../core/mod.ts";
 import { UserError } from "./errors.ts";
 import { type StepBytes, stepBytes } from "./step_bytes.ts";
 
@@ -7,49 +7,6 @@ import { type StepBytes, stepBytes } from "./step_bytes.ts";
 export interface PlanShape {
   readonly rows: number;
   readonly length: number;
-}
-
-/** Everything that a run compiles. */
-export interface RunPlans {
-  readonly steps: readonly Compiled[];
-  readonly evaluations: readonly Compiled[];
-  readonly answers: readonly Compiled[];
-}
-
-/** What a run needs on the device, in bytes. */
-export interface RunBytes {
-  /** Of the largest step alone. */
-  readonly step: StepBytes;
-  /** Of the plans of all steps, evaluations and answers together, which stay for the length of the run. */
-  readonly steps: number;
-  readonly evaluations: number;
-  readonly answers: number;
-  /** All of it together, and what stays: weights, trained parameters, the optimiser's state. */
-  readonly peak: number;
-}
-
-/** What the plans of a run, one step at least, come to; nothing is uploaded. */
-export function runBytes({ steps, evaluations, answers }: RunPlans): RunBytes {
-  const plans = steps.map((compiled) => stepBytes({ compiled }));
-  const step = plans.reduce((a, b) => b.total > a.total ? b : a);
-  const together = (all: readonly Compiled[]): number => all.reduce((n, c) => n + ownBytes(c), 0);
-  const bytes = {
-    steps: plans.reduce((n, p) => n + p.temporaries, 0),
-    evaluations: together(evaluations),
-    answers: together(answers),
-  };
-  const staying = step.weights + step.trained + step.optimiser;
-  return { step, ...bytes, peak: staying + bytes.steps + bytes.evaluations + bytes.answers };
-}
-
-/** Bytes of a plan beside weights and parameters, which all plans share. */
-function ownBytes(compiled: Compiled): number {
-  const shared = compiled.plan.inputs.reduce(
-    (n, { buffer }, i) =>
-      /^(weights|params)\./.test(compiled.inputs[i]!) ? n + compiled.plan.buffers[buffer]!.bytes : n,
-    0,
-  );
-  return planBytes(compiled.plan).total - shared;
 }
 
 /** Free memory of the machine in bytes; null where the program may not ask (`--allow-sys`). */

@@ -7,10 +7,10 @@ import {
   type HostArray,
   planBytes,
   showAval,
-  sizeOf,
 } from "../core/mod.ts";
 import { foldIn, key } from "../ops/mod.ts";
 import { arenaAval } from "./arena.ts";
+import { filled } from "./counting_device.ts";
 import { firstNotFinite } from "./diagnose.ts";
 import { giveValues } from "./given.ts";
 import { initialise } from "./initialise.ts";
@@ -72,7 +72,7 @@ export async function openTraining<B>(options: TrainingOptions<B>): Promise<Open
   const stateSpec = optimiser.state(classes);
   const state = Object.fromEntries(Object.entries(stateSpec).map(([name, s]) => [name, s.aval]));
   for (const [name, { aval: at, initial }] of Object.entries(stateSpec)) {
-    arrays.set(`optimiser.${name}`, device.upload(new Float32Array(sizeOf(at.shape)).fill(initial), at));
+    arrays.set(`optimiser.${name}`, filled(device, initial, at));
   }
   /** Input arrays that are written before each run, by name and aval. */
   const feed = (name: string, at: Aval, data: HostArray): DeviceArray => {

@@ -7,7 +7,7 @@ import type { Example } from "./data.ts";
 import type { Evaluated } from "./evaluated.ts";
 import type { RunHooks } from "./guarded.ts";
 import type { LoadedRows } from "./load_rows.ts";
-import type { PlanShape, RunPlans } from "./memory.ts";
+import type { PlanShape } from "./memory.ts";
 import type { ModelLayout } from "./methods.ts";
 import type { TrainOptions } from "./options.ts";
 import type { Measured } from "./state_files.ts";
@@ -81,8 +81,6 @@ export interface RunKind<L extends LoadedRun, S extends Training<TokenBatch>, M 
   readonly task: (loaded: L) => string | null;
   /** Compile the step of a batch; nothing is uploaded. Throws ShapeError. */
   readonly planStep: (of: RunSubject<L>, capabilities: Capabilities, shape: PlanShape) => Compiled;
-  /** Compile what measuring on the held-out rows runs. */
-  readonly planHeld: (of: RunSubject<L>, capabilities: Capabilities) => Omit<RunPlans, "steps">;
   readonly open: (of: RunSubject<L>, start: RunStart) => Promise<S>;
   /** What `--eval` names, for people; empty: nothing. */
   readonly measuredBy: (loaded: L) => string;

@@ -62,7 +62,7 @@ export function planObjective(options: ObjectivePlanOptions): Compiled {
 }
 
 /** Types of the weights that stay as they are, and of the arenas of what is trained. */
-export function splitWeights(
+function splitWeights(
   weights: ReadonlyMap<string, Aval>,
   classes: readonly ShapeClass[],
 ): { readonly weights: Record<string, Aval>; readonly params: Record<string, Aval> } {

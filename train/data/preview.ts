@@ -78,15 +78,15 @@ export function epochShape(
   return { steps, positions, padding: positions - filled, longest };
 }
 
-/** The lengths that occur in the first `most` batches. */
-export function distinctLengths(all: Iterable<TokenBatch>, most = Infinity): readonly number[] {
-  const lengths = new Set<number>();
+/** Of the first `most` batches the first one of each length. */
+export function lengthSamples(all: Iterable<TokenBatch>, most = Infinity): readonly TokenBatch[] {
+  const found = new Map<number, TokenBatch>();
   let n = 0;
-  for (const { length } of all) {
+  for (const batch of all) {
     if (n++ === most) break;
-    lengths.add(length);
+    if (!found.has(batch.length)) found.set(batch.length, batch);
   }
-  return [...lengths];
+  return [...found.values()];
 }
 
 /** Least, middle and greatest of some numbers; of an even count the middle is the mean of two. */

@@ -3,6 +3,7 @@ import { type Capabilities, type Plan } from "../../core/mod.ts";
 import { bytesTouched, productOperations } from "../../core/kernel/work.ts";
 import { countTrainable } from "../arena.ts";
 import { type DecoderConfig, weightShapes } from "../decoder.ts";
+import { parseAsked } from "../evaluation/asked.ts";
 import { methodClasses } from "../methods.ts";
 import { lossScaleOf } from "../loss_scale.ts";
 import { adamW } from "../optimiser.ts";
@@ -39,6 +40,11 @@ export interface LargestBuffer {
   readonly what: string;
 }
 
+/** Longest sequence of a run of which no rows are known: held-out rows may be answered at as much length again. */
+export function longestOf({ maxPositions }: DecoderConfig, { seq, eval: asked }: TrainOptions): number {
+  return Math.min(maxPositions, parseAsked(asked).rows === null ? seq : 2 * seq);
+}
+
 /** Plan the step of a model with this configuration and batch length, and count. Throws ShapeError and UserError. */
 export function stepNeeds(
   config: DecoderConfig,
@@ -62,7 +68,7 @@ export function stepNeeds(
       optimiser: adamW({ clip: options.clip, lossScale: lossScaleOf(options) }),
     },
     accumulate: options.accumulate,
-    maxLength: options.seq,
+    maxLength: longestOf(config, options),
     batch: { rows: options.batch, length },
   });
   const { plan, inputs } = compiled;
@@ -120,13 +126,6 @@ function largestOf(plan: Plan, inputs: readonly string[]): LargestBuffer {
     ? inputs[input]!.replace(/^weights\./, "")
     : `an intermediate of ${made.get(at) ?? "?"}`;
   return { bytes, what };
-}
-
-/** Bytes that plans of several batch lengths need together: what is kept, and the intermediates of each. */
-export function bytesTogether(needs: readonly StepNeeds[]): number {
-  const [first] = needs;
-  if (!first) return 0;
-  return first.total - first.temporaries + needs.reduce((n, each) => n + each.temporaries, 0);
 }
 
 /**

@@ -1,13 +1,15 @@
 /** Memory and time of a run that nobody has to start: from the plan of its step, without weights. @module */
 import { type Capabilities, showBytes } from "../../core/mod.ts";
-import { bucketLengths } from "../batches.ts";
 import { loadConfig } from "../checkpoint.ts";
+import type { RunBytes } from "../count_run.ts";
 import { UserError } from "../errors.ts";
 import { type DecoderConfig, weightShapes } from "../decoder.ts";
+import { modelDirectory } from "../hub.ts";
 import type { TrainOptions } from "../options.ts";
-import { bytesTogether, extrapolate, type Speed, type StepNeeds, stepNeeds } from "./measure.ts";
+import { extrapolate, type Speed, type StepNeeds, stepNeeds } from "./measure.ts";
 import type { PlanOptions } from "./options.ts";
 import { MODEL_SHAPES } from "./shapes.ts";
+import { extrapolateRun, wholeRun } from "./whole_run.ts";
 
 /** What a change of the settings would do. */
 export interface Advice {
@@ -27,8 +29,8 @@ export interface RunPlan {
   readonly memory: number;
   /** Of a step whose rows are all of `seq` tokens. */
   readonly step: StepNeeds;
-  /** At the most, where batches come in all the lengths that they are padded to: each has a plan of its own. */
-  readonly all_lengths: number;
+  /** Of the whole run, where batches come in all the lengths that they are padded to: each has plans of its own. */
+  readonly run: RunBytes;
   readonly tokens_per_s: number;
   /** Weights by what they are. */
   readonly weights: Readonly<Record<string, number>>;
@@ -47,10 +49,13 @@ const MOST_LAYERS = 32;
 const PLANNED = [4, 8] as const;
 
 /** Plan a run. Throws UserError and ShapeError for what cannot be trained. */
-export function planRun(options: PlanOptions): RunPlan {
+export async function planRun(
+  options: PlanOptions,
+  say: (line: string) => void = () => {},
+): Promise<RunPlan> {
   const { train, memory } = options;
   requirePlannable(train);
-  const { name, config } = modelOf(options);
+  const { name, config } = await modelOf(options, say);
   if (train.seq > config.maxPositions) {
     throw new UserError(
       `--seq ${train.seq}: ${name} has ${config.maxPositions} positions; use at most that many.`,
@@ -64,8 +69,17 @@ export function planRun(options: PlanOptions): RunPlan {
       ? stepNeeds(config, of, capabilities, speed, length)
       : extrapolated(config, of, capabilities, speed, length);
   const step = exact ? stepNeeds(config, train, capabilities, speed, train.seq) : needs(train, train.seq);
-  const lengths = bucketLengths(train.seq);
-  const problems = problemsOf(step, options);
+  const runOf = async (of: TrainOptions): Promise<RunBytes> => {
+    // The limits of the device are told of beside what is needed, not in its place.
+    const open = { ...capabilities, maxBufferBytes: Infinity, maxTotalBytes: null };
+    if (whole || config.layers <= PLANNED[1]) return await wholeRun(config, of, open);
+    const [few, more] = [
+      await wholeRun(cutTo(config, PLANNED[0]), of, open),
+      await wholeRun(cutTo(config, PLANNED[1]), of, open),
+    ];
+    return extrapolateRun(few, more, PLANNED, config.layers);
+  };
+  const run = await runOf(train), problems = problemsOf(run.peak, step.largest, options);
   return {
     model: name,
     parameters: [...weightShapes(config).values()].reduce(
@@ -77,15 +91,15 @@ export function planRun(options: PlanOptions): RunPlan {
     seq: train.seq,
     memory,
     step,
-    all_lengths: bytesTogether(lengths.map((length) => length === train.seq ? step : needs(train, length))),
+    run,
     tokens_per_s: train.batch * train.seq / step.seconds,
     weights: weightsByKind(config, train),
     planned_layers: exact ? null : PLANNED,
     fits: problems.length === 0,
     problems,
-    advice: problems.length === 0 ? [] : adviceFor(train, step.total, (of) => {
-      const { total, ...found } = needs(of, of.seq);
-      return { total, fits: problemsOf({ total, ...found }, options).length === 0 };
+    advice: problems.length === 0 ? [] : await adviceFor(train, run.peak, async (of) => {
+      const { peak } = await runOf(of), { largest } = needs(of, of.seq);
+      return { total: peak, fits: problemsOf(peak, largest, options).length === 0 };
     }),
   };
 }
@@ -105,9 +119,21 @@ function requirePlannable({ task, adapter }: TrainOptions): void {
 }
 
 /** The model that is asked for: named sizes, or a `config.json`. */
-function modelOf({ shape, train }: PlanOptions): { readonly name: string; readonly config: DecoderConfig } {
+async function modelOf(
+  { shape, train }: PlanOptions,
+  say: (line: string) => void,
+): Promise<{ readonly name: string; readonly config: DecoderConfig }> {
   if (shape !== null) return { name: shape, config: MODEL_SHAPES[shape]! };
-  return { name: train.model, config: loadConfig(train.model) };
+  return {
+    name: train.model,
+    config: loadConfig(await modelDirectory(train.model, { say, only: "config" })),
+  };
+}
+
+/** The same model with fewer layers. */
+function cutTo(config: DecoderConfig, layers: number): DecoderConfig {
+  const { windows } = config;
+  return { ...config, layers, ...(windows ? { windows: windows.slice(0, layers) } : {}) };
 }
 
 /** Whether all layers see equally far. */
@@ -122,11 +148,8 @@ function extrapolated(
   speed: Speed,
   length: number,
 ): StepNeeds {
-  const at = (layers: number): StepNeeds => {
-    const { windows } = config;
-    const cut = { ...config, layers, ...(windows ? { windows: windows.slice(0, layers) } : {}) };
-    return stepNeeds(cut, train, capabilities, speed, length);
-  };
+  const at = (layers: number): StepNeeds =>
+    stepNeeds(cutTo(config, layers), train, capabilities, speed, length);
   return extrapolate(at(PLANNED[0]), at(PLANNED[1]), PLANNED, config.layers);
 }
 
@@ -146,9 +169,13 @@ function capabilitiesOf({ train, memory, buffer }: PlanOptions): Capabilities {
   };
 }
 
-function problemsOf({ total, largest }: StepNeeds, { memory, buffer }: PlanOptions): string[] {
+function problemsOf(
+  peak: number,
+  largest: StepNeeds["largest"],
+  { memory, buffer }: PlanOptions,
+): string[] {
   return [
-    ...(total > memory ? [`the device has ${showBytes(memory)}`] : []),
+    ...(peak > memory ? [`the device has ${showBytes(memory)}`] : []),
     ...(largest.bytes > buffer
       ? [`a kernel can bind ${showBytes(buffer + 1)}, and ${largest.what} takes ${showBytes(largest.bytes)}`]
       : []),
@@ -175,11 +202,11 @@ function weightsByKind(config: DecoderConfig, { dtype, method }: TrainOptions): 
 }
 
 /** Changes, each alone, that need less; those that fit come first, the mildest of them first. */
-function adviceFor(
+async function adviceFor(
   train: TrainOptions,
   before: number,
-  needs: (train: TrainOptions) => Omit<Advice, "flags">,
-): Advice[] {
+  needs: (train: TrainOptions) => Promise<Omit<Advice, "flags">>,
+): Promise<Advice[]> {
   const { batch, accumulate, seq, dtype, method } = train;
   const parts = [...new Set([2 * accumulate, 4 * accumulate, batch])].filter((k) =>
     k > accumulate && batch % k === 0
@@ -189,11 +216,13 @@ function adviceFor(
     ...parts.map((k) => [`--accumulate ${k}`, { accumulate: k }] as const),
     ...(batch > 1 ? [[`--batch 1`, { batch: 1, accumulate: 1 }] as const] : []),
     ...(seq >= 128 ? [[`--seq ${seq / 2 | 0}`, { seq: seq / 2 | 0 }] as const] : []),
+    ...(train.eval !== null ? [["--eval none", { eval: null }] as const] : []),
     ...(method === "full" ? [["--method lora", { method: "lora" as const }] as const] : []),
     ...(dtype === "f32" && batch > 1
       ? [["--dtype f16 --batch 1", { dtype: "f16" as const, batch: 1, accumulate: 1 }] as const]
       : []),
   ];
-  return changes.map(([flags, change]) => ({ flags, ...needs({ ...train, ...change }) }))
-    .filter((a) => a.fits || a.total < before).sort((a, b) => Number(b.fits) - Number(a.fits));
+  const all: Advice[] = [];
+  for (const [flags, change] of changes) all.push({ flags, ...await needs({ ...train, ...change }) });
+  return all.filter((a) => a.fits || a.total < before).sort((a, b) => Number(b.fits) - Number(a.fits));
 }

@@ -8,8 +8,20 @@ const SHOWN = 5;
 
 /** A plan as tables. */
 export function showRunPlan(plan: RunPlan): string {
-  const { model, parameters, method, batch, seq, memory, step, weights, planned_layers, problems, advice } =
-    plan;
+  const {
+    model,
+    parameters,
+    method,
+    batch,
+    seq,
+    memory,
+    step,
+    run,
+    weights,
+    planned_layers,
+    problems,
+    advice,
+  } = plan;
   const large = Object.entries(step.intermediates).sort(([, a], [, b]) => b - a);
   const percent = (bytes: number): string => `${(100 * bytes / step.total).toFixed(1)} %`;
   const row = (name: string, bytes: number): string[] => [name, showBytes(bytes), percent(bytes)];
@@ -33,7 +45,13 @@ export function showRunPlan(plan: RunPlan): string {
     "",
     showTable([["memory of a step of " + `${batch} × ${seq} tokens`, "bytes", "share"], ...parts]),
     "",
-    `batches of all lengths up to ${seq}, a plan for each: at most ${showBytes(plan.all_lengths)}`,
+    `the whole run at its peak: ${
+      showBytes(run.peak)
+    }, with batches of all lengths up to ${seq} (at the start ${
+      showBytes(run.start)
+    }; then weights and state ${showBytes(run.staying)}, steps ${showBytes(run.steps)}, evaluation ${
+      showBytes(run.evaluations)
+    }, answers ${showBytes(run.answers)})`,
     `largest buffer: ${showBytes(step.largest.bytes)} (${step.largest.what})`,
     `time of a step: ${seconds(step.seconds)} at least (${count(step.kernels)} kernels, ${
       (step.operations / 1e12).toPrecision(3)

@@ -36,26 +36,32 @@ export async function leaveReport(
   say(`report: ${dir}/report.html`);
 }
 
-/** Singular values before and after of some maps: of those small enough to cost little. */
-export async function spectraOf({ session, classes, base }: TrainedModel): Promise<Spectrum[]> {
-  const weightName = new Map(
-    classes.flatMap((c) => c.members.map((m) => [m, c.fitted ? `${m}.weight` : m] as const)),
-  );
-  const matrix = (
-    member: string,
-  ): { readonly tensor: StoredTensor; readonly shape: [number, number] } | null => {
-    const tensor = base.get(weightName.get(member)!);
-    if (!tensor || !/\.layers?\.\d+\./.test(member)) return null;
-    const [rows, columns, further] = tensor.aval.shape;
-    if (rows === undefined || columns === undefined || further !== undefined) return null;
-    return isCheap(rows, columns) ? { tensor, shape: [rows, columns] } : null;
-  };
-  const chosen = chosenMaps([...weightName.keys()].filter((member) => matrix(member) !== null));
+/** Maps whose singular values are shown: some of those small enough to cost little. */
+export function shownMaps(trained: Omit<TrainedModel, "session">): string[] {
+  return chosenMaps(trained.classes.flatMap((c) => c.members).filter((m) => matrixOf(trained, m) !== null));
+}
+
+/** A trained matrix of a layer before training, small enough; null for others. */
+function matrixOf(
+  { classes, base }: Omit<TrainedModel, "session">,
+  member: string,
+): { readonly name: string; readonly tensor: StoredTensor; readonly shape: [number, number] } | null {
+  const isMap = classes.some((c) => c.fitted && c.members.includes(member));
+  const name = isMap ? `${member}.weight` : member, tensor = base.get(name);
+  if (!tensor || !/\.layers?\.\d+\./.test(member)) return null;
+  const [rows, columns, further] = tensor.aval.shape;
+  if (rows === undefined || columns === undefined || further !== undefined) return null;
+  return isCheap(rows, columns) ? { name, tensor, shape: [rows, columns] } : null;
+}
+
+/** Singular values before and after of {@linkcode shownMaps}. */
+export async function spectraOf(trained: TrainedModel): Promise<Spectrum[]> {
+  const chosen = shownMaps(trained);
   if (chosen.length === 0) return [];
-  const merged = await session.mergedOnly(new Set(chosen));
+  const merged = await trained.session.mergedOnly(new Set(chosen));
   return chosen.map((member) => {
-    const { tensor, shape } = matrix(member)!, tuned = merged.get(weightName.get(member)!)!.data;
-    return spectrumOf(member, floatsOf(tensor), tuned, shape);
+    const { name, tensor, shape } = matrixOf(trained, member)!;
+    return spectrumOf(member, floatsOf(tensor), merged.get(name)!.data, shape);
   });
 }
 
