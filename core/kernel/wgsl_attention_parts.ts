@@ -106,22 +106,22 @@ export function together(all: readonly Moves[]): Moves {
   };
 }
 
-/** Scores of the owned rows with a block: matrices `s0`, … of `left`·operandᵀ, and from there into the strips of sums. */
+/** Scores of the owned rows with a block: matrices `score0`, … of `left`·operandᵀ, and from there into the strips of sums. */
 export function scoresOf(l: Layout, left: string, operand: 0 | 1): string[] {
   const across = upTo(l.block / SIDE);
-  const lines = across.map((j) => `var s${j} = subgroup_matrix_result<f32, ${SIDE}, ${SIDE}>();`);
+  const lines = across.map((j) => `var score${j} = subgroup_matrix_result<f32, ${SIDE}, ${SIDE}>();`);
   for (const k of upTo(l.depth / SIDE)) {
     for (const j of across) {
       const at = l.operands[operand] + j * SIDE * l.pitch + k * SIDE;
       lines.push(
         "{",
         `  let r = subgroupMatrixLoad<subgroup_matrix_right<f16, ${SIDE}, ${SIDE}>, col_major>(halves, ${at}u, ${l.pitch}u);`,
-        `  s${j} = subgroupMatrixMultiplyAccumulate(${left}${k}, r, s${j});`,
+        `  score${j} = subgroupMatrixMultiplyAccumulate(${left}${k}, r, score${j});`,
         "}",
       );
     }
   }
-  return ["{", ...[...lines, ...across.map((j) => keep(l, `s${j}`, j))].map((t) => `  ${t}`), "}"];
+  return ["{", ...[...lines, ...across.map((j) => keep(l, `score${j}`, j))].map((t) => `  ${t}`), "}"];
 }
 
 /** Bring a matrix of sums into its strip, at column `j · 16`. */
