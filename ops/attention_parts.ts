@@ -139,11 +139,8 @@ export const attentionOutput = primitive<readonly Tensor[], PartParams>("softmax
     // Σ over the keys of weight · its cotangent, for each query.
     const delta = sum(mul(ct, y), { axes: [3] });
     const all = [q, k, v, lse, delta, ct, ...segments];
-    return [
-      queries({ result: "dq", scores })(...all),
-      keys({ result: "dk", scores })(...all),
-      values({ result: "dv", scores })(...all),
-      ...segments.map(() => null),
-    ];
+    // The longest walk comes first.
+    const dk = keys({ result: "dk", scores })(...all), dv = values({ result: "dv", scores })(...all);
+    return [queries({ result: "dq", scores })(...all), dk, dv, ...segments.map(() => null)];
   },
 }));

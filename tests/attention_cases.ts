@@ -68,9 +68,9 @@ export const attentionCases: readonly AttentionCase[] = [
   row("groups", { b: 2, heads: 3, kvHeads: 1, t: 33, d: 32 }),
   row("window", { heads: 4, kvHeads: 1, t: 150, d: 16 }, { window: 21 }),
   row("segments", { b: 2, heads: 4, kvHeads: 2, t: 40, d: 16 }, { segment: (i) => Math.floor(i % 40 / 13) }),
-  row("all in a window of segments, capped", { heads: 2, kvHeads: 2, t: 67, d: 16 }, {
+  row("all in a window of segments, capped", { b: 2, heads: 2, kvHeads: 1, t: 67, d: 16 }, {
     window: 40,
-    segment: (i) => Math.floor(i / 30),
+    segment: (i) => Math.floor(i % 67 / 30),
     cap: 0.8,
   }),
   row("padding", { heads: 2, kvHeads: 2, t: 21, d: 48 }, { causal: false, segment: (i) => Number(i < 17) }),

@@ -6,31 +6,32 @@
  */
 import { type AttentionForm, passOf } from "./kernel.ts";
 import type { Grid } from "./wgsl.ts";
+import { ofKeys, ofQueries } from "./wgsl_attention_grad.ts";
+import {
+  chooseLayout,
+  clamped,
+  headsOf,
+  LANES,
+  type Layout,
+  OWN,
+  upTo,
+  vectorsOf,
+} from "./wgsl_attention_layout.ts";
 import {
   addMixed,
   begin,
-  chooseLayout,
-  clamped,
   declareSums,
   finish,
-  headsOf,
   keep,
-  LANES,
-  type Layout,
   moves,
-  OWN,
   ownRows,
   putWeights,
-  readScores,
-  Rows,
   scoresOf,
-  segmentMoves,
   take,
   together,
-  upTo,
-  vectorsOf,
 } from "./wgsl_attention_parts.ts";
-import { firstKey, ofKeys, ofQueries } from "./wgsl_attention_grad.ts";
+import { Rows } from "./wgsl_attention_rows.ts";
+import { declareRange, readScores, segmentMoves } from "./wgsl_attention_scores.ts";
 import type { Scope } from "./wgsl_expr.ts";
 import { MATRIX_DIRECTIVES } from "./wgsl_matrix.ts";
 import { SIDE } from "./wgsl_tile.ts";
@@ -62,7 +63,7 @@ export function attention(scope: Scope, body: AttentionForm): Grid {
 }
 
 function forward(scope: Scope, body: AttentionForm): Grid {
-  const { module } = scope, { scores, query, key, group, feature } = body;
+  const { module } = scope, { query, key, group, feature } = body;
   const l = chooseLayout(feature.extent, BLOCK, module.limits);
   const blocks = Math.ceil(query.extent / OWN), heads = headsOf(body, "query");
   const hasOutput = body.stores.some((s) => s.result === "output");
@@ -76,7 +77,6 @@ function forward(scope: Scope, body: AttentionForm): Grid {
   rows.declare();
   begin(scope, l);
   const nextKey = (row: string): string => clamped(`next0 + ${row}`, key.extent, l.block);
-  const last = scores.causal ? `min(own0 + ${OWN}u, ${key.extent}u)` : `${key.extent}u`;
   module.globals.push("var<workgroup> raised: atomic<u32>;");
   scope.line(
     // Those that see the most keys come first.
@@ -84,13 +84,12 @@ function forward(scope: Scope, body: AttentionForm): Grid {
     `let b = unit % ${heads}u;`,
     `let kb = b / ${group.extent}u;`,
     `let at = ${clamped("own0 + row", query.extent, OWN)};`,
-    `let stop = ${last};`,
-    `let start = ${firstKey(scores.window, l.block)};`,
   );
+  declareRange(scope, body, l, "query");
   ownRows(scope, l, "q", (row, k4) => `q_at(b, ${clamped(`own0 + ${row}`, query.extent, OWN)}, ${k4})`);
   const move = together([
     moves(l, ["k_at", "v_at"].map((name) => (row, k4) => `${name}(kb, ${nextKey(row)}, ${k4})`)),
-    ...(body.segments ? [segmentMoves(scope, body, l, "query", nextKey)] : []),
+    ...(body.segments ? [segmentMoves(scope, l, "query", nextKey)] : []),
   ]);
   scope.line(
     ...declareSums(l, "o"),

@@ -7,28 +7,29 @@ import type { AttentionResult } from "../ir/lowering.ts";
 import type { AttentionForm } from "./kernel.ts";
 import type { Grid } from "./wgsl.ts";
 import {
-  addMixed,
-  begin,
   chooseLayout,
   clamped,
-  declareSums,
-  finish,
   headsOf,
   LANES,
   type Layout,
+  OWN,
+  sumsAt,
+  vectorsOf,
+} from "./wgsl_attention_layout.ts";
+import {
+  addMixed,
+  begin,
+  declareSums,
+  finish,
   moveNumber,
   moves,
-  OWN,
   ownRows,
   putWeights,
-  readScores,
-  Rows,
   scoresOf,
-  segmentMoves,
-  sumsAt,
   together,
-  vectorsOf,
 } from "./wgsl_attention_parts.ts";
+import { Rows } from "./wgsl_attention_rows.ts";
+import { declareRange, readScores, segmentMoves } from "./wgsl_attention_scores.ts";
 import type { Scope } from "./wgsl_expr.ts";
 import { plus } from "./wgsl_operand.ts";
 
@@ -36,12 +37,6 @@ import { plus } from "./wgsl_operand.ts";
 const KEYS = 64, QUERIES = 32;
 /** Up to which head size the sums of both keys and values are kept in registers. */
 const BOTH = 64;
-
-/** The first key that a block of queries sees, rounded down to a block of keys. */
-export function firstKey(window: number | null, block: number): string {
-  if (window === null) return "0u";
-  return `(max(own0 + 1u, ${window}u) - ${window}u) / ${block}u * ${block}u`;
-}
 
 /** Functions of all that the derivative reads, and of its results. */
 function declareRows(scope: Scope, body: AttentionForm): void {
@@ -60,7 +55,7 @@ function declareRows(scope: Scope, body: AttentionForm): void {
 
 /** Print the pass that computes the queries' cotangent. */
 export function ofQueries(scope: Scope, body: AttentionForm): Grid {
-  const { module } = scope, { scores, query, key, group, feature } = body;
+  const { module } = scope, { query, key, group, feature } = body;
   const l = chooseLayout(feature.extent, KEYS, module.limits);
   const blocks = Math.ceil(query.extent / OWN), heads = headsOf(body, "query");
   declareRows(scope, body);
@@ -73,20 +68,20 @@ export function ofQueries(scope: Scope, body: AttentionForm): Grid {
     `let b = unit % ${heads}u;`,
     `let kb = b / ${group.extent}u;`,
     `let at = ${own("row")};`,
-    `let stop = ${scores.causal ? `min(own0 + ${OWN}u, ${key.extent}u)` : `${key.extent}u`};`,
     `let top = sum_at(b, at) * ${Math.LOG2E}f;`,
     "let delta = delta_at(b, at);",
   );
+  declareRange(scope, body, l, "query");
   ownRows(scope, l, "q", (row, k4) => `q_at(b, ${own(row)}, ${k4})`);
   ownRows(scope, l, "c", (row, k4) => `ct_at(b, ${own(row)}, ${k4})`);
   const move = together([
     moves(l, ["k_at", "v_at"].map((name) => (row, k4) => `${name}(kb, ${next(row)}, ${k4})`)),
-    ...(body.segments ? [segmentMoves(scope, body, l, "query", next)] : []),
+    ...(body.segments ? [segmentMoves(scope, l, "query", next)] : []),
   ]);
   scope.line(
     ...declareSums(l, "o"),
     ...move.declare,
-    `var other0 = ${firstKey(scores.window, l.block)};`,
+    "var other0 = start;",
     "var next0 = other0;",
     ...move.fetch,
   );
@@ -152,13 +147,14 @@ export function ofKeys(scope: Scope, body: AttentionForm): Grid {
     `let b = unit % ${heads}u;`,
     `let at = ${own("row")};`,
   );
+  declareRange(scope, body, l, "key");
   const results = stores.map((s) => s.result);
   const needsValues = results.includes("dk");
   ownRows(scope, l, "k", (row, k4) => `k_at(b, ${own(row)}, ${k4})`);
   if (needsValues) ownRows(scope, l, "v", (row, k4) => `v_at(b, ${own(row)}, ${k4})`);
   const walks = feature.extent > BOTH ? results.map((r) => [r]) : [results];
   const segments = body.segments
-    ? [segmentMoves(scope, body, l, "key", (row) => clamped(`next0 + ${row}`, body.query.extent, l.block))]
+    ? [segmentMoves(scope, l, "key", (row) => clamped(`next0 + ${row}`, body.query.extent, l.block))]
     : [];
   for (const walk of walks) {
     scope.block("", {}, (inner) => alongQueries(inner, body, l, walk, segments));
@@ -174,7 +170,7 @@ function alongQueries(
   results: readonly AttentionResult[],
   segments: readonly ReturnType<typeof segmentMoves>[],
 ): void {
-  const { scores: { causal, window }, query, key, group } = body;
+  const { query, key, group } = body;
   const next = (row: string): string => clamped(`next0 + ${row}`, query.extent, l.block);
   const head = `b * ${group.extent}u + next_head`;
   const number = (name: string, from: string, factor: string, place: number) =>
@@ -192,13 +188,10 @@ function alongQueries(
     ...(hasKeys ? [number("delta", "delta_at", "", l.block)] : []),
     ...segments,
   ]);
-  const stop = window === null ? `${query.extent}u` : `min(own0 + ${OWN - 1 + window}u, ${query.extent}u)`;
   scope.line(
     ...(hasKeys ? declareSums(l, "o") : []),
     ...(hasValues ? declareSums(l, "p") : []),
     ...move.declare,
-    `let start = ${causal ? `own0 / ${l.block}u * ${l.block}u` : "0u"};`,
-    `let stop = ${stop};`,
     "var other0 = start;",
     "var next0 = start;",
     "var next_head = 0u;",
