@@ -103,6 +103,7 @@ function deviceWith(halfProducts: boolean): Capabilities {
     subgroups: true,
     matrix: true,
     halfProducts,
+    attention: true,
     processors: 132,
     readBackMs: 1,
     note: null,
