@@ -103,7 +103,7 @@ function deviceWith(halfProducts: boolean): Capabilities {
     subgroups: true,
     matrix: true,
     halfProducts,
-    attention: true,
+    attention: halfProducts,
     processors: 132,
     readBackMs: 1,
     note: null,
