@@ -69,7 +69,8 @@ export function trainFlags(
   return {
     ...{ model, data: files.train, eval: isHeld ? files.dev[0]! : "none", method, seed, ...task.budget },
     ...{ rank, device, dtype, lr: rates.lr, "orthogonal-lr": rates.orthogonalLr },
-    ...(task.kind === "sentences" ? { task: task.glue } : {}),
+    // PEFT's side has no dropout either.
+    ...(task.kind === "sentences" ? { task: task.glue, "model-dropout": 0 } : {}),
     ...(pooler === null ? {} : { "save-modules": `*${pooler}*` }),
     ...{ warmup: WARMUP, clip: CLIP, "save-every": 0 },
   };
