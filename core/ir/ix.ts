@@ -74,7 +74,8 @@ export function ixValue(of: Expr, extent: number, key: string): Ix {
 /** `a · k`. */
 export function ixScale(a: Ix, k: number): Ix {
   if (k === 1) return a;
-  return make(a.constant * k, a.terms.map(({ coef, atom }) => ({ coef: coef * k, atom })));
+  // + 0: no constant is −0.
+  return make(a.constant * k + 0, a.terms.map(({ coef, atom }) => ({ coef: coef * k, atom })));
 }
 
 /** `a + b + …`; a quotient and its remainder join to the number they came from. */

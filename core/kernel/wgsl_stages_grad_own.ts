@@ -31,7 +31,7 @@ export function gradOwnsGroups(module: Module, body: StagesGradForm): boolean {
   const { stages } = body, { kernel, limits } = module, group = groupOf(stages);
   const others = loadsOf([body.x, body.ct]).map((l) => l.slot);
   return fitsRegisters(stages) && (stages.length - 1) * productsOf(stages) <= PRODUCTS &&
-    stages.length * group <= LANES &&
+    stages.length * group <= LANES && LANES % (group / 4 * EACH) === 0 &&
     (stages.length - 1) * group * pitchOf(group) <= LANES * PLACE &&
     limits.maxInvocations >= LANES &&
     limits.maxWorkgroupBytes >= 4 * (LANES * PLACE + LANES + group * pitchOf(group)) &&
