@@ -26,6 +26,7 @@ const HELP = `deno task bench:gpu [flags]
   --seq N            tokens of a row (512)
   --profile          time of each kernel of a step as well
   --trace FILE       with one step: its kernels as a trace file for Perfetto or chrome://tracing
+  --tune-kernels     measure the tiles of a step's products before; kept in the cache
   --cache            keep plans between runs, as train.ts does
   --software         accept a driver that computes on the processor: to try the program, not to measure`;
 
@@ -71,7 +72,7 @@ function gemmCases(): GemmCase[] {
 async function main(): Promise<void> {
   const args = parseArgs(Deno.args, {
     string: ["provider", "shape", "method", "dtype", "batch", "seq", "trace"],
-    boolean: ["gemm", "kernels", "attention", "profile", "cache", "software", "help"],
+    boolean: ["gemm", "kernels", "attention", "profile", "cache", "tune-kernels", "software", "help"],
     unknown: (arg) => {
       throw new Error(`There is no flag ${arg}.\n${HELP}`);
     },
@@ -163,6 +164,7 @@ async function main(): Promise<void> {
     const gpu = await open(of.dtype === "f16");
     const { kernels, ...result } = await measureStep(gpu, of, {
       profiled: args.profile === true || args.trace !== undefined,
+      tuned: args["tune-kernels"] === true,
       ...(args.cache === true ? { cache: openPlanStore((line) => console.error(line)) } : {}),
       ...(args.trace === undefined ? {} : {
         trace: (plan, times) => {

@@ -6,6 +6,7 @@ import type { Device, DeviceArray, Executable } from "../core/plan/device.ts";
 import type { Plan } from "../core/plan/plan.ts";
 import { methodClasses, type MethodName } from "../train/methods.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
+import { tuneKernels } from "../train/tile_store.ts";
 import { PlanStore } from "../train/plan_store.ts";
 import { type Plans, usePlans } from "../train/runner.ts";
 import { stepPlan } from "./step_plan.ts";
@@ -50,6 +51,8 @@ export interface FirstStep {
   readonly trace_s: number;
   readonly plan_s: number;
   readonly print_s: number;
+  /** Measuring of tiles, before the texts, not in the total. */
+  readonly tune_s?: number;
   /** Opening of the session, and what of it passes in uploads; pipelines are compiled meanwhile. */
   readonly open_s: number;
   readonly upload_s: number;
@@ -81,6 +84,8 @@ export interface Profiling {
   readonly trace?: (plan: Plan, times: readonly LaunchTime[]) => void;
   /** Plans of earlier runs, as `train.ts` keeps them; absent: planned anew. */
   readonly cache?: PlanStore;
+  /** Measure tiles of products before. */
+  readonly tuned?: boolean;
 }
 
 /** A session for steps of a case, its weights random. */
@@ -119,13 +124,15 @@ function shapeOf({ shape }: StepCase): LlamaConfig {
 export async function measureStep(
   gpu: Gpu,
   of: StepCase,
-  { profiled, trace, cache }: Profiling,
+  { profiled, trace, cache, tuned }: Profiling,
 ): Promise<StepResult> {
   const watched = watch(gpu), weights = randomWeights(shapeOf(of), of.dtype);
   const clock = stopwatch(), plans = timedPlans(cache);
   usePlans(plans.store);
   const planned = stepPlan(of, gpu.capabilities).plan;
   const plan_s = plans.seconds(), trace_s = clock() - plan_s;
+  if (tuned) await tuneKernels(gpu, planned, { noCache: false, say: console.error });
+  const tune_s = clock();
   gpu.prepare(planned);
   const print_s = clock();
   const session = await openStep(watched.device, of, weights);
@@ -147,6 +154,7 @@ export async function measureStep(
     peak_gib: round(gpu.memory().peakBytes / 2 ** 30),
     compile_s: round(compile_s),
     first: {
+      ...(tuned ? { tune_s: round(tune_s) } : {}),
       ...{ trace_s: round(trace_s), plan_s: round(plan_s), print_s: round(print_s), open_s: round(open_s) },
       ...{
         upload_s: round(upload_s),

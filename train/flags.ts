@@ -78,6 +78,8 @@ export interface TrainOptions extends AdapterSettings {
   readonly keep: number;
   /** The file that flags were read from; null: none. */
   readonly config: string | null;
+  /** Measure the tiles of products. */
+  readonly tuneKernels: boolean;
   /** Keep no plans between runs. */
   readonly noCache: boolean;
   readonly dryRun: boolean;
@@ -393,8 +395,12 @@ export const FLAGS: Table = {
     absent: () => null,
     shown: "none",
   },
+  tuneKernels: toggle(
+    "measure which tiles the products of a step are fastest with on this GPU, once: kept in the cache; numbers change " +
+      "in their last digits",
+  ),
   noCache: toggle(
-    "neither read nor keep plans of earlier runs (plans/ in GYRE_CACHE, by default ~/.cache/gyre; at most 64 MiB)",
+    "neither read nor keep plans and tiles of earlier runs (in GYRE_CACHE, by default ~/.cache/gyre; at most 64 MiB)",
   ),
   dryRun: toggle(
     "only show the first rows as the model sees them, their lengths, the steps and the memory; nothing is written",

@@ -143,7 +143,7 @@ function digestOf(text: string): string {
 }
 
 /** Whether the file system, or a permission, refused, or another process was faster. */
-function isRefusal(error: unknown): error is Error {
+export function isRefusal(error: unknown): error is Error {
   return error instanceof Error &&
     (/\(os error \d+\)/.test(error.message) || error instanceof Deno.errors.NotCapable ||
       error instanceof Deno.errors.NotADirectory || error.name === "WriteError");

@@ -26,6 +26,7 @@ import { writeResults } from "./run_output.ts";
 import { leaveTrained, processorOf, recording, type Trainees, traineesOf } from "./run_record.ts";
 import { leaveReport } from "./run_report/leave.ts";
 import { addScalars } from "./tensorboard/event_file.ts";
+import { tuneKernels } from "./tile_store.ts";
 import { type StepHooks, totalSteps, trainAll } from "./train_loop.ts";
 import type { Training } from "./training.ts";
 
@@ -82,8 +83,10 @@ async function trainOn<
   );
   // The driver compiles beside what comes before the first step: weights on their way, starts, measuring.
   const upcoming = batchAfter(train, options, resumed?.step ?? 0);
-  if (device.prepare && upcoming) {
-    device.prepare(kind.planStep(subject, device.capabilities, upcoming).plan);
+  if (upcoming && (device.prepare || options.tuneKernels)) {
+    const { plan } = kind.planStep(subject, device.capabilities, upcoming);
+    if (options.tuneKernels) await tuneKernels(device, plan, { noCache: options.noCache, say });
+    device.prepare?.(plan);
   }
   const session = await kind.open(subject, startOf(device, subject, trainees, say));
   sayLost(loaded, say);

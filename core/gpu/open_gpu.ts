@@ -6,12 +6,15 @@ import {
   type DeviceArray,
   DeviceLostError,
   type HostArray,
+  type TileMemory,
+  type Tuned,
 } from "../plan/device.ts";
 import type { Plan } from "../plan/plan.ts";
 import { openAdapter, type Opened } from "./adapter.ts";
 import { GpuExecutable, makeExecutable, prepare, type Prepared } from "./executable.ts";
 import { GpuArray, gpuArray, Memory, requireHost } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
+import { tune } from "./tune.ts";
 import type { Provider } from "./provider.ts";
 import { type Begin, paced, plainly } from "./pace.ts";
 
@@ -87,6 +90,14 @@ export class Gpu implements Device {
     this.#check();
     // What went wrong is told by `compile`.
     this.#prepare(plan).ready.catch(() => {});
+  }
+
+  async tune(plan: Plan, known: TileMemory): Promise<Tuned> {
+    this.#check();
+    const tuned = await tune(plan, this.#memory, this.#pipelines, known)
+      .catch((error: unknown) => this.#fail(error));
+    this.#check();
+    return tuned;
   }
 
   async compile(plan: Plan): Promise<GpuExecutable> {

@@ -27,15 +27,24 @@ export class Pipelines {
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #compiled = new Map<string, Promise<Compiled>>();
 
-  constructor(
-    readonly gpu: GPUDevice,
-    readonly limits: WgslLimits,
-    readonly begin: Begin = plainly,
-  ) {}
+  #limits: WgslLimits;
+
+  constructor(readonly gpu: GPUDevice, limits: WgslLimits, readonly begin: Begin = plainly) {
+    this.#limits = limits;
+  }
+
+  get limits(): WgslLimits {
+    return this.#limits;
+  }
+
+  /** Give products these tiles from now on, besides those that were given before. */
+  useTiles(tuned: ReadonlyMap<string, string>): void {
+    this.#limits = { ...this.#limits, tuned: new Map([...this.#limits.tuned ?? [], ...tuned]) };
+  }
 
   /** Print and compile kernels as one launch; rejects with their names and the driver's message when it is not valid. */
-  async ready(kernels: readonly Kernel[]): Promise<Ready> {
-    const { code, workgroups } = launchText(kernels, this.limits);
+  async ready(kernels: readonly Kernel[], limits = this.limits): Promise<Ready> {
+    const { code, workgroups } = launchText(kernels, limits);
     const name = kernels.map((k) => k.name).join(" | "), slots = kernels.flatMap((k) => k.slots);
     // Names differ where kernels do not: the text without its first line decides.
     const key = code.slice(code.indexOf("\n"));

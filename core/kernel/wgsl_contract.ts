@@ -9,16 +9,15 @@ import { PARTS, type Scope } from "./wgsl_expr.ts";
 import { matrixContract } from "./wgsl_matrix.ts";
 import { declareOperand, fetchOperand, type Operand, operandOf, plus } from "./wgsl_operand.ts";
 import { beyond, declareFinish, resultsOf } from "./wgsl_finish.ts";
-import { chooseMatrixTile, chooseTile, lanesOf, pitchOf, type Tile, vectorsOf } from "./wgsl_tile.ts";
+import { isMatrixTile, lanesOf, pitchOf, type Tile, tileOf, vectorsOf } from "./wgsl_tile.ts";
 import { wideSlots } from "./wgsl_wide.ts";
 
 /** Print a contraction into the scope of its entry point: on matrix units where they may be used. */
 export function contract(scope: Scope, body: ContractForm): Grid {
   const { module } = scope;
   const rows = extentOf(body.row), cols = extentOf(body.col), batch = extentOf(body.batch);
-  const matrix = chooseMatrixTile(rows, cols, batch, body.terms.map((t) => extentOf(t.inner)), module.limits);
-  if (matrix) return matrixContract(scope, body, matrix);
-  const tile = chooseTile(rows, cols, batch, module.limits);
+  const tile = tileOf(module.kernel, body, module.limits);
+  if (isMatrixTile(tile)) return matrixContract(scope, body, tile);
   const down = Math.ceil(rows / tile.rows), across = Math.ceil(cols / tile.cols);
   module.globals.push(`var<workgroup> tile: array<vec4f, ${vectorsOf(tile)}>;`);
   const terms = body.terms.map((term, number) =>

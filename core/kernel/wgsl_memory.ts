@@ -16,6 +16,8 @@ export interface WgslLimits {
   readonly busyWorkgroups: number;
   /** Tiles for matrix units that multiply f16 into f32 (Dawn's `chromium_experimental_subgroup_matrix`); null without. */
   readonly matrix: readonly MatrixTile[] | null;
+  /** Names of the tiles that were measured to be the fastest, by the kernels' keys; others have the model's. */
+  readonly tuned?: ReadonlyMap<string, string>;
 }
 
 /** What every WebGPU device has. */

@@ -1,4 +1,6 @@
 /** How large a part of a product one workgroup computes. @module */
+import { type ContractForm, extentOf, type Kernel } from "./kernel.ts";
+import { kernelKey } from "./show_kernel.ts";
 import type { WgslLimits } from "./wgsl_memory.ts";
 
 /** A tile of `rows` × `cols` results; `depth` steps of the inner axis are in workgroup memory at a time. */
@@ -38,50 +40,80 @@ export const matrixTiles: readonly MatrixTile[] = [
   { rows: 16, cols: 16, depth: 512, high: 16, wide: 16, split: 16, speed: 0.05, resident: 3 },
 ];
 
-/** The best tile for a product on the registers of single invocations: with it the busiest processor is done first. */
-export function chooseTile(rows: number, cols: number, batch: number, limits: WgslLimits): Tile {
+/** A product's sizes: rows, columns and batches of the result, and the lengths of the inner axes. */
+export interface Product {
+  readonly rows: number;
+  readonly cols: number;
+  readonly batch: number;
+  readonly depths: readonly number[];
+}
+
+/** The sizes of a contraction. */
+export function productOf({ row, col, batch, terms }: ContractForm): Product {
+  return {
+    ...{ rows: extentOf(row), cols: extentOf(col), batch: extentOf(batch) },
+    depths: terms.map((t) => extentOf(t.inner)),
+  };
+}
+
+/**
+ * The tiles that a product may have, the best by the model first: those on matrix units where they may be used and it
+ * has as many rows and columns as one instruction, else those on the registers of single invocations.
+ */
+export function rankTiles(of: Product, limits: WgslLimits): readonly (Tile | MatrixTile)[] {
+  const matrix = of.rows < SIDE || of.cols < SIDE
+    ? []
+    : (limits.matrix ?? []).filter((t) =>
+      matrixBytes(t) <= limits.maxWorkgroupBytes && SUBGROUP * subgroupsOf(t) <= limits.maxInvocations
+    );
+  if (matrix.length > 0) return ranked(matrix, (t) => matrixCost(t, of, limits));
   const fits = tiles.filter((t) =>
     bytesOf(t) <= limits.maxWorkgroupBytes && lanesOf(t) <= limits.maxInvocations
   );
-  return least(fits, (t) => {
-    const turns = Math.ceil(countOf(t, rows, cols, batch) / limits.busyWorkgroups);
-    return turns * t.rows * t.cols / t.speed;
-  });
+  // With the best one the busiest processor is done first.
+  return ranked(fits, (t) => Math.ceil(countOf(t, of) / limits.busyWorkgroups) * t.rows * t.cols / t.speed);
+}
+
+/** The tile that a kernel is to have: what was measured to be the fastest, else the model's. */
+export function tileOf(kernel: Kernel, body: ContractForm, limits: WgslLimits): Tile | MatrixTile {
+  const all = rankTiles(productOf(body), limits);
+  const measured = limits.tuned?.get(tuningKey(kernel));
+  return all.find((t) => tileName(t) === measured) ?? all[0]!;
+}
+
+/** Whether a tile is one on matrix units. */
+export function isMatrixTile(tile: Tile | MatrixTile): tile is MatrixTile {
+  return "resident" in tile;
+}
+
+/** A tile by its sizes: `128x128x32 64x64 1 matrix`. */
+export function tileName(tile: Tile | MatrixTile): string {
+  const { rows, cols, depth, high, wide, split } = tile;
+  return `${rows}x${cols}x${depth} ${high}x${wide} ${split}${isMatrixTile(tile) ? " matrix" : ""}`;
+}
+
+/** Equal for kernels that do the same, however their slots are bound. */
+export function tuningKey({ name, slots, body }: Kernel): string {
+  return kernelKey({ name, slots: slots.map((s) => ({ ...s, access: "read" })), body });
 }
 
 /** What waiting for memory costs a tile at each of its steps, in products at the largest tile's speed; about 0.8 µs. */
 const WAIT = 700_000;
 
-/**
- * The best tile on matrix units for a product over inner axes of these lengths; null where they are not to be used, or
- * the product has fewer rows or columns than one instruction.
- */
-export function chooseMatrixTile(
-  rows: number,
-  cols: number,
-  batch: number,
-  depths: readonly number[],
-  limits: WgslLimits,
-): MatrixTile | null {
-  if (rows < SIDE || cols < SIDE) return null;
-  const fits = (limits.matrix ?? []).filter((t) =>
-    matrixBytes(t) <= limits.maxWorkgroupBytes && SUBGROUP * subgroupsOf(t) <= limits.maxInvocations
-  );
-  if (fits.length === 0) return null;
-  return least(fits, (t) => {
-    // As several tiles share a processor, its last turn need not be a whole one.
-    const turns = Math.max(1, countOf(t, rows, cols, batch) / limits.busyWorkgroups);
-    const steps = depths.reduce((n, depth) => n + Math.ceil(depth / t.depth), 0);
-    return turns * steps * (t.rows * t.cols * t.depth / t.speed + WAIT / Math.min(turns, t.resident));
-  });
+function matrixCost(t: MatrixTile, of: Product, { busyWorkgroups }: WgslLimits): number {
+  // As several tiles share a processor, its last turn need not be a whole one.
+  const turns = Math.max(1, countOf(t, of) / busyWorkgroups);
+  const steps = of.depths.reduce((n, depth) => n + Math.ceil(depth / t.depth), 0);
+  return turns * steps * (t.rows * t.cols * t.depth / t.speed + WAIT / Math.min(turns, t.resident));
 }
 
-function countOf(t: Tile, rows: number, cols: number, batch: number): number {
+function countOf(t: Tile, { rows, cols, batch }: Product): number {
   return batch * Math.ceil(rows / t.rows) * Math.ceil(cols / t.cols);
 }
 
-function least<T>(of: readonly T[], cost: (t: T) => number): T {
-  return of.reduce((best, t) => (cost(t) < cost(best) ? t : best));
+/** Least cost first; of equal ones in their order. */
+function ranked<T>(of: readonly T[], cost: (t: T) => number): readonly T[] {
+  return of.map((t) => ({ t, cost: cost(t) })).sort((a, b) => a.cost - b.cost).map(({ t }) => t);
 }
 
 /** Rows, columns and depth of one matrix instruction; adapters with other sizes are not used. */

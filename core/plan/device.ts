@@ -23,6 +23,21 @@ export interface Executable {
   readonly dispose: () => void;
 }
 
+/** Remembers which tile was the fastest for a kernel, by the text of the kernel. */
+export interface TileMemory {
+  readonly get: (text: string) => string | undefined;
+  readonly set: (text: string, tile: string) => void;
+}
+
+/** What tuning came to. */
+export interface Tuned {
+  /** Distinct products that can have several tiles, those of them that were measured now, and those that got another tile than the model's. */
+  readonly products: number;
+  readonly measured: number;
+  readonly other: number;
+  readonly seconds: number;
+}
+
 /** What the compiler needs to know of a device. */
 export interface Capabilities {
   readonly kind: "cpu" | "gpu";
@@ -67,6 +82,11 @@ export interface Device {
   readonly compile: (plan: Plan) => Promise<Executable>;
   /** Begin with what takes {@linkcode compile} of this plan long; absent where nothing does. */
   readonly prepare?: (plan: Plan) => void;
+  /**
+   * Measure which tiles the products of this plan are fastest with, as far as `known` does not remember it; before the
+   * plan is prepared. Absent where there is no choice. Rejects where the driver has no timestamps.
+   */
+  readonly tune?: (plan: Plan, known: TileMemory) => Promise<Tuned>;
   readonly upload: (data: HostArray, aval: Aval) => DeviceArray;
   /** Replace the numbers of an array made by `upload`. */
   readonly write: (array: DeviceArray, data: HostArray) => void;
