@@ -1,0 +1,48 @@
+/** Rows of files as examples that fit. @module */
+import { type Example, fitExample, placedExample } from "../data.ts";
+import type { FormatName } from "../rows.ts";
+import type { Tokenizer } from "../tokenizer.ts";
+import { rowParts } from "./row_parts.ts";
+import type { ReadingHooks } from "./text_file.ts";
+
+/** What rows become. */
+export interface FittingOptions {
+  /** Longest example, in positions. */
+  readonly seq: number;
+  readonly format: FormatName | "auto";
+}
+
+/** Rows that became examples, some at a time, in the order of the files, and what became of the others so far. */
+export class FittedRows {
+  truncated = 0;
+  dropped = 0;
+  /** Examples so far. */
+  count = 0;
+  /** Bytes of the files that were read so far. */
+  read = 0;
+
+  constructor(
+    readonly files: readonly string[],
+    readonly tokenizer: Tokenizer,
+    readonly options: FittingOptions,
+    readonly hooks: Pick<ReadingHooks, "most"> = {},
+  ) {}
+
+  /** Throws DataError, as rowParts does. */
+  async *parts(): AsyncGenerator<readonly Example[]> {
+    for (const file of this.files) {
+      const before = this.read;
+      const read = (bytes: number): void => void (this.read = before + bytes);
+      for await (const part of rowParts(file, this.options.format, { ...this.hooks, read })) {
+        const fitted = part.map((placed) =>
+          fitExample(placedExample(placed, this.tokenizer), this.options.seq)
+        );
+        const examples = fitted.flatMap(({ example }) => example ?? []);
+        this.truncated += fitted.filter(({ example, cut }) => example && cut).length;
+        this.dropped += fitted.length - examples.length;
+        this.count += examples.length;
+        yield examples;
+      }
+    }
+  }
+}
