@@ -120,7 +120,7 @@ Deno.test("token caches: parquet's rows are read some at a time, pages that begi
       assertEquals(opened.digest, inMemory.digest);
       if (!name.startsWith("pages")) continue;
       assertEquals(opened.examples.length, 20_000);
-      for (const i of [0, 1, 16_383, 16_384, 17_999, 18_000, 19_999]) {
+      for (const i of [0, 1, 8191, 8192, 16_383, 16_384, 17_999, 18_000, 19_999]) {
         const { prompt, ids, where } = opened.examples.at(i)!;
         assertEquals(prompt, `${i % 977} and ${i % 13}`);
         assertEquals(tokenizer.decode([...ids]), `${prompt}${`${i % 7}`.repeat(1 + i % 3)}`);

@@ -1,9 +1,12 @@
 /** Rows of files as examples that fit. @module */
 import { type Example, fitExample, placedExample } from "../data.ts";
-import type { FormatName } from "../rows.ts";
+import type { FormatName, PlacedRow } from "../rows.ts";
 import type { Tokenizer } from "../tokenizer.ts";
 import { rowParts } from "./row_parts.ts";
 import type { ReadingHooks } from "./text_file.ts";
+
+/** Rows whose tokens are in memory at a time: lists of them take many times the room of the texts. */
+const AT_ONCE = 512;
 
 /** What rows become. */
 export interface FittingOptions {
@@ -34,15 +37,17 @@ export class FittedRows {
       const before = this.read;
       const read = (bytes: number): void => void (this.read = before + bytes);
       for await (const part of rowParts(file, this.options.format, { ...this.hooks, read })) {
-        const fitted = part.map((placed) =>
-          fitExample(placedExample(placed, this.tokenizer), this.options.seq)
-        );
-        const examples = fitted.flatMap(({ example }) => example ?? []);
-        this.truncated += fitted.filter(({ example, cut }) => example && cut).length;
-        this.dropped += fitted.length - examples.length;
-        this.count += examples.length;
-        yield examples;
+        for (let at = 0; at < part.length; at += AT_ONCE) yield this.#fit(part.slice(at, at + AT_ONCE));
       }
     }
+  }
+
+  #fit(rows: readonly PlacedRow[]): readonly Example[] {
+    const fitted = rows.map((placed) => fitExample(placedExample(placed, this.tokenizer), this.options.seq));
+    const examples = fitted.flatMap(({ example }) => example ?? []);
+    this.truncated += fitted.filter(({ example, cut }) => example && cut).length;
+    this.dropped += fitted.length - examples.length;
+    this.count += examples.length;
+    return examples;
   }
 }

@@ -9,7 +9,7 @@ import type { PlacedValue } from "./value_reader.ts";
 const MOST_TIMES = 256, ALWAYS = 2 ** 24;
 
 /** Most that is unpacked at once: bytes and rows, where columns can be cut, and bytes where a group must be read whole. */
-const AT_ONCE = 2 ** 24, ROWS_AT_ONCE = 2 ** 14, GROUP_AT_ONCE = 2 ** 28;
+const AT_ONCE = 2 ** 23, ROWS_AT_ONCE = 2 ** 13, GROUP_AT_ONCE = 2 ** 28;
 
 /** {@linkcode parquetRecords} of a file; `most` bounds its size. Throws DataError. */
 export async function* parquetParts(
