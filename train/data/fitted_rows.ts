@@ -33,12 +33,19 @@ export class FittedRows {
 
   /** Throws DataError, as rowParts does. */
   async *parts(): AsyncGenerator<readonly Example[]> {
+    let before = 0;
     for (const file of this.files) {
-      const before = this.read;
-      const read = (bytes: number): void => void (this.read = before + bytes);
-      for await (const part of rowParts(file, this.options.format, { ...this.hooks, read })) {
-        for (let at = 0; at < part.length; at += AT_ONCE) yield this.#fit(part.slice(at, at + AT_ONCE));
+      let told = 0, known = 0;
+      const hooks = { ...this.hooks, read: (bytes: number) => void (told = bytes) };
+      for await (const part of rowParts(file, this.options.format, hooks)) {
+        for (let at = 0; at < part.length; at += AT_ONCE) {
+          const examples = this.#fit(part.slice(at, at + AT_ONCE));
+          this.read = before + known + (told - known) * Math.min(1, (at + AT_ONCE) / part.length);
+          yield examples;
+        }
+        known = told;
       }
+      before += known;
     }
   }
 
