@@ -10,6 +10,9 @@ import { loadAdapter, saveAdapter } from "../train/adapter_directory.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { loadCheckpoint, loadConfig } from "../train/checkpoint.ts";
 import { loadDataset, openDataset } from "../train/data.ts";
+import { firstExamples } from "../train/data/examples.ts";
+import { openRows } from "../train/data/open_rows.ts";
+import { createCache, openCache } from "../train/data/token_cache.ts";
 import { modulesOf, weightShapes } from "../train/decoder.ts";
 import { combineJson } from "../train/peft/combine.ts";
 import { loadPeft } from "../train/peft/load.ts";
@@ -170,6 +173,40 @@ function adapterKind(method: MethodName): Kind {
   };
 }
 
+/** A token cache, and what reads all of it. */
+function cacheKind(): Kind {
+  const facts = { key: "k", vocabSize: tokenizer.vocabSize };
+  const { examples } = loadDataset(here("../examples/data/eval.jsonl"), tokenizer, 64);
+  const files = written((dir) => {
+    using writer = createCache(dir, ["d.jsonl"], facts);
+    for (const example of examples.slice(0, 20)) writer.add({ ...example, where: "d.jsonl:1" });
+    writer.finish({ truncated: 0, dropped: 0 });
+  });
+  return {
+    name: "a token cache",
+    files,
+    read: (dir) => {
+      using cache = openCache(dir, ["d.jsonl"], facts);
+      const ids = firstExamples(cache.examples, Infinity).map((e) => e.ids);
+      assertEquals(ids, examples.slice(0, 20).map((e) => e.ids));
+    },
+  };
+}
+
+/** Rows that a run of a large file would read. */
+const streamedKinds = dataKinds.filter(({ name }) => /^rows\.(jsonl|json\.gz|csv)$/.test(name)).map((
+  { name, files },
+): Kind => ({
+  name: `${name} by way of a token cache`,
+  files,
+  read: async (dir) => {
+    using rows = await openRows(`${dir}/${name}`, tokenizer, {
+      ...{ seq: 32, format: "auto", stream: "always", tokenCache: `${dir}/cache`, dryRun: false },
+    }, { say: () => {} });
+    firstExamples(rows.examples, Infinity);
+  },
+}));
+
 /** The checkpoint of a run. */
 async function checkpointKind(): Promise<Kind> {
   const dir = Deno.makeTempDirSync();
@@ -209,6 +246,8 @@ const KINDS: readonly Kind[] = [
     },
   },
   ...dataKinds,
+  ...streamedKinds,
+  cacheKind(),
   ...["none", "snappy", "gzip", "zstd", "chat"].map((name): Kind => ({
     name: `parquet: ${name}`,
     files: filesOf(`${FIXTURES}/parquet`, [`${name}.parquet`]),

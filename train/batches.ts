@@ -1,5 +1,8 @@
 /** Batches: examples padded to a few fixed lengths, in an order that a seed decides. @module */
 import type { Example } from "./data.ts";
+import { type Examples, positions, positionsAt } from "./data/examples.ts";
+
+export { positions } from "./data/examples.ts";
 
 /** Label of a position where nothing is learnt. */
 export const IGNORED = -100;
@@ -62,56 +65,89 @@ export function bucketLengths(seq: number): number[] {
  * the first epoch.
  */
 export function batchesPerEpoch(
-  examples: readonly Example[],
-  { batch, seq, pack = false, seed = 0 }: Pick<BatchOptions, "batch" | "seq" | "pack"> & {
-    readonly seed?: number;
-  },
+  examples: Examples,
+  options: Pick<BatchOptions, "batch" | "seq" | "pack"> & { readonly seed?: number },
 ): number {
-  const groups = pack
-    ? packedGroups(shuffled(examples, seed, 0), batch, seq)
-    : epochGroups(examples, batch, bucketLengths(seq));
-  return [...groups].length;
+  let count = 0;
+  for (const _ of groupsOf(examples, { seed: 0, shuffle: options.pack ?? false, ...options }, 0)) count++;
+  return count;
+}
+
+/** What a batch is filled with, before it is: its length, and how many positions of it hold a token. */
+export interface BatchShape {
+  readonly rows: number;
+  readonly length: number;
+  readonly filled: number;
+}
+
+/** The shapes of {@linkcode batches}, for which no example is read that has an outline. */
+export function* batchShapes(examples: Examples, options: BatchOptions): Generator<BatchShape> {
+  const lengths = bucketLengths(options.seq);
+  for (let epoch = 0; epoch < options.epochs && examples.length > 0; epoch++) {
+    for (const rows of groupsOf(examples, options, epoch)) {
+      const sizes = rows.map((row) => row.reduce((n, i) => n + positionsAt(examples, i), 0));
+      yield {
+        rows: options.batch,
+        length: lengthFor(Math.max(...sizes), lengths),
+        filled: sizes.reduce((n, size) => n + size, 0),
+      };
+    }
+  }
 }
 
 /**
  * Batches of `batch` rows, epoch after epoch, each example once an epoch, in an order that `seed` and the epoch decide.
  * A batch holds examples of like length; at the end of an epoch the rest are put together, and the last batch is filled
- * with rows in which nothing is learnt. Examples must fit `seq` (see fitExamples).
+ * with rows in which nothing is learnt. Examples must fit `seq` (see fitExamples). The first `skip` batches are left out
+ * without being made.
  */
-export function* batches(examples: readonly Example[], options: BatchOptions): Generator<TokenBatch> {
-  const { batch, seq, seed, epochs, pack = false, shuffle = true } = options;
-  const tooLong = examples.find((e) => positions(e) > seq);
-  if (tooLong) {
-    throw new RangeError(`An example has ${tooLong.ids.length} ids, more than ${seq} positions take.`);
+export function* batches(examples: Examples, options: BatchOptions, skip = 0): Generator<TokenBatch> {
+  const { batch, seq, epochs, pack = false } = options;
+  for (let i = 0; i < examples.length; i++) {
+    const size = positionsAt(examples, i);
+    if (size <= seq) continue;
+    throw new RangeError(
+      `An example has ${examples.at(i)!.ids.length} ids, more than ${seq} positions take.`,
+    );
   }
   const lengths = bucketLengths(seq);
+  let left = skip;
   for (let epoch = 0; epoch < epochs && examples.length > 0; epoch++) {
-    const ordered = shuffle ? shuffled(examples, seed, epoch) : examples;
-    if (pack) {
-      for (const rows of packedGroups(ordered, batch, seq)) yield packed(rows, batch, lengths, epoch);
-    } else for (const group of epochGroups(ordered, batch, lengths)) yield pad(group, batch, lengths, epoch);
+    for (const group of groupsOf(examples, options, epoch)) {
+      if (left-- > 0) continue;
+      const rows = group.map((row) => row.map((i) => examples.at(i)!));
+      yield pack ? packed(rows, batch, lengths, epoch) : pad(rows.flat(), batch, lengths, epoch);
+    }
   }
 }
 
-/** Positions that an example takes: its last id is only a target, except for encoders. */
-export function positions({ ids, classified }: Example): number {
-  return classified ? ids.length : ids.length - 1;
+/** The numbers of an epoch's examples, batch after batch, by rows. */
+function groupsOf(
+  examples: Examples,
+  { batch, seq, seed, pack = false, shuffle = true }: Omit<BatchOptions, "epochs">,
+  epoch: number,
+): Iterable<readonly (readonly number[])[]> {
+  const order = shuffle ? shuffledNumbers(examples.length, seed, epoch) : numbersTo(examples.length);
+  const sizeOf = (i: number): number => positionsAt(examples, i);
+  return pack
+    ? packedGroups(order, sizeOf, batch, seq)
+    : epochGroups(order, sizeOf, batch, bucketLengths(seq));
 }
 
-function lengthFor(group: readonly Example[], lengths: readonly number[]): number {
-  const longest = Math.max(...group.map(positions));
+function lengthFor(longest: number, lengths: readonly number[]): number {
   return lengths.find((length) => length >= longest)!;
 }
 
 function* epochGroups(
-  examples: Iterable<Example>,
+  order: Iterable<number>,
+  sizeOf: (index: number) => number,
   batch: number,
   lengths: readonly number[],
-): Generator<Example[]> {
-  const waiting = new Map<number, Example[]>(lengths.map((length) => [length, []]));
-  for (const example of examples) {
-    const group = waiting.get(lengthFor([example], lengths))!;
-    group.push(example);
+): Generator<number[][]> {
+  const waiting = new Map<number, number[][]>(lengths.map((length) => [length, []]));
+  for (const index of order) {
+    const group = waiting.get(lengthFor(sizeOf(index), lengths))!;
+    group.push([index]);
     if (group.length === batch) yield group.splice(0);
   }
   // Shorter first, so that few rows are padded further than they need.
@@ -123,23 +159,28 @@ function* epochGroups(
  * Rows of examples that have `seq` positions at most together, `batch` rows a time. Each example goes into the fullest
  * row that has room for it; where none has, the batch is complete.
  */
-function* packedGroups(examples: Iterable<Example>, batch: number, seq: number): Generator<Example[][]> {
-  let rows: { used: number; readonly examples: Example[] }[] = [];
-  for (const example of examples) {
-    const size = positions(example);
+function* packedGroups(
+  order: Iterable<number>,
+  sizeOf: (index: number) => number,
+  batch: number,
+  seq: number,
+): Generator<number[][]> {
+  let rows: { used: number; readonly members: number[] }[] = [];
+  for (const index of order) {
+    const size = sizeOf(index);
     const fitting = rows.filter(({ used }) => used + size <= seq);
     let row = fitting.reduce<typeof rows[number] | null>((a, b) => a && a.used >= b.used ? a : b, null);
     if (!row) {
       if (rows.length === batch) {
-        yield rows.map((r) => r.examples);
+        yield rows.map((r) => r.members);
         rows = [];
       }
-      rows.push(row = { used: 0, examples: [] });
+      rows.push(row = { used: 0, members: [] });
     }
     row.used += size;
-    row.examples.push(example);
+    row.members.push(index);
   }
-  if (rows.length > 0) yield rows.map((r) => r.examples);
+  if (rows.length > 0) yield rows.map((r) => r.members);
 }
 
 function packed(
@@ -149,7 +190,7 @@ function packed(
   epoch: number,
 ): TokenBatch {
   const longest = Math.max(...groups.map((group) => group.reduce((n, e) => n + positions(e), 0)));
-  const length = lengths.find((l) => l >= longest)!, size = rows * length;
+  const length = lengthFor(longest, lengths), size = rows * length;
   const ids = new Int32Array(size), labels = new Int32Array(size).fill(IGNORED);
   const segments = new Int32Array(size), places = new Int32Array(size);
   let tokens = 0;
@@ -181,7 +222,7 @@ function packed(
 }
 
 function pad(group: readonly Example[], rows: number, lengths: readonly number[], epoch: number): TokenBatch {
-  const length = lengthFor(group, lengths);
+  const length = lengthFor(Math.max(...group.map(positions)), lengths);
   const ids = new Int32Array(rows * length), labels = new Int32Array(rows * length).fill(IGNORED);
   let tokens = 0;
   const classified = group.some((e) => e.classified)
@@ -220,9 +261,14 @@ function pad(group: readonly Example[], rows: number, lengths: readonly number[]
   };
 }
 
-/** Fisher and Yates's shuffle, drawn from the seed and the epoch. */
-function shuffled(examples: readonly Example[], seed: number, epoch: number): Example[] {
-  const order = [...examples];
+function* numbersTo(count: number): Generator<number> {
+  for (let i = 0; i < count; i++) yield i;
+}
+
+/** Fisher and Yates's shuffle of the numbers below `count`, drawn from the seed and the epoch. */
+export function shuffledNumbers(count: number, seed: number, epoch: number): Uint32Array {
+  const order = new Uint32Array(count);
+  for (let i = 0; i < count; i++) order[i] = i;
   const draw = randomBelow(mixBits(mixBits(seed) ^ epoch));
   for (let i = order.length - 1; i > 0; i--) {
     const j = draw(i + 1);

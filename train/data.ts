@@ -4,10 +4,11 @@
  * A question is asked as `question + "\n"`, and learnt is `answer` and the end token; a prompt and its completion stand
  * together as they are. Of a text everything is learnt, of a chat the assistant's messages. @module
  */
-import { parquetRecords } from "./data/parquet_records.ts";
-import { readBytes, readText } from "./data/text_file.ts";
+import type { Examples } from "./data/examples.ts";
+import { rowParts } from "./data/row_parts.ts";
+import { LONGEST, readText } from "./data/text_file.ts";
 import { DataError, TokenizerError } from "./errors.ts";
-import { type FormatName, parseRows, type PlacedRow, type Row, rowsOf } from "./rows.ts";
+import { type FormatName, parseRows, type PlacedRow, type Row } from "./rows.ts";
 import type { Message, Tokenizer } from "./tokenizer.ts";
 
 /** One sequence. */
@@ -35,10 +36,18 @@ export interface Dataset {
   readonly dropped: number;
 }
 
-/** Rows of a file, parquet included; see parseRows for `format`. Throws DataError. */
-export async function readRows(file: string, format: FormatName | "auto" = "auto"): Promise<PlacedRow[]> {
-  if (!/\.parquet$/i.test(file)) return parseRows(readText(file), file, format);
-  return rowsOf(await parquetRecords(readBytes(file), file), file, format);
+/** The first `limit` rows of a file, parquet included; see parseRows for `format`. Throws DataError. */
+export async function readRows(
+  file: string,
+  format: FormatName | "auto" = "auto",
+  limit = Infinity,
+): Promise<PlacedRow[]> {
+  const rows: PlacedRow[] = [];
+  for await (const part of rowParts(file, format, { most: LONGEST })) {
+    for (const row of part) rows.push(row);
+    if (rows.length >= limit) break;
+  }
+  return rows.slice(0, limit);
 }
 
 /** {@linkcode loadDataset}, of parquet files too. Throws DataError. */
@@ -62,15 +71,25 @@ export function loadDataset(
 }
 
 function datasetOf(rows: readonly PlacedRow[], file: string, tokenizer: Tokenizer, seq: number): Dataset {
-  const dataset = fitExamples(
-    rows.map((placed) => ({ ...exampleOf(placed, tokenizer), where: placed.where })),
-    seq,
-  );
+  return requireExamples(fitExamples(rows.map((placed) => placedExample(placed, tokenizer)), seq), file, seq);
+}
+
+/** What became of a whole file. Throws DataError where nothing of it can be learnt. */
+export function requireExamples<T extends Pick<Dataset, "dropped"> & { readonly examples: Examples }>(
+  dataset: T,
+  file: string,
+  seq: number,
+): T {
   if (dataset.examples.length > 0) return dataset;
   throw new DataError(
     `${file}: none of ${dataset.dropped} rows has a token to learn within --seq ${seq}; give a larger --seq.`,
     { file, seq },
   );
+}
+
+/** The example of a row, with where it stands. */
+export function placedExample(placed: PlacedRow, tokenizer: Tokenizer): Example {
+  return { ...exampleOf(placed, tokenizer), where: placed.where };
 }
 
 /** Make the example of a row. */
@@ -147,19 +166,23 @@ function commonPrefix(a: readonly number[], b: readonly number[]): number {
  * left out; both are counted.
  */
 export function fitExamples(examples: readonly Example[], seq: number): Dataset {
-  let truncated = 0, dropped = 0;
-  const kept: Example[] = [];
-  for (const example of examples) {
-    const long = example.ids.length > seq + 1;
-    const fitted = long
-      ? { ...example, ids: example.ids.slice(0, seq + 1), trained: example.trained.slice(0, seq + 1) }
-      : example;
-    // The first id has nothing before it to be learnt from.
-    if (!fitted.trained.some((t, i) => t && i > 0)) dropped++;
-    else {
-      kept.push(fitted);
-      if (long) truncated++;
-    }
-  }
-  return { examples: kept, truncated, dropped };
+  const fitted = examples.map((example) => fitExample(example, seq));
+  return {
+    examples: fitted.flatMap(({ example }) => example ?? []),
+    truncated: fitted.filter(({ example, cut }) => example && cut).length,
+    dropped: fitted.filter(({ example }) => !example).length,
+  };
+}
+
+/** One example, cut where it is longer than `seq` positions; null where then nothing is left to learn. */
+export function fitExample(
+  example: Example,
+  seq: number,
+): { readonly example: Example | null; readonly cut: boolean } {
+  const cut = example.ids.length > seq + 1;
+  const fitted = cut
+    ? { ...example, ids: example.ids.slice(0, seq + 1), trained: example.trained.slice(0, seq + 1) }
+    : example;
+  // The first id has nothing before it to be learnt from.
+  return { example: fitted.trained.some((t, i) => t && i > 0) ? fitted : null, cut };
 }

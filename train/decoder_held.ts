@@ -2,6 +2,7 @@
 import { writeTextAtomically } from "./atomic_file.ts";
 import { batches } from "./batches.ts";
 import type { Example } from "./data.ts";
+import { answeredAt, type Examples, firstExamples, longestAsked } from "./data/examples.ts";
 import { UserError } from "./errors.ts";
 import { showTasks } from "./evaluated.ts";
 import type { NamedTask } from "./evaluation/during.ts";
@@ -20,20 +21,20 @@ const ANSWERED = 128;
 const SHOWN = 3;
 
 /** Longest sequence that training or answering may reach. */
-export function longestOf({ seq }: Pick<TrainOptions, "seq">, held: readonly Example[] | null): number {
-  const asked = (held ?? []).filter((e) => e.answer !== undefined).map((e) => e.promptLength + seq);
-  return Math.max(seq, Math.min(2 * seq, ...(asked.length > 0 ? [Math.max(...asked)] : [seq])));
+export function longestOf({ seq }: Pick<TrainOptions, "seq">, held: Examples | null): number {
+  const asked = held ? longestAsked(held) : null;
+  return Math.max(seq, Math.min(2 * seq, asked === null ? seq : asked + seq));
 }
 
 /** The held-out examples that are answered in full: those with an answer, else the first few. */
-export function askedOf(held: readonly Example[]): readonly Example[] {
-  const asked = held.filter((e) => e.answer !== undefined);
-  return (asked.length > 0 ? asked : held.slice(0, SHOWN)).slice(0, ANSWERED);
+export function askedOf(held: Examples): readonly Example[] {
+  const asked = firstExamples(held, ANSWERED, (i) => answeredAt(held, i));
+  return asked.length > 0 ? asked : firstExamples(held, SHOWN);
 }
 
 /** What a decoder is measured by. */
 export interface Held {
-  readonly held: readonly Example[] | null;
+  readonly held: Examples | null;
   readonly tasks: readonly NamedTask[];
   /** Longest sequence of a task, in tokens. */
   readonly taskSeq: number;

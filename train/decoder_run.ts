@@ -1,7 +1,8 @@
 /** Runs of decoders, which learn rows as text. @module */
 import type * as Effect from "effect/Effect";
 import type { Checkpoint } from "./checkpoint.ts";
-import { type Dataset, openDataset } from "./data.ts";
+import { pickExamples } from "./data/hold_out.ts";
+import { type OpenRows, openRows, type RowHooks } from "./data/open_rows.ts";
 import type { DecoderConfig } from "./decoder.ts";
 import { answerHeld, evaluateDecoder, type Held, longestOf, tellAnswers } from "./decoder_held.ts";
 import { type DryRun, type DryRunHooks, dryRunOf } from "./dry_run.ts";
@@ -79,15 +80,16 @@ export function dryRun(options: TrainOptions, hooks: DryRunHooks): Effect.Effect
   return dryRunOf(DECODER_RUN, options, hooks);
 }
 
-async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">): Promise<LoadedDecoder> {
+async function load(options: TrainOptions, hooks: RowHooks): Promise<LoadedDecoder> {
+  const { say } = hooks;
   if (!options.dryRun) checkOutput(options);
   const { checkpoint, tokenizer } = await loadModel(options, say);
   const { config } = checkpoint, { seq } = options;
   requirePositions(seq, config);
-  const read = async (file: string): Promise<Dataset> => {
-    const data = await openDataset(file, tokenizer, seq, options.format);
+  const read = async (names: string): Promise<OpenRows> => {
+    const data = await openRows(names, tokenizer, options, hooks);
     say(
-      `${file}: ${data.examples.length} rows` +
+      `${names}: ${data.examples.length} rows` +
         (data.truncated ? `, ${data.truncated} cut to ${seq} tokens` : "") +
         (data.dropped ? `, ${data.dropped} left out (nothing to learn within ${seq} tokens)` : ""),
     );
@@ -100,7 +102,7 @@ async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">): Prom
   return {
     ...{ checkpoint, tokenizer, dir, weights, lost, layout: decoderLayout(config) },
     ...{ tasks, taskSeq: taskLength(config) },
-    ...await loadRows(options, read),
+    ...await loadRows(options, { read, pick: pickExamples, say }),
   };
 }
 

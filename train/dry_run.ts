@@ -4,15 +4,15 @@ import { type Capabilities, showBytes } from "../core/mod.ts";
 import { countTrainable } from "./arena.ts";
 import { countRun, type RunBytes, withoutNumbers } from "./count_run.ts";
 import { attempt } from "./attempt.ts";
-import { batches, type TokenBatch } from "./batches.ts";
-import type { Example } from "./data.ts";
+import { batches, batchShapes, type TokenBatch } from "./batches.ts";
+import { type Examples, firstExamples, idsAt } from "./data/examples.ts";
 import { epochShape, lengthSamples, piecesOf, showPieces, spread } from "./data/preview.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import type { UserError } from "./errors.ts";
 import { freeMemory, requireRoom } from "./memory.ts";
 import { describeClasses } from "./methods.ts";
 import type { TrainOptions } from "./options.ts";
-import { startOf } from "./run_start.ts";
+import { loading, startOf } from "./run_start.ts";
 import type { HeldOut, LoadedRun, RunKind, RunSubject } from "./run_kind.ts";
 import { shownMaps } from "./run_report/leave.ts";
 import { type Trainees, traineesOf } from "./run_record.ts";
@@ -23,6 +23,8 @@ import type { Training } from "./training.ts";
 /** What a dry run finds; the keys are those of `--json`. */
 export interface DryRun {
   readonly rows: number;
+  /** The share of the data that was read: 1, or of large files what the first rows are; `steps` are then an estimate. */
+  readonly share: number;
   readonly truncated: number;
   readonly dropped: number;
   /** Tokens of an example, once cut. */
@@ -65,23 +67,30 @@ export function dryRunOf<L extends LoadedRun, S extends Training<TokenBatch>, M 
   { say, colour }: DryRunHooks,
 ): Effect.Effect<DryRun, UserError> {
   return Effect.scoped(Effect.gen(function* () {
-    const loaded = yield* attempt(() => kind.load(options, { say }));
+    const loaded = yield* loading(kind, options, { say });
     const { tokenizer, data, train, layout } = loaded;
     const device = yield* openDevice(options.device, options.dtype === "f16");
     const { capabilities } = device;
     return yield* attempt(async () => {
-      train.slice(0, SHOWN).forEach((example, i) => {
+      firstExamples(train, SHOWN).forEach((example, i) => {
         say(`\nrow ${i + 1}: ${kind.describeRow(example, loaded)}`);
         say(showPieces(piecesOf(example, tokenizer), colour));
       });
       const about = kind.describeRows(loaded);
       say(about === "" ? "" : `\n${about}`);
-      const lengths = spread(train.map((e) => e.ids.length)), epoch = epochShape(train, options);
-      const padding = epoch.padding / epoch.positions, steps = totalSteps(options, train);
+      const lengths = spread(Uint32Array.from({ length: train.length }, (_, i) => idsAt(train, i))),
+        epoch = epochShape(train, options);
+      const padding = epoch.padding / epoch.positions, perEpoch = Math.round(epoch.steps / data.share);
+      // Of a sample the epochs are known by its share.
+      const steps = data.share < 1 && options.steps === null
+        ? Math.max(1, Math.round(options.epochs * perEpoch))
+        : totalSteps(options, train);
       say(`tokens of a row: ${lengths.min} to ${lengths.max}, median ${lengths.median}`);
       say(`cut to --seq ${options.seq}: ${data.truncated} rows; left out: ${data.dropped}`);
       say(
-        `an epoch: ${epoch.steps} steps of ${options.batch} rows, ${(100 * padding).toFixed(1)} % padding; ` +
+        `an epoch: ${data.share < 1 ? "about " : ""}${perEpoch} steps of ${options.batch} rows, ${
+          (100 * padding).toFixed(1)
+        } % padding; ` +
           `this run: ${steps} steps`,
       );
       const trainees = traineesOf(options, layout, loaded.weights), { classes, weights } = trainees;
@@ -112,11 +121,12 @@ export function dryRunOf<L extends LoadedRun, S extends Training<TokenBatch>, M 
       );
       return {
         rows: train.length,
+        share: data.share,
         truncated: data.truncated,
         dropped: data.dropped,
         lengths,
         padding,
-        steps_per_epoch: epoch.steps,
+        steps_per_epoch: perEpoch,
         steps,
         trainable,
         step_bytes: bytes,
@@ -160,7 +170,7 @@ async function countKind<L extends LoadedRun, S extends Training<TokenBatch>, M 
   const { options, loaded, classes, weights } = subject;
   const empty = { ...subject, weights: withoutNumbers(weights) };
   // Later epochs bring no lengths that a few do not.
-  const samples = lengthSamples(batches(loaded.train, { ...options, epochs: EPOCHS_SEEN }), steps);
+  const samples = lengthSamples(loaded.train, { ...options, epochs: EPOCHS_SEEN }, steps);
   const measured = loaded.held ? { ...loaded, tasks: [] } : null;
   let found: M | null = null;
   return await countRun(capabilities, {
@@ -185,23 +195,26 @@ const TIMED = 5, TIMED_SECONDS = 3;
  */
 async function timeStep(
   session: Pick<Training<TokenBatch>, "step">,
-  train: readonly Example[],
+  train: Examples,
   { batch, seq, seed, pack, lr, orthogonalLr }: TrainOptions,
   longest: number,
 ): Promise<{ readonly least: number; readonly most: number }> {
-  for (const rows of batches(train, { batch, seq, seed, pack, epochs: 1 })) {
-    if (rows.length < longest) continue;
-    const rates = { plain: lr, orthogonal: orthogonalLr };
-    await session.step(rows, rates);
-    const begun = performance.now(), times: number[] = [];
-    while (times.length < TIMED && performance.now() - begun < 1000 * TIMED_SECONDS) {
-      const start = performance.now();
-      await session.step(rows, rates);
-      times.push((performance.now() - start) / 1000);
-    }
-    return { least: Math.min(...times), most: Math.max(...times) };
+  const order = { batch, seq, seed, pack, epochs: 1 };
+  let before = 0;
+  for (const { length } of batchShapes(train, order)) {
+    if (length === longest) break;
+    before++;
   }
-  throw new RangeError(`No batch has ${longest} positions.`);
+  const [rows] = batches(train, order, before), rates = { plain: lr, orthogonal: orthogonalLr };
+  if (!rows) throw new RangeError(`No batch has ${longest} positions.`);
+  await session.step(rows, rates);
+  const begun = performance.now(), times: number[] = [];
+  while (times.length < TIMED && performance.now() - begun < 1000 * TIMED_SECONDS) {
+    const start = performance.now();
+    await session.step(rows, rates);
+    times.push((performance.now() - start) / 1000);
+  }
+  return { least: Math.min(...times), most: Math.max(...times) };
 }
 
 /** `12 s`, `3 min 20 s`, `2 h 5 min`. */

@@ -9,7 +9,10 @@ import {
   outputsOf,
 } from "./classifier_objective.ts";
 import { loadLabelled } from "./classify_data.ts";
-import type { Dataset } from "./data.ts";
+import type { Example } from "./data.ts";
+import type { OpenRows, RowHooks } from "./data/open_rows.ts";
+import { digestRows } from "./data/row_digest.ts";
+import { rowFiles } from "./data/row_files.ts";
 import { type DryRun, type DryRunHooks, dryRunOf } from "./dry_run.ts";
 import { type EncoderCheckpoint, loadEncoder } from "./encoder_checkpoint.ts";
 import type { EncoderConfig } from "./encoder_config.ts";
@@ -41,7 +44,7 @@ export interface ClassifyResult extends RunNumbers {
 }
 
 /** What a run for a task reads. */
-interface LoadedEncoder extends LoadedRun {
+interface LoadedEncoder extends LoadedRun<readonly Example[]> {
   readonly task: GlueTask;
   readonly checkpoint: EncoderCheckpoint;
   readonly tokenizer: SentenceTokenizer;
@@ -91,7 +94,7 @@ export function classifyDryRun(
   return dryRunOf(ENCODER_RUN, options, hooks);
 }
 
-async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">): Promise<LoadedEncoder> {
+async function load(options: TrainOptions, { say }: RowHooks): Promise<LoadedEncoder> {
   if (!options.dryRun) checkOutput(options);
   const task = taskOf(options), { model, dtype, seed, seq } = options;
   const dir = await modelDirectory(model, { say });
@@ -107,15 +110,21 @@ async function load(options: TrainOptions, { say }: Pick<RunHooks, "say">): Prom
     say(`dropout of a step: hidden states ${hidden}, attention ${attention}, head ${head}`);
   }
   if (fresh.length > 0) say(`new for this task, drawn from --seed: ${fresh.join(", ")}`);
-  const read = (file: string): Dataset => {
-    const data = loadLabelled(file, task, tokenizer, seq);
-    say(
-      `${file}: ${data.examples.length} rows` +
-        (data.truncated ? `, ${data.truncated} cut to ${seq} tokens` : ""),
-    );
-    return data;
+  const read = (names: string): Promise<OpenRows<readonly Example[]>> => {
+    const all = rowFiles(names).map((file) => loadLabelled(file, task, tokenizer, seq));
+    const examples = all.flatMap((d) => d.examples), truncated = all.reduce((n, d) => n + d.truncated, 0);
+    say(`${names}: ${examples.length} rows${truncated ? `, ${truncated} cut to ${seq} tokens` : ""}`);
+    return Promise.resolve({
+      ...{ examples, truncated, dropped: 0, digest: digestRows(examples), share: 1 },
+      [Symbol.dispose]: () => {},
+    });
   };
-  return { ...{ task, dir, checkpoint, tokenizer, layout, weights, lost }, ...await loadRows(options, read) };
+  const pick = (examples: readonly Example[], numbers: Uint32Array): readonly Example[] =>
+    Array.from(numbers, (i) => examples[i]!);
+  return {
+    ...{ task, dir, checkpoint, tokenizer, layout, weights, lost },
+    ...await loadRows(options, { read, pick, say }),
+  };
 }
 
 /** The configuration with one rate everywhere, where it is given. */

@@ -1,6 +1,7 @@
 /** The flags of `train.ts` as one table: what they take, what they mean, their defaults. @module */
 import * as Either from "fp-ts/Either.js";
 import { type AdapterSettings, DEFAULT_SETTINGS, SETTING_READERS } from "./adapter_specs.ts";
+import { LARGE, STREAMS } from "./data/open_rows.ts";
 import { type DeviceChoice, DEVICES } from "./devices.ts";
 import { EVAL_FORMS } from "./evaluation/asked.ts";
 import { GLUE_TASK_NAMES, type GlueTaskName } from "./evaluation/glue_tasks.ts";
@@ -29,6 +30,10 @@ export interface TrainOptions extends AdapterSettings {
   readonly modelDropout: number | null;
   /** What rows look like; "auto": their fields say. */
   readonly format: FormatName | "auto";
+  /** When rows are kept in a file of tokens in place of memory: "auto" for large files. */
+  readonly stream: typeof STREAMS[number];
+  /** Directory of those files; null: in the user's cache directory. */
+  readonly tokenCache: string | null;
   /** Task of GLUE that an encoder learns; null: a language model learns the rows as text. */
   readonly task: GlueTaskName | null;
   readonly out: string;
@@ -133,9 +138,10 @@ export const FLAGS: Table = {
     section: "Model and data",
   },
   data: bundled(
-    "FILE",
+    "FILES",
     DATA,
-    'rows to learn, as JSON lines, a JSON array, CSV or TSV, also packed by gzip, or parquet: {"question","answer"}, ' +
+    'rows to learn: a file, several with commas between, or a pattern as "rows-*.jsonl"; JSON lines, a JSON array, ' +
+      'CSV or TSV, also packed by gzip, or parquet: {"question","answer"}, ' +
       '{"prompt","completion"}, {"text"}, {"messages"}, {"conversations"}, {"instruction","input","output"} or ' +
       '{"sentence","label"}',
   ),
@@ -144,7 +150,7 @@ export const FLAGS: Table = {
     read: (t) => Either.right(t === "none" ? null : t),
     join: (earlier, later) => [earlier, later].filter((t) => t !== null).join(",") || null,
     help:
-      `rows to measure on before and after, or none; tasks of evaluate.ts too, as ${EVAL_FORMS}; may be given several times`,
+      `rows to measure on before and after: a file, a pattern, a share of the data that is held out of it, as 5%, or none; tasks of evaluate.ts too, as ${EVAL_FORMS}; may be given several times`,
     absent: (get, { root }) => get("data") === `${root}/${DATA}` ? `${root}/${EVAL}` : null,
     shown: `${EVAL} with the default data, else none`,
   },
@@ -168,6 +174,22 @@ export const FLAGS: Table = {
     help: "take the first N rows of each file of --eval",
     absent: () => null,
     shown: "all",
+  },
+  stream: flag(
+    "NAME",
+    oneOf(...STREAMS),
+    "auto",
+    `keep rows in a file of tokens in place of memory: always, never, or, with auto, above ${
+      LARGE.text / 2 ** 20
+    } MiB ` +
+      `(${LARGE.packed / 2 ** 20} MiB of gzip or parquet)`,
+  ),
+  tokenCache: {
+    value: "DIR",
+    read: text,
+    help: "directory for the tokens of large files, which may be removed when no run uses them",
+    absent: () => null,
+    shown: "tokens/ in GYRE_CACHE, by default ~/.cache/gyre",
   },
   task: {
     value: "NAME",

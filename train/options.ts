@@ -2,6 +2,7 @@
 import { ShapeError } from "../core/mod.ts";
 import { type AdapterName, ADAPTERS } from "./adapter_specs.ts";
 import { composedPlacements } from "./compose_adapters.ts";
+import { heldShare } from "./data/hold_out.ts";
 import { OptionError } from "./errors.ts";
 import { parseAsked } from "./evaluation/asked.ts";
 import { FLAGS, type Site, type TrainOptions } from "./flags.ts";
@@ -23,8 +24,20 @@ export function readOptions(argv: readonly string[], site: Site): TrainOptions {
 
 /** Refuse values that do not go together, and expressions with a mistake. */
 function checkTogether(options: TrainOptions): void {
-  const { batch, accumulate, compose, dtype, format, lossScale, method, pack, saveModules, target, task } =
-    options;
+  const {
+    batch,
+    accumulate,
+    compose,
+    dtype,
+    format,
+    lossScale,
+    method,
+    pack,
+    saveModules,
+    stream,
+    target,
+    task,
+  } = options;
   checkEvaluation(options);
   if (options.modelDropout !== null && task === null) {
     throw new OptionError(
@@ -39,6 +52,12 @@ function checkTogether(options: TrainOptions): void {
     throw new OptionError(
       `--format ${format}: --task ${task} says what rows look like; give one of the two.`,
       { format, task },
+    );
+  }
+  if (task !== null && stream === "always") {
+    throw new OptionError(
+      `--stream always: the rows of --task ${task} are read into memory; leave it out.`,
+      { stream, task },
     );
   }
   if (dtype === "f32" && lossScale !== null) {
@@ -73,6 +92,15 @@ function checkTogether(options: TrainOptions): void {
 /** Refuse ways of measuring that do not go together. */
 function checkEvaluation({ eval: asked, evalEvery, evalLimit, keepBest, task }: TrainOptions): void {
   const { rows, tasks } = parseAsked(asked);
+  const share = rows?.endsWith("%") ? heldShare(rows) : null;
+  if (rows?.endsWith("%") && !(share !== null && share > 0 && share < 1)) {
+    throw new OptionError(
+      `--eval is "${rows}": give files, a share of the data above 0% and below 100%, or none.`,
+      {
+        eval: asked,
+      },
+    );
+  }
   if (task !== null && tasks.length > 0) {
     throw new OptionError(
       `--eval ${

@@ -1,7 +1,8 @@
 /** Rows of a data file: JSON lines, JSON arrays, CSV or TSV, of several formats, checked. @module */
 import { type Format, FORMAT_NAMES, type FormatName, FORMATS, showKeys } from "./data/formats.ts";
-import { jsonItems, jsonLines, type PlacedValue } from "./data/json_records.ts";
-import { csvRecords, tsvRecords } from "./data/table_records.ts";
+import { jsonItemReader, jsonLineReader } from "./data/json_records.ts";
+import { csvReader, tsvReader } from "./data/table_records.ts";
+import { type PlacedValue, requireShort, type ValueReader } from "./data/value_reader.ts";
 import { DataError } from "./errors.ts";
 import type { Message } from "./tokenizer.ts";
 
@@ -110,32 +111,46 @@ function shorten(value: unknown): string {
  * `file:line`, or an empty file.
  */
 export function parseRows(text: string, file: string, format: FormatName | "auto" = "auto"): PlacedRow[] {
-  return rowsOf(valuesOf(text.replace(/^\uFEFF/, ""), file), file, format);
+  return requireRows(rowsOf(valuesOf(text.replace(/^\uFEFF/, ""), file), format), file);
 }
 
-/** Understand the values of a data file. Throws DataError, also where there are none. */
-export function rowsOf(
-  values: readonly PlacedValue[],
-  file: string,
-  format: FormatName | "auto" = "auto",
-): PlacedRow[] {
-  const rows = values.map(({ json, where }) => ({ row: parseRow(json, where, format), where }));
+/** Understand values of a data file. Throws DataError. */
+export function rowsOf(values: readonly PlacedValue[], format: FormatName | "auto" = "auto"): PlacedRow[] {
+  return values.map(({ json, where }) => ({ row: parseRow(json, where, format), where }));
+}
+
+/** The rows of a whole file, or what becomes of them. Throws DataError where there are none. */
+export function requireRows<T extends { readonly length: number }>(rows: T, file: string): T {
   if (rows.length > 0) return rows;
   throw new DataError(`${file}: has no rows; expected rows of ${EXPECTED}.`, { file });
 }
 
 /** The objects of a data file, not yet understood; see {@linkcode parseRows}. */
 export function valuesOf(text: string, file: string): PlacedValue[] {
+  return valueReader(file)(text, true);
+}
+
+/** The same of a text that comes in parts. */
+export function valueReader(file: string): ValueReader {
   const ending = /\.([^./]*)$/.exec(file.toLowerCase().replace(/\.gz$/, ""))?.[1];
   switch (ending) {
     case "csv":
-      return csvRecords(text, file);
+      return csvReader(file);
     case "tsv":
-      return tsvRecords(text, file);
+      return tsvReader(file);
     case "jsonl":
     case "ndjson":
-      return jsonLines(text, file);
-    default:
-      return /^\s*\[/.test(text) ? jsonItems(text, file) : jsonLines(text, file);
+      return jsonLineReader(file);
   }
+  // The first character that is no space says which it is.
+  let reader: ValueReader | null = null, before = "";
+  return (part, last) => {
+    if (reader) return reader(part, last);
+    before += part;
+    const first = /\S/.exec(before)?.[0];
+    requireShort(before, () => file);
+    if (first === undefined && !last) return [];
+    reader = first === "[" ? jsonItemReader(file) : jsonLineReader(file);
+    return reader(before, last);
+  };
 }

@@ -21,7 +21,7 @@ import type { TrainOptions } from "./options.ts";
 import { drawLambdaHeatmap } from "./plots/mod.ts";
 import { appendEvaluation } from "./run_files.ts";
 import type { HeldOut, LoadedRun, RunKind } from "./run_kind.ts";
-import { batchAfter, startOf } from "./run_start.ts";
+import { batchAfter, loading, startOf } from "./run_start.ts";
 import { writeResults } from "./run_output.ts";
 import { leaveTrained, processorOf, recording, type Trainees, traineesOf } from "./run_record.ts";
 import { leaveReport } from "./run_report/leave.ts";
@@ -50,7 +50,7 @@ function trainOnce<L extends LoadedRun, S extends Training<TokenBatch>, M extend
   hooks: RunHooks,
 ): Effect.Effect<R, UserError> {
   return Effect.scoped(Effect.gen(function* () {
-    const loaded = yield* attempt(() => kind.load(options, hooks));
+    const loaded = yield* loading(kind, options, hooks);
     const device = yield* (hooks.open ?? openDevice)(options.device, options.dtype === "f16");
     hooks.say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(() => trainOn(device, kind, loaded, options, hooks));

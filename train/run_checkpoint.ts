@@ -1,11 +1,10 @@
 /** Checkpoints of a run, `<out>/checkpoints/step-<n>/`: what is kept, and whether a run may go on from it. @module */
 import { exists, removeLeftovers, removeWhole } from "./atomic_file.ts";
 import { flagsOfOptions } from "./config_file.ts";
-import type { Example } from "./data.ts";
 import { ResumeError } from "./errors.ts";
 import type { TrainOptions } from "./options.ts";
 import { flagName } from "./parse_flags.ts";
-import { type Damaged, readHead, readTensors, type RunState, sha256, writeState } from "./state_files.ts";
+import { type Damaged, readHead, readTensors, type RunState, writeState } from "./state_files.ts";
 import type { HostTensor } from "./training.ts";
 
 /** A whole checkpoint. */
@@ -83,6 +82,8 @@ const HARMLESS: ReadonlySet<keyof TrainOptions> = new Set<keyof TrainOptions>([
     "out",
     "steps",
     "epochs",
+    "stream",
+    "tokenCache",
     "device",
     "merge",
     "resume",
@@ -128,19 +129,4 @@ export function requireSameRun(earlier: RunState, options: TrainOptions, rows: s
 export function flagsOfRun({ options }: RunState): string[] {
   const left = new Set<string>(["out", "resume", "json", "help", "saveEvery", "keep", "merge", "config"]);
   return flagsOfOptions(Object.entries(options).filter(([key]) => !left.has(key)));
-}
-
-/** SHA-256 of what rows mean for training: their ids, and which of them are learnt, or their kinds and the target. */
-export function digestRows(examples: readonly Example[]): Promise<string> {
-  const words = new Int32Array(
-    examples.reduce((n, { ids, classified }) => n + (classified ? 2 : 1) + ids.length, 0),
-  );
-  const numbers = new Float32Array(words.buffer);
-  let at = 0;
-  for (const { ids, trained, classified } of examples) {
-    words[at++] = ids.length;
-    ids.forEach((id, t) => words[at++] = 2 * id + (classified ? classified.types[t]! : trained[t] ? 1 : 0));
-    if (classified) numbers[at++] = classified.target;
-  }
-  return sha256(words);
 }

@@ -4,6 +4,8 @@ import type { ShapeClass } from "./arena.ts";
 import type { TokenBatch } from "./batches.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { Example } from "./data.ts";
+import type { Examples } from "./data/examples.ts";
+import type { RowHooks } from "./data/open_rows.ts";
 import type { Evaluated } from "./evaluated.ts";
 import type { RunHooks } from "./guarded.ts";
 import type { LoadedRows } from "./load_rows.ts";
@@ -16,8 +18,8 @@ import type { StepBytes } from "./step_bytes.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import type { StartOptions, Training } from "./training.ts";
 
-/** What a run reads. */
-export interface LoadedRun extends LoadedRows {
+/** What a run reads; disposing of it closes its files. */
+export interface LoadedRun<E extends Examples = Examples> extends LoadedRows<E> {
   /** Where the model is: the directory that was given, or that of the hub's cache. */
   readonly dir: string;
   readonly tokenizer: Pick<Tokenizer, "decode">;
@@ -76,7 +78,7 @@ export interface RunNumbers {
 /** A kind of run: `L` is what it reads, `S` the session, `M` what is measured, `R` what it reports. */
 export interface RunKind<L extends LoadedRun, S extends Training<TokenBatch>, M extends HeldOut, R> {
   /** Rows, model and tokenizer, checked against each other; a dry run needs no place to write to. Throws UserError. */
-  readonly load: (options: TrainOptions, hooks: Pick<RunHooks, "say">) => Promise<L>;
+  readonly load: (options: TrainOptions, hooks: RowHooks) => Promise<L>;
   /** Name of the task that is learnt; null: text. */
   readonly task: (loaded: L) => string | null;
   /** Compile the step of a batch; nothing is uploaded. Throws ShapeError. */

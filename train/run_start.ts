@@ -1,15 +1,32 @@
 /** Where the session of a run begins: adapters anew, or as an adapter or a checkpoint left them. @module */
+import * as Effect from "effect/Effect";
+import type * as Scope from "effect/Scope";
 import type { Device } from "../core/mod.ts";
 import type { ShapeClass } from "./arena.ts";
+import { attempt } from "./attempt.ts";
 import { batches, type TokenBatch } from "./batches.ts";
-import type { Example } from "./data.ts";
+import type { Examples } from "./data/examples.ts";
+import type { RowHooks } from "./data/open_rows.ts";
 import type { RunHooks } from "./guarded.ts";
 import { lossScaleOf } from "./loss_scale.ts";
 import { adamW } from "./optimiser.ts";
 import type { TrainOptions } from "./options.ts";
+import type { UserError } from "./errors.ts";
 import type { LoadedRun, RunStart, RunSubject } from "./run_kind.ts";
 import type { Trainees } from "./run_record.ts";
 import { valuesOf } from "./training_state.ts";
+
+/** What a run reads, until the scope ends. */
+export function loading<L extends LoadedRun>(
+  { load }: { readonly load: (options: TrainOptions, hooks: RowHooks) => Promise<L> },
+  options: TrainOptions,
+  hooks: RowHooks,
+): Effect.Effect<L, UserError, Scope.Scope> {
+  return Effect.acquireRelease(
+    attempt(() => load(options, hooks)),
+    (loaded) => Effect.sync(() => loaded[Symbol.dispose]()),
+  );
+}
 
 /** How the session of a run is opened: adapters start anew, or as an adapter or a checkpoint left them. */
 export function startOf(
@@ -42,7 +59,7 @@ function startsFromFactors(classes: readonly ShapeClass[]): boolean {
 
 /** The first batches of training, whose gradients start the adapters that ask for them. */
 function firstBatches(
-  examples: readonly Example[],
+  examples: Examples,
   { batch, seq, seed, startBatches }: TrainOptions,
 ): readonly TokenBatch[] {
   const all: TokenBatch[] = [];
@@ -55,13 +72,9 @@ function firstBatches(
 
 /** The batch of the step after so many. */
 export function batchAfter(
-  examples: readonly Example[],
+  examples: Examples,
   { batch, seq, seed, pack }: TrainOptions,
   steps: number,
 ): TokenBatch | null {
-  let taken = 0;
-  for (const rows of batches(examples, { batch, seq, seed, pack, epochs: Infinity })) {
-    if (taken++ === steps) return rows;
-  }
-  return null;
+  return batches(examples, { batch, seq, seed, pack, epochs: Infinity }, steps).next().value ?? null;
 }

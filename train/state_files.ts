@@ -27,7 +27,7 @@ export interface RunState {
   readonly skipped: number;
   /** The processor, for people. */
   readonly device: string;
-  /** {@linkcode digestRows} of the rows that are trained on. */
+  /** Digest (train/data/row_digest.ts) of the rows that are trained on. */
   readonly rows: string;
   /** What was measured before the first step. */
   readonly before: Measured | null;

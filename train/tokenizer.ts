@@ -1,7 +1,9 @@
 /** Text to token ids and back, as a model's `tokenizer.json` says; chats through its template. @module */
 import { Template } from "@huggingface/jinja";
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
+import { createHash } from "node:crypto";
 import { TokenizerError } from "./errors.ts";
+import { fastEncoder } from "./fast_bpe.ts";
 import { readJson } from "./json_file.ts";
 import { wildness } from "./tame_expression.ts";
 
@@ -29,6 +31,8 @@ export interface Tokenizer {
    * TokenizerError when the template refuses the messages.
    */
   readonly renderChat: (messages: readonly Message[], prompt?: boolean) => string;
+  /** SHA-256 of what it was made from. */
+  readonly fingerprint: () => string;
 }
 
 /** Chats of models without a template: `role: content` lines, the assistant's ended by the model's end token. */
@@ -88,8 +92,12 @@ export function tokenizerOf({ tokenizer, config, template }: TokenizerFiles, sou
       },
     );
   }
+  const fast = usable(source, () => fastEncoder(inner));
   const encode = (text: string, special: boolean): number[] => {
-    const { ids } = usable(source, () => inner.encode(text, { add_special_tokens: special }));
+    const ids = usable(
+      source,
+      () => fast?.(text, special) ?? inner.encode(text, { add_special_tokens: special }).ids,
+    );
     // A vocabulary without a token for unknown text leaves holes.
     if (ids.every((id) => Number.isInteger(id) && id >= 0 && id < vocabSize)) return ids;
     throw new TokenizerError(
@@ -120,6 +128,8 @@ export function tokenizerOf({ tokenizer, config, template }: TokenizerFiles, sou
         bos_token: special("bos_token") ?? "",
         eos_token: special("eos_token") ?? "",
       }),
+    fingerprint: () =>
+      createHash("sha256").update(JSON.stringify([tokenizer, config, template ?? null])).digest("hex"),
   };
 }
 

@@ -1,6 +1,6 @@
 /** The steps of a run: batches in, metrics out. @module */
 import { batches, batchesPerEpoch, type TokenBatch } from "./batches.ts";
-import type { Example } from "./data.ts";
+import type { Examples } from "./data/examples.ts";
 import { NotFiniteError } from "./errors.ts";
 import { type Evaluated, showEvaluated } from "./evaluated.ts";
 import { LOSS_SCALE } from "./loss_scale.ts";
@@ -56,7 +56,7 @@ export interface StepHooks {
 /** Optimiser steps of a whole run. */
 export function totalSteps(
   { steps, epochs, batch, seq, pack, seed }: TrainOptions,
-  examples: readonly Example[],
+  examples: Examples,
 ): number {
   return steps ?? Math.max(1, Math.round(epochs * batchesPerEpoch(examples, { batch, seq, pack, seed })));
 }
@@ -67,7 +67,7 @@ export function totalSteps(
  */
 export async function trainAll(
   session: Pick<Training<TokenBatch>, "step" | "firstNotFinite">,
-  examples: readonly Example[],
+  examples: Examples,
   options: TrainOptions,
   { stopped, open, evaluate, save }: StepHooks,
   earlier: Earlier = NOTHING_YET,
@@ -78,7 +78,7 @@ export async function trainAll(
   const progress = openProgress(total);
   const losses = [...earlier.losses];
   const clock = new StepClock(earlier.seconds);
-  let { skipped, steps } = earlier, taken = 0, saved = steps;
+  let { skipped, steps } = earlier, saved = steps;
   using files = new DisposableStack();
   let metrics: MetricsFile | null = null;
   const adapts = options.dtype === "f16" && typeof options.lossScale !== "number";
@@ -131,9 +131,8 @@ export async function trainAll(
     saved = steps;
   };
   try {
-    for (const rows of batches(examples, { batch, seq, seed, pack, epochs: Infinity })) {
-      // The seed and the number of batches taken are the place in the data.
-      if (taken++ < earlier.steps) continue;
+    // The seed and the number of batches taken are the place in the data.
+    for (const rows of batches(examples, { batch, seq, seed, pack, epochs: Infinity }, earlier.steps)) {
       if (steps === total || stopped() || givesUp()) break;
       const multiplier = rate(steps);
       const lr = options.lr * multiplier;

@@ -1,78 +1,99 @@
 /** Values of a JSON text with their places: one a line, or the items of one array. @module */
 import { DataError } from "../errors.ts";
-
-/** A value and where it stands: `file:line`, in an array with the number of the item. */
-export interface PlacedValue {
-  readonly json: unknown;
-  readonly where: string;
-}
+import { linesOf } from "./lines.ts";
+import { type PlacedValue, requireShort, type ValueReader } from "./value_reader.ts";
 
 /** Values of JSON lines; empty lines are passed over. Throws DataError naming `file:line`. */
 export function jsonLines(text: string, file: string): PlacedValue[] {
-  return text.split(/\r?\n/).flatMap((line, i) =>
-    line.trim() === "" ? [] : [
-      valueOf(line, `${file}:${i + 1}`, "each line must be one JSON object, or the file one array of them"),
-    ]
-  );
+  return jsonLineReader(file)(text, true);
+}
+
+/** {@linkcode jsonLines} of a text that comes in parts. */
+export function jsonLineReader(file: string): ValueReader {
+  const split = linesOf(file);
+  return (part, last) =>
+    split(part, last).flatMap(({ text, line }) =>
+      text.trim() === "" ? [] : [
+        valueOf(
+          text,
+          `${file}:${line}`,
+          "each line must be one JSON object, or the file one array of them",
+        ),
+      ]
+    );
 }
 
 /**
  * Items of an array, each read on its own: a broken one is named by its line and its number from 1. Throws DataError,
  * also for an array that does not end or that something follows.
  */
-export function jsonItems(text: string, file: string): PlacedValue[] {
-  const values: PlacedValue[] = [];
-  let line = 1, at = 0;
-  const skip = (): void => {
-    for (; at < text.length && " \t\r\n".includes(text[at]!); at++) if (text[at] === "\n") line++;
-  };
+export function jsonItemReader(file: string): ValueReader {
+  let line = 1, count = 0;
+  let state: "before" | "between" | "item" | "behind" = "before";
+  // Of the item that is being read: its text so far, where it began, and what is open in it.
+  let item = "", begin = 1, depth = 0, quoted = false, escaped = false;
   const fail = (problem: string): DataError => new DataError(`${file}:${line}: ${problem}.`, { file, line });
-  skip();
-  if (text[at++] !== "[") throw fail("expected [, which begins an array");
-  skip();
-  if (text[at] === "]") at++;
-  else {
-    for (let ended = false; !ended; at++) {
-      skip();
-      const begin = line, end = itemEnd(text, at);
-      const where = `${file}:${begin} (item ${values.length + 1})`;
-      if (end === text.length) {
-        throw new DataError(`${where}: the array has no end; the file may be cut short.`, { where });
-      }
-      values.push(valueOf(text.slice(at, end), where, "each item must be a JSON object"));
-      for (let i = at; i < end; i++) if (text[i] === "\n") line++;
-      at = end;
-      ended = text[end] === "]";
+  const where = (): string => `${file}:${begin} (item ${count + 1})`;
+  /** Where the item ends in `part`, of which `from` on is new; -1 where it goes on. */
+  const endOf = (part: string, from: number): number => {
+    for (let at = from; at < part.length; at++) {
+      const c = part.charCodeAt(at);
+      if (c === LINE_END) line++;
+      if (escaped) escaped = false;
+      else if (quoted) {
+        if (c === BACKSLASH) escaped = true;
+        else if (c === QUOTE) quoted = false;
+      } else if (c === QUOTE) quoted = true;
+      else if (c === OPEN || c === OPEN_BRACE) depth++;
+      else if (c === CLOSE || c === CLOSE_BRACE) {
+        if (depth === 0 && c === CLOSE) return at;
+        depth = Math.max(0, depth - 1);
+      } else if (c === COMMA && depth === 0) return at;
     }
-  }
-  skip();
-  if (at < text.length) throw fail("text after the end of the array; remove it");
-  return values;
+    return -1;
+  };
+  return (part, last) => {
+    const values: PlacedValue[] = [];
+    for (let at = 0; at < part.length;) {
+      const c = part.charCodeAt(at);
+      if (state === "item") {
+        const end = endOf(part, at);
+        item += part.slice(at, end < 0 ? part.length : end);
+        if (end < 0) break;
+        values.push(valueOf(item, where(), "each item must be a JSON object"));
+        count++;
+        state = part.charCodeAt(end) === CLOSE ? "behind" : "between";
+        [item, at] = ["", end + 1];
+      } else if (c === SPACE || c === LINE_END || c === TAB || c === RETURN) {
+        if (c === LINE_END) line++;
+        at++;
+      } else if (state === "before") {
+        if (c !== OPEN) throw fail("expected [, which begins an array");
+        state = "between";
+        at++;
+      } else if (state === "behind") throw fail("text after the end of the array; remove it");
+      else if (c === CLOSE && count === 0) {
+        state = "behind";
+        at++;
+      } else {
+        state = "item";
+        begin = line;
+      }
+    }
+    requireShort(item, where);
+    if (last && state !== "behind") {
+      if (state === "before") throw fail("expected [, which begins an array");
+      if (state === "between") begin = line;
+      throw new DataError(`${where()}: the array has no end; the file may be cut short.`, { where: where() });
+    }
+    return values;
+  };
 }
 
-/** Where the item that begins at `from` ends: at a comma or bracket of its array, or at the end of the text. */
-function itemEnd(text: string, from: number): number {
-  let depth = 0;
-  for (let at = from; at < text.length; at++) {
-    switch (text[at]) {
-      case '"':
-        for (at++; at < text.length && text[at] !== '"'; at++) if (text[at] === "\\") at++;
-        break;
-      case "[":
-      case "{":
-        depth++;
-        break;
-      case "]":
-      case "}":
-        if (depth-- === 0) return at;
-        break;
-      case ",":
-        if (depth === 0) return at;
-        break;
-    }
-  }
-  return text.length;
-}
+const [QUOTE, BACKSLASH, COMMA, OPEN, CLOSE, OPEN_BRACE, CLOSE_BRACE] = [...'"\\,[]{}'].map((c) =>
+  c.charCodeAt(0)
+);
+const [SPACE, LINE_END, TAB, RETURN] = [..." \n\t\r"].map((c) => c.charCodeAt(0));
 
 function valueOf(text: string, where: string, expected: string): PlacedValue {
   try {

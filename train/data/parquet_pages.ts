@@ -10,33 +10,81 @@ export interface PageClaim {
   readonly values: number;
 }
 
-/** Fields of PageHeader that matter, and the field of their number of values. */
-const UNPACKED = 2, PACKED = 3, COUNTS: readonly number[] = [5, 7, 8], VALUES = 1;
+/** A page and where it is. */
+export interface Page extends PageClaim {
+  /** First byte of its header, in the file. */
+  readonly offset: number;
+  /** Bytes of header and content as they are in the file. */
+  readonly size: number;
+  /** Whether it holds the values that other pages point at. */
+  readonly dictionary: boolean;
+}
 
-/** The pages in `bytes`, which are those of one column. Throws RangeError where they are not whole. */
-export function pageClaims(bytes: Uint8Array): PageClaim[] {
-  const pages: PageClaim[] = [];
-  for (let at = 0; at < bytes.length;) {
-    const header = new Thrift(bytes, at);
-    const claim = { bytes: 0, packed: -1, values: 0 };
-    header.fields((id, type) => {
-      if (id === UNPACKED) claim.bytes = header.number();
-      else if (id === PACKED) claim.packed = header.number();
-      else if (COUNTS.includes(id) && type === STRUCT) {
-        header.fields((inner, kind) => {
-          if (inner === VALUES) claim.values = header.number();
-          else header.skip(kind);
-        });
-      } else header.skip(type);
-    });
-    at = header.at + claim.packed;
-    if (claim.packed < 0 || claim.bytes < 0 || claim.values < 0 || at > bytes.length) {
+/** Fields of PageHeader that matter, and the field of their number of values. */
+const TYPE = 1, UNPACKED = 2, PACKED = 3, COUNTS: readonly number[] = [5, 7, 8], VALUES = 1;
+/** The type of a page of a dictionary. */
+const DICTIONARY = 2;
+
+/** Bytes that are looked at for a header; where it is longer, more. */
+const WINDOW = 2 ** 10;
+
+/** Gives bytes of a file. */
+export type Reads = (from: number, to: number) => Promise<Uint8Array>;
+
+/**
+ * The pages of the column that lies from byte `from` to `to`; `read` gives bytes of the file, and only headers are asked
+ * for. Throws RangeError where they are not whole.
+ */
+export async function pagesOf(read: Reads, from: number, to: number): Promise<Page[]> {
+  const pages: Page[] = [];
+  for (let at = from; at < to;) {
+    const { header, packed, ...claim } = await headerAt(read, at, to), size = header + packed;
+    if (packed < 0 || claim.bytes < 0 || claim.values < 0 || at + size > to) {
       throw new RangeError("a page's header contradicts its column");
     }
-    pages.push({ bytes: claim.bytes, values: claim.values });
+    pages.push({ ...claim, offset: at, size });
+    at += size;
   }
   return pages;
 }
+
+interface Header extends PageClaim {
+  readonly dictionary: boolean;
+  /** Bytes of the header, and of what follows it. */
+  readonly header: number;
+  readonly packed: number;
+}
+
+async function headerAt(read: Reads, at: number, to: number): Promise<Header> {
+  for (let window = WINDOW;; window *= 16) {
+    try {
+      return headerIn(await read(at, Math.min(to, at + window)));
+    } catch (error) {
+      if (!(error instanceof CutShort) || at + window >= to) throw error;
+    }
+  }
+}
+
+/** The header that begins `bytes`. */
+function headerIn(bytes: Uint8Array): Header {
+  const header = new Thrift(bytes, 0);
+  let type = -1, unpacked = 0, packed = -1, values = 0;
+  header.fields((id, kind) => {
+    if (id === TYPE) type = header.number();
+    else if (id === UNPACKED) unpacked = header.number();
+    else if (id === PACKED) packed = header.number();
+    else if (COUNTS.includes(id) && kind === STRUCT) {
+      header.fields((inner, what) => {
+        if (inner === VALUES) values = header.number();
+        else header.skip(what);
+      });
+    } else header.skip(kind);
+  });
+  return { bytes: unpacked, values, dictionary: type === DICTIONARY, header: header.at, packed };
+}
+
+/** The bytes end before what they begin. */
+class CutShort extends RangeError {}
 
 /** Types of the compact protocol. */
 const TRUE = 1,
@@ -105,7 +153,7 @@ class Thrift {
 
   #byte(): number {
     const byte = this.bytes[this.at++];
-    if (byte === undefined) throw new RangeError("a page's header is cut short");
+    if (byte === undefined) throw new CutShort("a page's header is cut short");
     return byte;
   }
 

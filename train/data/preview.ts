@@ -1,6 +1,7 @@
 /** Examples as the model sees them, and what a set of them comes to, for people. @module */
-import { batches, type BatchOptions, positions as positionsOf, type TokenBatch } from "../batches.ts";
+import { batches, type BatchOptions, batchShapes, type TokenBatch } from "../batches.ts";
 import type { Example } from "../data.ts";
+import type { Examples } from "./examples.ts";
 import type { Tokenizer } from "../tokenizer.ts";
 
 /** A token, or several that make up one character. */
@@ -65,35 +66,40 @@ export interface EpochShape {
 
 /** Go through the batches of the first epoch. */
 export function epochShape(
-  examples: readonly Example[],
+  examples: Examples,
   options: Pick<BatchOptions, "batch" | "seq" | "seed" | "pack">,
 ): EpochShape {
-  let steps = 0, positions = 0, longest = 0;
-  for (const { rows, length } of batches(examples, { ...options, epochs: 1 })) {
+  let steps = 0, positions = 0, longest = 0, filled = 0;
+  for (const shape of batchShapes(examples, { ...options, epochs: 1 })) {
     steps++;
-    positions += rows * length;
-    longest = Math.max(longest, length);
+    positions += shape.rows * shape.length;
+    longest = Math.max(longest, shape.length);
+    filled += shape.filled;
   }
-  const filled = examples.reduce((n, example) => n + positionsOf(example), 0);
   return { steps, positions, padding: positions - filled, longest };
 }
 
-/** Of the first `most` batches the first one of each length. */
-export function lengthSamples(all: Iterable<TokenBatch>, most = Infinity): readonly TokenBatch[] {
-  const found = new Map<number, TokenBatch>();
+/** Of the first `most` batches the first one of each length; only these are made. */
+export function lengthSamples(
+  examples: Examples,
+  options: BatchOptions,
+  most = Infinity,
+): readonly TokenBatch[] {
+  const found = new Map<number, number>();
   let n = 0;
-  for (const batch of all) {
-    if (n++ === most) break;
-    if (!found.has(batch.length)) found.set(batch.length, batch);
+  for (const { length } of batchShapes(examples, options)) {
+    if (n === most) break;
+    if (!found.has(length)) found.set(length, n);
+    n++;
   }
-  return [...found.values()];
+  return [...found.values()].flatMap((before) => batches(examples, options, before).next().value ?? []);
 }
 
 /** Least, middle and greatest of some numbers; of an even count the middle is the mean of two. */
 export function spread(
-  numbers: readonly number[],
+  numbers: readonly number[] | Uint32Array,
 ): { readonly min: number; readonly median: number; readonly max: number } {
-  const sorted = [...numbers].sort((a, b) => a - b), half = (sorted.length - 1) / 2;
+  const sorted = numbers.toSorted((a, b) => a - b), half = (sorted.length - 1) / 2;
   if (sorted.length === 0) throw new RangeError("There are no numbers: give at least one.");
   return {
     min: sorted[0]!,

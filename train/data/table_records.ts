@@ -1,6 +1,7 @@
 /** Rows of a table in a text, by the names in its first line: CSV (RFC 4180) and TSV. @module */
 import { DataError } from "../errors.ts";
-import type { PlacedValue } from "./json_records.ts";
+import { linesOf } from "./lines.ts";
+import { type PlacedValue, requireShort, type ValueReader } from "./value_reader.ts";
 
 /** A line of a table. */
 interface Cells {
@@ -13,36 +14,61 @@ interface Cells {
  * Rows of a CSV text as objects of texts, by the names in the first line. Cells may stand in quotation marks, which are
  * doubled inside them, and then hold commas and line breaks (RFC 4180, section 2). Throws DataError naming `file:line`.
  */
-export function csvRecords(text: string, file: string): PlacedValue[] {
-  return recordsOf(csvCells(text, file), file);
+export function csvReader(file: string): ValueReader {
+  const read = recordReader(file);
+  let rest = "", line = 1, quoted = false;
+  return (part, last) => {
+    // Rows end at line ends that stand in no cell: behind an even number of quotation marks.
+    let end = last ? part.length : 0;
+    for (let at = 0; at < part.length; at++) {
+      const c = part.charCodeAt(at);
+      if (c === QUOTE) quoted = !quoted;
+      else if (c === LINE_END && !quoted && !last) end = at + 1;
+    }
+    if (end === 0 && !last) {
+      rest += part;
+      requireShort(rest, () => `${file}:${line}`);
+      return [];
+    }
+    const whole = rest + part.slice(0, end), from = line;
+    rest = part.slice(end);
+    line += lineEnds(whole);
+    return read(csvCells(whole, file, from));
+  };
 }
 
 /**
  * The same of a TSV text, as the files of GLUE are: cells end at tabs, rows at line ends, and quotation marks mean
  * nothing.
  */
-export function tsvRecords(text: string, file: string): PlacedValue[] {
-  const lines = text.split(/\r?\n/).map((line, i): Cells => ({ cells: line.split("\t"), line: i + 1 }));
-  // A line of nothing is no row.
-  return recordsOf(lines.filter(({ cells }) => cells.length > 1 || cells[0] !== ""), file);
+export function tsvReader(file: string): ValueReader {
+  const read = recordReader(file), split = linesOf(file);
+  return (part, last) => {
+    const lines = split(part, last).map(({ text, line }): Cells => ({ cells: text.split("\t"), line }));
+    // A line of nothing is no row.
+    return read(lines.filter(({ cells }) => cells.length > 1 || cells[0] !== ""));
+  };
 }
 
-function recordsOf(lines: Iterable<Cells>, file: string): PlacedValue[] {
-  const values: PlacedValue[] = [];
+/** Makes records of the lines of a table, the first of which names the columns. */
+function recordReader(file: string): (lines: Iterable<Cells>) => PlacedValue[] {
   let names: readonly string[] | null = null;
-  for (const { cells, line } of lines) {
-    const where = `${file}:${line}`;
-    if (names === null) names = checkNames(cells, where);
-    else if (cells.length !== names.length) {
-      throw new DataError(
-        `${where}: has ${cells.length} cells; the first line names ${names.length} columns (${
-          names.map((name) => JSON.stringify(name)).join(", ")
-        }).`,
-        { where },
-      );
-    } else values.push({ json: Object.fromEntries(names.map((name, i) => [name, cells[i]!])), where });
-  }
-  return values;
+  return (lines) => {
+    const values: PlacedValue[] = [];
+    for (const { cells, line } of lines) {
+      const where = `${file}:${line}`;
+      if (names === null) names = checkNames(cells, where);
+      else if (cells.length !== names.length) {
+        throw new DataError(
+          `${where}: has ${cells.length} cells; the first line names ${names.length} columns (${
+            names.map((name) => JSON.stringify(name)).join(", ")
+          }).`,
+          { where },
+        );
+      } else values.push({ json: Object.fromEntries(names.map((name, i) => [name, cells[i]!])), where });
+    }
+    return values;
+  };
 }
 
 function checkNames(cells: readonly string[], where: string): readonly string[] {
@@ -61,8 +87,17 @@ function checkNames(cells: readonly string[], where: string): readonly string[] 
 /** A cell without quotation marks, as far as it goes. */
 const PLAIN = /[^,\n]*/y;
 
-function* csvCells(text: string, file: string): Generator<Cells> {
-  let at = 0, line = 1;
+const QUOTE = 0x22, LINE_END = 0x0a;
+
+function lineEnds(text: string): number {
+  let count = 0;
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) count++;
+  return count;
+}
+
+/** The lines of a text whose first is of number `first`. */
+function* csvCells(text: string, file: string, first: number): Generator<Cells> {
+  let at = 0, line = first;
   while (at < text.length) {
     const begin = line, from = at, cells: string[] = [];
     const fail = (problem: string): DataError =>
