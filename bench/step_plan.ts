@@ -1,5 +1,5 @@
 /** The plan of a training step of a real shape, without weights or a device. @module */
-import type { Capabilities, Compiled } from "../core/mod.ts";
+import { type Capabilities, type Compiled, matrixGpu } from "../core/mod.ts";
 import { matrixTiles, type WgslLimits } from "../core/kernel/wgsl.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { weightShapes } from "../train/decoder.ts";
@@ -24,15 +24,7 @@ export function dawnLike(dtype: StepCase["dtype"]): {
       maxSlots: 32,
       maxBufferBytes: 2 ** 31,
       maxTotalBytes: null,
-      gpu: {
-        provider: "dawn",
-        subgroups: true,
-        matrix: true,
-        halfProducts: half,
-        processors: 132,
-        readBackMs: 1,
-        note: null,
-      },
+      gpu: matrixGpu(half),
     },
     limits: {
       f16: true,

@@ -1,6 +1,6 @@
 /** Attention at odd sizes, and all ways to hide keys: rows of data for the interpreter and the devices. @module */
 import type { Compiled } from "../core/compile.ts";
-import type { Capabilities } from "../core/plan/mod.ts";
+import { type Capabilities, matrixGpu } from "../core/plan/mod.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import type { Windows } from "../train/attend.ts";
 import { weightShapes } from "../train/decoder.ts";
@@ -98,18 +98,9 @@ export function graphOf(
 
 /** A device with matrix units, or one without. */
 function deviceWith(halfProducts: boolean): Capabilities {
-  const gpu = {
-    provider: "dawn",
-    subgroups: true,
-    matrix: true,
-    halfProducts,
-    attention: halfProducts,
-    processors: 132,
-    readBackMs: 1,
-    note: null,
-  } as const;
   return {
-    ...{ kind: "gpu", adapterName: "a device", f16: true, maxSlots: 16, gpu },
+    ...{ kind: "gpu", adapterName: "a device", f16: true, maxSlots: 16 },
+    gpu: { ...matrixGpu(halfProducts), attention: halfProducts },
     ...{ maxBufferBytes: 2 ** 31, maxTotalBytes: null },
   };
 }

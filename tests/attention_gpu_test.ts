@@ -1,14 +1,15 @@
 /** Attention's kernels for matrix units on a device: emulated on any adapter, and by Dawn's compiler. @module */
 import { assert, assertEquals } from "@std/assert";
 import { openAdapter } from "../core/gpu/adapter.ts";
-import { Gpu } from "../core/gpu/mod.ts";
+import { Gpu, openGpu } from "../core/gpu/mod.ts";
 import { evaluateProgram } from "../core/eval/mod.ts";
 import { type DType, linearise } from "../core/ir/mod.ts";
 import { matrixTiles, wgsl } from "../core/kernel/wgsl.ts";
 import { type HostArray, makePlan } from "../core/plan/mod.ts";
-import { attentionCases, graphOf, numbersOf, stepOf } from "./attention_cases.ts";
+import { type AttentionCase, attentionCases, graphOf, numbersOf, stepOf } from "./attention_cases.ts";
 import { requireClose } from "./check_primitive.ts";
 import { emulateMatrix } from "./emulate_matrix.ts";
+import { hasMatrixUnits } from "./gpu_compare.ts";
 
 const opened = await openAdapter({ software: true, provider: "deno", halfProducts: false });
 if (!opened && Deno.env.get("GYRE_REQUIRE_GPU") === "1") {
@@ -50,6 +51,26 @@ const emulated = ["causal", "groups", "all in a window", "rising", "two walks", 
   attentionCases.find((of) => of.name.startsWith(name))!
 );
 
+/** Outputs and cotangents of a case on a device, beside float64. */
+async function requireAttention(device: Gpu, of: AttentionCase): Promise<void> {
+  const { inputs, outputs: all, numbers } = graphOf(of);
+  // The first is the output, then come the cotangents of queries, keys and values.
+  const outputs = of.name.startsWith("two walks") ? all.slice(2) : all;
+  const program = linearise(inputs, outputs);
+  const expected = evaluateProgram(program, numbers);
+  const executable = await device.compile(makePlan(program, { maxSlots: 16, halfProducts: true }));
+  const upload = (of: readonly Float64Array[]) =>
+    of.map((v, i) => device.upload(host(v, inputs[i]!.dtype), inputs[i]!.aval));
+  const arrays = upload(numbers);
+  // What an earlier run left must not shine through.
+  const poison = upload(numbers.map((v, i) => (inputs[i]!.dtype === "i32" ? v : v.map(() => NaN))));
+  executable.run(poison);
+  const found = await Promise.all(executable.run(arrays).map((y) => device.download(y)));
+  found.forEach((y, i) => requireClose(`output ${i}`, new Float64Array(y), expected[i]!, 3e-3));
+  [...arrays, ...poison].forEach((x) => device.free(x));
+  executable.dispose();
+}
+
 emulated.forEach((of, place) => {
   // Blocks of 64 and of 32 rows, by turns.
   const room = place % 2 === 0 ? 49152 : 32768;
@@ -57,26 +78,24 @@ emulated.forEach((of, place) => {
     name: `attention on matrix units, emulated in ${room} bytes: ${of.name}`,
     ...options,
     fn: async () => {
-      const { inputs, outputs: all, numbers } = graphOf(of);
-      // The first is the output, then come the cotangents of queries, keys and values.
-      const outputs = of.name.startsWith("two walks") ? all.slice(2) : all;
-      const program = linearise(inputs, outputs);
-      const expected = evaluateProgram(program, numbers);
-      const device = emulating(room, { together: place === 0 });
-      const executable = await device.compile(makePlan(program, { maxSlots: 16, halfProducts: true }));
-      const upload = (of: readonly Float64Array[]) =>
-        of.map((v, i) => device.upload(host(v, inputs[i]!.dtype), inputs[i]!.aval));
-      const arrays = upload(numbers);
-      // What an earlier run left must not shine through.
-      const poison = upload(numbers.map((v, i) => (inputs[i]!.dtype === "i32" ? v : v.map(() => NaN))));
-      executable.run(poison);
-      const found = await Promise.all(executable.run(arrays).map((y) => device.download(y)));
-      found.forEach((y, i) => requireClose(`output ${i}`, new Float64Array(y), expected[i]!, 3e-3));
-      [...arrays, ...poison].forEach((x) => device.free(x));
-      executable.dispose();
+      await requireAttention(emulating(room, { together: place === 0 }), of);
     },
   });
 });
+
+const hardware = await hasMatrixUnits();
+for (const of of attentionCases) {
+  Deno.test({
+    name: `attention on matrix units of hardware: ${of.name}`,
+    ...options,
+    ignore: !hardware,
+    fn: async () => {
+      const device = (await openGpu({ provider: "dawn", halfProducts: true }))!;
+      await requireAttention(device, of);
+      await device.close();
+    },
+  });
+}
 
 Deno.test({
   name: "attention on matrix units, emulated: loss and gradient norm of a step, with values stored in f16",

@@ -2,16 +2,13 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { openAdapter } from "../core/gpu/adapter.ts";
 import { Gpu, isSoftware, openGpu, profile } from "../core/gpu/mod.ts";
-import { aval, bytesOf, type DType } from "../core/ir/aval.ts";
+import { aval } from "../core/ir/aval.ts";
 import { call, constant, type Expr, indexValue } from "../core/ir/expr.ts";
 import { ixVar } from "../core/ir/ix.ts";
-import { interpret } from "../core/kernel/interpret.ts";
 import type { Kernel } from "../core/kernel/kernel.ts";
-import { defaultLimits, matrixTiles, wgsl, type WgslLimits } from "../core/kernel/wgsl.ts";
-import type { HostArray } from "../core/plan/device.ts";
-import { ALIGNMENT, type Plan } from "../core/plan/plan.ts";
-import { emulateMatrix } from "./emulate_matrix.ts";
-import { type Sample, sampleNamed, samples, slotsOf } from "./kernel_samples.ts";
+import { defaultLimits, wgsl, type WgslLimits } from "../core/kernel/wgsl.ts";
+import { exact, planOf, requireSame } from "./gpu_compare.ts";
+import { type Sample, sampleNamed, samples } from "./kernel_samples.ts";
 
 const gpu = await openGpu({ software: true });
 if (!gpu && Deno.env.get("GYRE_REQUIRE_GPU") === "1") {
@@ -23,101 +20,6 @@ console.log(
     : "GPU tests are skipped: there is no WebGPU adapter.",
 );
 const options = { ignore: gpu === null, sanitizeResources: false, sanitizeOps: false };
-
-/** A plan of one step; every slot is an input, written ones are outputs in place. */
-function planOf(kernel: Kernel, sizes: readonly number[]): Plan {
-  const avals = kernel.slots.map(({ dtype }, i) => ({ shape: [sizes[i]!], dtype }));
-  const places = avals.map((_, buffer) => ({ buffer, offset: 0 }));
-  return {
-    inputs: avals.map((aval, buffer) => ({ aval, buffer })),
-    outputs: kernel.slots.flatMap((
-      { access },
-      i,
-    ) => (access === "read" ? [] : [{ aval: avals[i]!, place: places[i]! }])),
-    buffers: avals.map(({ shape, dtype }) => ({
-      bytes: Math.ceil(Math.max(1, shape[0]! * bytesOf(dtype)) / ALIGNMENT) * ALIGNMENT,
-      role: "input" as const,
-    })),
-    kernels: [kernel],
-    steps: [{ kernel: 0, slots: places }],
-  };
-}
-
-function toHost(values: Float64Array, dtype: DType): HostArray {
-  switch (dtype) {
-    case "f32":
-      return new Float32Array(values);
-    case "f16":
-      return new Uint16Array(new Float16Array(values).buffer);
-    case "bf16":
-      return new Uint16Array(new Uint32Array(new Float32Array(values).buffer).map((bits) => bits >>> 16));
-    case "i32":
-      return new Int32Array(values);
-    case "u32":
-    case "bool":
-      return Uint32Array.from(values, (v) => v >>> 0);
-  }
-}
-
-function fromHost(data: HostArray, dtype: DType): Float64Array {
-  if (dtype === "f16") return new Float64Array(new Float16Array(data.buffer as ArrayBuffer, 0, data.length));
-  if (dtype === "bf16") {
-    return new Float64Array(new Float32Array(Uint32Array.from(data, (bits) => bits << 16).buffer));
-  }
-  return new Float64Array(data);
-}
-
-/** Relative rounding of a type, with room for sums of some thousand terms. */
-const tolerance: Record<DType, number> = { f32: 2e-5, f16: 1e-3, bf16: 8e-3, i32: 0, u32: 0, bool: 0 };
-
-function requireClose(name: string, got: Float64Array, want: Float64Array, allowance: number): void {
-  assertEquals(got.length, want.length);
-  const largest = want.reduce((a, b) => (Number.isFinite(b) ? Math.max(a, Math.abs(b)) : a), 0);
-  got.forEach((x, i) => {
-    const y = want[i]!;
-    const off = Math.abs(x - y), allowed = allowance * Math.max(0.1 * largest, Math.abs(y));
-    assert(
-      off <= allowed || Object.is(x, y) || x === y,
-      `${name}[${i}] is ${x} on the GPU and ${y} by the interpreter.`,
-    );
-  });
-}
-
-/** A sample for a device that rounds operands. */
-interface Rounded {
-  readonly sample: Sample;
-  readonly tolerance: number;
-}
-
-/** Run a sample on a device, and compare every slot with the interpreter's. */
-async function requireSame(device: Gpu, { sample, tolerance: f32 }: Rounded): Promise<void> {
-  const { kernel, sizes } = sample;
-  const values = slotsOf(sample);
-  const want = values.map((v) => v.slice());
-  interpret(kernel, want);
-  const executable = await device.compile(planOf(kernel, sizes));
-  const arrays = values.map((v, i) => {
-    const { dtype } = kernel.slots[i]!;
-    return device.upload(toHost(v, dtype), { shape: [sizes[i]!], dtype });
-  });
-  executable.run(arrays);
-  const got = await Promise.all(arrays.map((a) => device.download(a)));
-  got.forEach((data, i) => {
-    const { dtype } = kernel.slots[i]!;
-    requireClose(
-      `${sample.name} s${i}`,
-      fromHost(data, dtype),
-      want[i]!,
-      dtype === "f32" ? f32 : tolerance[dtype],
-    );
-  });
-  arrays.forEach((a) => device.free(a));
-  executable.dispose();
-}
-
-function exact(sample: Sample): Rounded {
-  return { sample, tolerance: tolerance.f32 };
-}
 
 for (const sample of samples) {
   Deno.test({ name: `gpu: ${sample.name}`, ...options, fn: () => requireSame(gpu!, exact(sample)) });
@@ -188,79 +90,6 @@ for (const { name, limits, samples } of others) {
       await device.close();
     },
   });
-}
-
-/** Layouts, ragged ends, several terms, batches; each takes a software driver seconds to compile. */
-const emulatedSamples = [
-  "contract_150x140x72_plain_transposed",
-  "contract_148x140x50_transposed_plain",
-  "contract_low_rank",
-  "contract_scores_wide",
-];
-
-for (const tile of matrixTiles) {
-  Deno.test({
-    name: `gpu: products on matrix units, emulated, tiles of ${tile.rows}×${tile.cols}×${tile.depth}`,
-    ...options,
-    // Hardware has less workgroup memory than the emulation takes, and matrix units of its own.
-    ignore: gpu === null || !gpu.isSoftware,
-    fn: async () => {
-      const opened = (await openAdapter({ software: true, provider: "deno", halfProducts: false }))!;
-      assert(opened.limits.f16, "the emulation needs shader-f16");
-      const make = opened.gpu.createShaderModule.bind(opened.gpu);
-      let emulated = 0;
-      opened.gpu.createShaderModule = (d: GPUShaderModuleDescriptor) => {
-        emulated++;
-        return make({ ...d, code: emulateMatrix(d.code) });
-      };
-      const limits = { ...opened.limits, maxWorkgroupBytes: 65536, maxInvocations: 1024, matrix: [tile] };
-      const device = new Gpu({ ...opened, limits });
-      const chosen = tile.rows === 128 ? emulatedSamples.slice(0, 2) : emulatedSamples;
-      for (const named of chosen) await requireSame(device, halves(sampleNamed(named)));
-      assertEquals(emulated, chosen.length);
-      await device.close();
-    },
-  });
-}
-
-Deno.test({
-  name: "gpu: products on matrix units",
-  ignore: !await hasMatrixUnits(),
-  sanitizeResources: false,
-  sanitizeOps: false,
-  fn: async () => {
-    for (const tile of matrixTiles) {
-      const opened = (await openAdapter({ software: false, provider: "dawn", halfProducts: true }))!;
-      const device = new Gpu({ ...opened, limits: { ...opened.limits, matrix: [tile] } });
-      for (const sample of samples.filter(({ name }) => /^contract/.test(name))) {
-        await requireSame(device, halves(sample));
-      }
-      await device.close();
-    }
-  },
-});
-
-/** Whether there is a GPU here whose matrix units Dawn reaches. */
-async function hasMatrixUnits(): Promise<boolean> {
-  if (gpu === null || gpu.isSoftware) return false;
-  const opened = await openAdapter({ software: false, provider: "auto", halfProducts: true });
-  opened?.gpu.destroy();
-  return opened?.capabilities.gpu?.matrix === true;
-}
-
-/** Numbers that f16 holds, so that only operands which are computed lose digits. */
-function halves(sample: Sample): Rounded {
-  let state = 7;
-  const short = (): number => ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) >>> 25) / 64 - 1;
-  const isExact = /contract_\d+x\d+x\d+/.test(sample.name);
-  return {
-    sample: {
-      ...sample,
-      fill: (slot, i) =>
-        sample.fill?.(slot, i) ?? (sample.kernel.slots[slot]!.dtype === "f32" ? short() : undefined),
-    },
-    tolerance: isExact ? 2e-5 : 4e-3,
-  };
 }
 
 /** Golden texts: a change of the printer shows here. Rewrite them with GYRE_UPDATE_GOLDEN=1. */

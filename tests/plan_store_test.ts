@@ -8,6 +8,7 @@ import {
   compileTraced,
   fill,
   input,
+  matrixGpu,
   type Plan,
   type PlanRequest,
   readPlan,
@@ -34,17 +35,7 @@ const CAPABILITIES: Capabilities = {
     maxBufferBytes: 2 ** 31,
     maxTotalBytes: null,
   },
-  gpu: {
-    ...{
-      provider: "dawn",
-      subgroups: true,
-      matrix: true,
-      halfProducts: true,
-      readBackMs: 1,
-      note: null,
-      processors: 132,
-    },
-  },
+  gpu: matrixGpu(true),
 };
 
 function stepPlan(method: "hybrid" | "unitary"): Plan {

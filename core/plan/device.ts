@@ -76,6 +76,17 @@ export interface GpuCapabilities {
   readonly note: string | null;
 }
 
+/**
+ * What Dawn says of an H100 or an H200, for plans that are made without one; `halfProducts`: products may round their
+ * operands to f16 on its matrix units.
+ */
+export function matrixGpu(halfProducts: boolean): GpuCapabilities {
+  return {
+    ...{ provider: "dawn", subgroups: true, matrix: true, halfProducts },
+    ...{ processors: 132, readBackMs: 1, note: null },
+  };
+}
+
 /** A processor that runs plans. */
 export interface Device {
   readonly capabilities: Capabilities;

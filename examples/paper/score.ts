@@ -37,7 +37,9 @@ export function missingScores(
 /** Make those of a maker that are missing; resolves with how many are left. Rejects with UserError. */
 export async function scoreAll(prepared: Prepared, maker: Maker, rates: RatesFor): Promise<number> {
   const { options: { out, jobs }, late } = prepared, runs = runsOf(prepared, maker);
-  return await doAll(missingScores(prepared, maker, readRecords(out, [maker]), rates), {
+  const missing = missingScores(prepared, maker, readRecords(out, [maker]), rates);
+  if (missing.length > 0) say(`${maker}: ${missing.length} runs to score`);
+  return await doAll(missing, {
     ...{ runs, jobs, late, key: (choice) => choice.method, name: nameOf, say },
     make: async (process, choice) => addRecord(out, await scoreOf(prepared, runs, process, choice, rates)),
   });

@@ -4,8 +4,7 @@ import { poolerOf } from "./head.ts";
 import { type Asked, canMake, type Made } from "./makers.ts";
 import type { Maker } from "./options.ts";
 import { type Prepared, runsOf, say, tasksFor } from "./prepared.ts";
-import { readRecords, recordOf, type TimeRecord } from "./records.ts";
-import { addRecord } from "./records.ts";
+import { addRecord, readRecords, recordOf, type TimeRecord } from "./records.ts";
 import type { RatesFor } from "./score.ts";
 import type { Talker } from "./talker.ts";
 
@@ -27,6 +26,7 @@ export async function timeAll(prepared: Prepared, maker: Maker, rates: RatesFor)
   const missing = methods.filter((method) =>
     canMake(maker, method) && !recordOf<TimeRecord>(known, { kind: "time", maker, method, settings })
   );
+  if (missing.length > 0) say(`${maker}: times of ${missing.length} methods, one after the other`);
   let process: Talker | null = null;
   try {
     for (let method = missing[0]; method && !late(); method = missing[0]) {

@@ -27,6 +27,7 @@ export async function tuneAll(prepared: Prepared): Promise<number> {
     )
   ).filter((trial) => !known.some((k) => isSame(prepared, k, trial)));
   const runs = runsOf(prepared, "Gyre"), name = (trial: Trial): string => `rates of ${nameOf(trial)}`;
+  if (missing.length > 0) say(`rates to try: ${missing.length} runs of Gyre`);
   return await doAll(missing, {
     ...{ runs, jobs, late, key: (trial) => trial.method, name, say },
     make: async (process, trial) => {

@@ -1,5 +1,5 @@
 /** Memory and time of a run that nobody has to start: from the plan of its step, without weights. @module */
-import { type Capabilities, showBytes } from "../../core/mod.ts";
+import { type Capabilities, matrixGpu, showBytes } from "../../core/mod.ts";
 import { loadConfig } from "../checkpoint.ts";
 import type { RunBytes } from "../count_run.ts";
 import { UserError } from "../errors.ts";
@@ -161,11 +161,7 @@ function capabilitiesOf({ train, memory, buffer }: PlanOptions): Capabilities {
   }
   return {
     ...{ kind: "gpu", adapterName: "the device", f16: true, maxSlots: 32, ...shared },
-    gpu: {
-      ...{ provider: "dawn", subgroups: true, matrix: true, halfProducts: train.dtype === "f16" },
-      // Those of an H100 and an H200.
-      ...{ processors: 132, readBackMs: 1, note: null },
-    },
+    gpu: matrixGpu(train.dtype === "f16"),
   };
 }
 
