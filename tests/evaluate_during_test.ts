@@ -167,3 +167,25 @@ Deno.test("--keep-best leaves the state with the least held-out loss, and the ru
     assertEquals(linesOf(out).steps, linesOf(`${dir}/straight`).steps);
     assert(straight.eval_after! > best.held_out.loss);
   }));
+
+Deno.test("held-out prompts that fill a sequence are told of, and count as not answered", async () => {
+  await inTempDir(async (dir) => {
+    const rows = Array.from(
+      { length: 48 },
+      (_, i) => ({ question: "Tom has 38 balls. ".repeat(i + 1), answer: "#### 5" }),
+    );
+    const file = `${dir}/held.jsonl`;
+    Deno.writeTextFileSync(file, rows.map((row) => JSON.stringify(row)).join("\n"));
+    // Somewhere among these lengths a prompt is as long as the sequence: nothing can be generated after it.
+    const argv = [...TINY.slice(0, -4), "--eval", file, "--steps", "1"];
+    for (let seq = 48; seq < 72; seq++) {
+      const { result, said } = await fineTuned(`${dir}/${seq}`, [...argv, "--seq", String(seq)]);
+      if (result instanceof UserError) throw result;
+      if (!said.includes("leave no room")) continue;
+      const { before } = JSON.parse(Deno.readTextFileSync(`${dir}/${seq}/samples.json`));
+      assert(before.some((s: { generated: string }) => s.generated === ""));
+      return;
+    }
+    throw new Error("No sequence was filled by a prompt.");
+  });
+});

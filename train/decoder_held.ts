@@ -7,7 +7,7 @@ import { UserError } from "./errors.ts";
 import { showTasks } from "./evaluated.ts";
 import type { NamedTask } from "./evaluation/during.ts";
 import type { Numbers } from "./evaluation/task.ts";
-import { answerAll, exactMatch } from "./exact_match.ts";
+import { answerAll, exactMatch, hasRoom, noRoomNote } from "./exact_match.ts";
 import type { RunHooks } from "./guarded.ts";
 import type { TrainOptions } from "./options.ts";
 import type { Measured } from "./state_files.ts";
@@ -30,6 +30,13 @@ export function longestOf({ seq }: Pick<TrainOptions, "seq">, held: Examples | n
 export function askedOf(held: Examples): readonly Example[] {
   const asked = firstExamples(held, ANSWERED, (i) => answeredAt(held, i));
   return asked.length > 0 ? asked : firstExamples(held, SHOWN);
+}
+
+/** How many rows are held out, and how many of the asked ones leave no room for an answer. */
+export function describeHeld(held: Examples, seq: number): string {
+  const asked = askedOf(held), without = asked.filter((e) => !hasRoom(e, seq)).length;
+  const rows = `${held.length} held-out rows`;
+  return without === 0 ? rows : `${rows} (${noRoomNote(without, asked.length, seq)})`;
 }
 
 /** What a decoder is measured by. */

@@ -4,7 +4,14 @@ import type { Checkpoint } from "./checkpoint.ts";
 import { pickExamples } from "./data/hold_out.ts";
 import { type OpenRows, openRows, type RowHooks } from "./data/open_rows.ts";
 import type { DecoderConfig } from "./decoder.ts";
-import { answerHeld, evaluateDecoder, type Held, longestOf, tellAnswers } from "./decoder_held.ts";
+import {
+  answerHeld,
+  describeHeld,
+  evaluateDecoder,
+  type Held,
+  longestOf,
+  tellAnswers,
+} from "./decoder_held.ts";
 import { type DryRun, type DryRunHooks, dryRunOf } from "./dry_run.ts";
 import type { UserError } from "./errors.ts";
 import { parseAsked } from "./evaluation/asked.ts";
@@ -54,8 +61,8 @@ const DECODER_RUN: RunKind<LoadedDecoder, Session, HeldOut, RunResult> = {
     });
   },
   open: (of, start) => openSession({ ...start, subject: subjectOf(of), maxLength: maxLengthOf(of) }),
-  measuredBy: ({ held, tasks }) =>
-    [...(held ? [`${held.length} held-out rows`] : []), ...tasks.map(({ name }) => name)].join(", "),
+  measuredBy: ({ held, tasks }, { seq }) =>
+    [...(held ? [describeHeld(held, seq)] : []), ...tasks.map(({ name }) => name)].join(", "),
   evaluate: evaluateDecoder,
   complete: answerHeld,
   mergedFields: () => ({}),

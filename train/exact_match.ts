@@ -42,29 +42,41 @@ export interface AnswerOptions {
 /** Rows that are answered at once. */
 export const AT_ONCE = 64;
 
-/** Answer every example greedily. Answers stop at the end token or the length limit. */
+/** Whether an example's prompt, in tokens, leaves room for an answer within `maxLength`. */
+export function hasRoom({ promptLength }: Example, maxLength: number): boolean {
+  return promptLength > 0 && promptLength < maxLength;
+}
+
+/** Says how many of the asked prompts have no room within `seq` tokens. */
+export function noRoomNote(without: number, asked: number, seq: number): string {
+  return `${without} of ${asked} prompts leave no room within --seq ${seq}; they count as not answered`;
+}
+
+/**
+ * Answer every example greedily. Answers stop at the end token or the length limit; where a prompt leaves no room
+ * the answer is empty.
+ */
 export async function answerAll(
   session: Session,
   tokenizer: Tokenizer,
   examples: readonly Example[],
   { maxLength, rows = AT_ONCE }: AnswerOptions,
 ): Promise<Sample[]> {
-  const samples: Sample[] = [];
-  for (let at = 0; at < examples.length; at += rows) {
-    const group = examples.slice(at, at + rows);
+  const answers = new Map<Example, string>();
+  const asked = examples.filter((e) => hasRoom(e, maxLength));
+  for (let at = 0; at < asked.length; at += rows) {
+    const group = asked.slice(at, at + rows);
     const prompts = group.map((e) => e.ids.slice(0, e.promptLength));
     // Groups of one size share a plan: the last one is filled up with its own first prompt.
     const filled = Array.from(
-      { length: Math.min(rows, examples.length) },
+      { length: Math.min(rows, asked.length) },
       (_, i) => prompts[i] ?? prompts[0]!,
     );
     const longest = Math.max(...filled.map((p) => p.length));
     const generated = await session.generate(filled, maxLength - longest, tokenizer.eosId);
-    group.forEach((example, i) => {
-      samples.push(sampleOf(example.prompt, tokenizer.decode(generated[i]!), example.answer ?? null));
-    });
+    group.forEach((example, i) => answers.set(example, tokenizer.decode(generated[i]!)));
   }
-  return samples;
+  return examples.map((e) => sampleOf(e.prompt, answers.get(e) ?? "", e.answer ?? null));
 }
 
 /** Share of correct answers among samples with an expected one; null without any. */

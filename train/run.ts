@@ -95,7 +95,7 @@ async function trainOn<
     sayResumed(resumed, totalSteps(options, train), processorOf(device.capabilities), say);
   }
   const evaluate = (): Promise<M | null> => kind.evaluate(session, loaded, options, stopped);
-  const by = kind.measuredBy(loaded);
+  const by = kind.measuredBy(loaded, options);
   const measure = async (known: M | null = null): Promise<M | null> => {
     if (by === "") return null;
     say(`measuring on ${by}`);

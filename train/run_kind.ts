@@ -85,7 +85,7 @@ export interface RunKind<L extends LoadedRun, S extends Training<TokenBatch>, M 
   readonly planStep: (of: RunSubject<L>, capabilities: Capabilities, shape: PlanShape) => Compiled;
   readonly open: (of: RunSubject<L>, start: RunStart) => Promise<S>;
   /** What `--eval` names, for people; empty: nothing. */
-  readonly measuredBy: (loaded: L) => string;
+  readonly measuredBy: (loaded: L, options: TrainOptions) => string;
   /** Measure on that, but without answers to be shown; null where the user stops it. */
   readonly evaluate: (
     session: S,

@@ -1,5 +1,6 @@
 /** Prompts of a task answered by the model that is examined. @module */
 import { type Answer, answerPrompts, type AnswerSettings } from "../answer.ts";
+import { noRoomNote } from "../exact_match.ts";
 import { type Prompt, promptOf } from "../prompts.ts";
 import type { Message, Tokenizer } from "../tokenizer.ts";
 import type { Examinee, Follow } from "./task.ts";
@@ -49,7 +50,5 @@ export async function askAll(
 /** Says how many prompts left no room; nothing where all did. */
 export function roomNotes(answers: readonly TaskAnswer[], seq: number): string[] {
   const without = answers.filter((a) => a.finish === "no room").length;
-  return without === 0 ? [] : [
-    `${without} of ${answers.length} prompts leave no room within --seq ${seq}; they count as not answered`,
-  ];
+  return without === 0 ? [] : [noRoomNote(without, answers.length, seq)];
 }
