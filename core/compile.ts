@@ -16,8 +16,6 @@ export interface CompileOptions {
   readonly maxSlots?: number;
   /** Products may round their operands to f16, and values may be stored so; default false. */
   readonly halfProducts?: boolean;
-  /** Attention may have kernels of its own; default: where products may round. */
-  readonly attention?: boolean;
   /** Values that may be computed again, for the backward pass, rather than kept; absent: all are kept. */
   readonly recompute?: Recomputation;
   /** Order the kernels so that neighbours can run at once, as on a GPU; default false. */
@@ -117,7 +115,6 @@ export function compileTraced(
   const limits: PlanLimits = {
     maxSlots: options.maxSlots ?? 8,
     halfProducts: options.halfProducts ?? false,
-    ...(options.attention === undefined ? {} : { attention: options.attention }),
     overlap: options.overlap ?? false,
     ...(options.split ? { split: options.split } : {}),
     ...(options.recompute ? { recompute: options.recompute } : {}),

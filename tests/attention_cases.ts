@@ -100,7 +100,7 @@ export function graphOf(
 function deviceWith(halfProducts: boolean): Capabilities {
   return {
     ...{ kind: "gpu", adapterName: "a device", f16: true, maxSlots: 16 },
-    gpu: { ...matrixGpu(halfProducts), attention: halfProducts },
+    gpu: matrixGpu(halfProducts),
     ...{ maxBufferBytes: 2 ** 31, maxTotalBytes: null },
   };
 }

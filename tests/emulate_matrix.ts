@@ -51,6 +51,32 @@ fn put(at: u32, value: vec4<f16>) {
 }
 `;
 
+/** Stands for what subgroups do together in kernels that have numbers of each: every subgroup has 32 invocations. */
+const SUBGROUPS = `
+var<workgroup> extremes: array<atomic<i32>, 4>;
+fn extreme(lane: u32, start: i32) {
+  workgroupBarrier();
+  if (lane % 32u == 0u) { atomicStore(&extremes[lane / 32u], start); }
+  workgroupBarrier();
+}
+fn subgroup_min(lane: u32, value: i32) -> i32 {
+  extreme(lane, 0x7fffffff);
+  atomicMin(&extremes[lane / 32u], value);
+  workgroupBarrier();
+  return atomicLoad(&extremes[lane / 32u]);
+}
+fn subgroup_max(lane: u32, value: i32) -> i32 {
+  extreme(lane, -0x7fffffff);
+  atomicMax(&extremes[lane / 32u], value);
+  workgroupBarrier();
+  return atomicLoad(&extremes[lane / 32u]);
+}
+fn load_marks() -> vec4i {
+  return vec4i(workgroupUniformLoad(&marks[0]), workgroupUniformLoad(&marks[1]),
+    workgroupUniformLoad(&marks[2]), workgroupUniformLoad(&marks[3]));
+}
+`;
+
 /** Text of a kernel for matrix units → text that any device with f16 runs. */
 export function emulateMatrix(code: string): string {
   const sizeOf = (view: string): number =>
@@ -60,15 +86,20 @@ export function emulateMatrix(code: string): string {
         Number(m[1])
       ),
     );
+  // Views that matrix units do not read become variables of their own.
+  const others = [...code.matchAll(/let (marks|segments) = bufferView<(.*)>\(&memory, \d+u\);$/gm)]
+    .map(([, view, type]) => `var<workgroup> ${view}: ${type};`);
   const rewritten = code
     .replace(/^(enable (subgroups|chromium_experimental_subgroup_matrix)|requires|diagnostic).*$/gm, "")
     .replace(
       /var<workgroup> \w+: buffer<.*$/m,
       `var<workgroup> halves: array<f16, ${sizeOf("halves")}>;\nvar<workgroup> sums: array<f32, ${
         sizeOf("sums")
-      }>;${STAND_INS}`,
+      }>;${others.join("\n")}${others.length > 0 ? SUBGROUPS : ""}${STAND_INS}`,
     )
     .replace(/^ *let \w+ = bufferView.*$/gm, "")
+    .replace(/subgroup(Min|Max)\(/g, (_, op: string) => `subgroup_${op.toLowerCase()}(lane, `)
+    .replace(/workgroupUniformLoad\(&marks4\[0\]\)/g, "load_marks()")
     .replace(/quads\[(.*)\] = (\w+);/g, "put($1, $2);")
     .replace(/sums4\[([^\]]*)\] = (.*);/g, "put_sums($1, $2);")
     .replace(/sums4\[([^\]]*)\]/g, "sums_at($1)")

@@ -59,7 +59,6 @@ export function compileFor<A>(
   const options = {
     maxSlots,
     halfProducts: gpu?.halfProducts ?? false,
-    attention: gpu?.halfProducts === true && gpu.attention === true,
     ...(gpu ? { recompute: { from: RECOMPUTE_FROM }, overlap: true } : {}),
     // Two workgroups share a processor in products on matrix units.
     ...(gpu?.halfProducts ? { split: { workgroups: 2 * gpu.processors } } : {}),

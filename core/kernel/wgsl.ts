@@ -65,6 +65,11 @@ export function entryPoint(
     `let ${unit} = group.x + group.y * ${x}u;`,
     ...(x * y > units ? [`if (${unit} >= ${units}u) { return; }`] : []),
   ];
+  const shared = preamble.filter((line) => line.startsWith("var<workgroup>"));
+  // Beside other variables, NVIDIA's driver lets matrix units and invocations disagree on where a buffer begins.
+  if (shared.length > 1 && shared.some((line) => /: buffer</.test(line))) {
+    throw new Error(`Kernel ${name} has a buffer beside other workgroup variables: ${shared.join(" ")}`);
+  }
   const code = [
     `// ${name}`,
     // `enable` must come before everything but comments, which the preamble ensures.

@@ -24,6 +24,7 @@ import {
   finish,
   keep,
   moves,
+  ofAll,
   ownRows,
   putWeights,
   scoresOf,
@@ -77,7 +78,6 @@ function forward(scope: Scope, body: AttentionForm): Grid {
   rows.declare();
   begin(scope, l);
   const nextKey = (row: string): string => clamped(`next0 + ${row}`, key.extent, l.block);
-  module.globals.push("var<workgroup> raised: atomic<u32>;");
   scope.line(
     // Those that see the most keys come first.
     `let own0 = (${blocks - 1}u - unit / ${heads}u) * ${OWN}u;`,
@@ -89,7 +89,7 @@ function forward(scope: Scope, body: AttentionForm): Grid {
   ownRows(scope, l, "q", (row, k4) => `q_at(b, ${clamped(`own0 + ${row}`, query.extent, OWN)}, ${k4})`);
   const move = together([
     moves(l, ["k_at", "v_at"].map((name) => (row, k4) => `${name}(kb, ${nextKey(row)}, ${k4})`)),
-    ...(body.segments ? [segmentMoves(scope, l, "query", nextKey)] : []),
+    ...(body.segments ? [segmentMoves(l, "query", nextKey)] : []),
   ]);
   scope.line(
     ...declareSums(l, "o"),
@@ -101,8 +101,7 @@ function forward(scope: Scope, body: AttentionForm): Grid {
     ...move.fetch,
   );
   scope.block("loop", {}, (loop) => {
-    loop.line("workgroupBarrier();", ...move.put);
-    loop.line("if (lane == 0u) { atomicStore(&raised, 0u); }", "workgroupBarrier();");
+    loop.line("workgroupBarrier();", ...move.put, "workgroupBarrier();");
     loop.line(`next0 = other0 + ${l.block}u;`);
     loop.block("if (next0 < stop)", {}, (ahead) => ahead.line(...move.fetch));
     loop.line(...scoresOf(l, "q", 0), "workgroupBarrier();");
@@ -145,9 +144,9 @@ function softmax(scope: Scope, body: AttentionForm, l: Layout): void {
   scope.line(
     `let most4 = ${most};`,
     "let most = max(max(most4.x, most4.y), max(most4.z, most4.w));",
-    `if (most > top + ${SLACK}.0f) { atomicStore(&raised, 1u); }`,
+    ...ofAll("max", "raised", `select(0, 1, most > top + ${SLACK}.0f)`),
   );
-  scope.block("if (workgroupUniformLoad(&raised) != 0u)", {}, (inner) => {
+  scope.block("if (raised != 0)", {}, (inner) => {
     inner.line(
       `sums[${l.stats}u + lane] = most;`,
       "workgroupBarrier();",

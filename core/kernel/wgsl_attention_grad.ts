@@ -76,7 +76,7 @@ export function ofQueries(scope: Scope, body: AttentionForm): Grid {
   ownRows(scope, l, "c", (row, k4) => `ct_at(b, ${own(row)}, ${k4})`);
   const move = together([
     moves(l, ["k_at", "v_at"].map((name) => (row, k4) => `${name}(kb, ${next(row)}, ${k4})`)),
-    ...(body.segments ? [segmentMoves(scope, l, "query", next)] : []),
+    ...(body.segments ? [segmentMoves(l, "query", next)] : []),
   ]);
   scope.line(
     ...declareSums(l, "o"),
@@ -154,7 +154,7 @@ export function ofKeys(scope: Scope, body: AttentionForm): Grid {
   if (needsValues) ownRows(scope, l, "v", (row, k4) => `v_at(b, ${own(row)}, ${k4})`);
   const walks = feature.extent > BOTH ? results.map((r) => [r]) : [results];
   const segments = body.segments
-    ? [segmentMoves(scope, l, "key", (row) => clamped(`next0 + ${row}`, body.query.extent, l.block))]
+    ? [segmentMoves(l, "key", (row) => clamped(`next0 + ${row}`, body.query.extent, l.block))]
     : [];
   for (const walk of walks) {
     scope.block("", {}, (inner) => alongQueries(inner, body, l, walk, segments));

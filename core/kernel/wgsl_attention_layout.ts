@@ -2,12 +2,18 @@
 import { type AttentionForm, extentOf } from "./kernel.ts";
 import type { WgslLimits } from "./wgsl_memory.ts";
 import { plus } from "./wgsl_operand.ts";
-import { PAD, SUM_PAD } from "./wgsl_tile.ts";
+import { PAD, SUBGROUP, SUM_PAD } from "./wgsl_tile.ts";
 
 /** Rows that a workgroup owns, 16 to a subgroup, and its invocations: two to a row. */
 export const OWN = 64, LANES = 128;
 
-/** Places in workgroup memory: sums of subgroups in f32, then what matrix units read, in halves. Lengths in elements. */
+/** Subgroups of a workgroup, each with a number in memory. */
+export const MARKS = LANES / SUBGROUP;
+
+/**
+ * Places in workgroup memory: sums of subgroups in f32, numbers, then what matrix units read, in halves. Lengths in elements.
+ * All are in one variable, since a buffer must be the only one of a workgroup (see `entryPoint`).
+ */
 export interface Layout {
   readonly depth: number;
   /** Rows of the other side in memory. */
@@ -18,6 +24,8 @@ export interface Layout {
   readonly weightPitch: number;
   /** A number for each invocation, behind the sums. */
   readonly stats: number;
+  /** A number for each subgroup, in words, then the segments of a block. */
+  readonly marks: number;
   /** Where the two operands of the other side and the weights begin, in halves. */
   readonly operands: readonly [number, number];
   readonly weights: number;
@@ -26,11 +34,23 @@ export interface Layout {
 
 function layoutOf(depth: number, block: number): Layout {
   const sumPitch = block + SUM_PAD, pitch = depth + PAD, weightPitch = block + PAD;
-  const stats = OWN * sumPitch, first = 2 * (stats + LANES), second = first + block * pitch;
+  const stats = OWN * sumPitch, marks = stats + LANES;
+  const first = 2 * (marks + MARKS + block), second = first + block * pitch;
   const weights = second + block * pitch, end = weights + OWN * weightPitch;
   // The owned rows pass through the place of all three before the walk begins.
   const bytes = 2 * Math.max(end, first + OWN * pitch);
-  return { depth, block, sumPitch, pitch, weightPitch, stats, operands: [first, second], weights, bytes };
+  return {
+    depth,
+    block,
+    sumPitch,
+    pitch,
+    weightPitch,
+    stats,
+    marks,
+    operands: [first, second],
+    weights,
+    bytes,
+  };
 }
 
 /** Blocks of the other side, largest first. */

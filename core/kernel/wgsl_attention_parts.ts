@@ -2,13 +2,13 @@
  * What the passes of attention on matrix units have in common: a workgroup owns some rows (queries, or keys), and walks
  * along the rows of the other side, a block of them in workgroup memory at a time. @module
  */
-import { LANES, type Layout, OWN, upTo } from "./wgsl_attention_layout.ts";
+import { LANES, type Layout, MARKS, OWN, upTo } from "./wgsl_attention_layout.ts";
 import type { Scope } from "./wgsl_expr.ts";
 import { plus } from "./wgsl_operand.ts";
 import { SIDE, SUBGROUP } from "./wgsl_tile.ts";
 
 /** Views of workgroup memory, and an invocation's own row. */
-export function begin(scope: Scope, { bytes, stats }: Layout): void {
+export function begin(scope: Scope, { bytes, stats, marks, block }: Layout): void {
   scope.module.globals.push(`var<workgroup> memory: buffer<${bytes}>;`);
   const floats = stats + LANES;
   scope.line(
@@ -16,10 +16,23 @@ export function begin(scope: Scope, { bytes, stats }: Layout): void {
     `let quads = bufferView<array<vec4<f16>, ${bytes / 8}>>(&memory, 0u);`,
     `let sums = bufferView<array<f32, ${floats}>>(&memory, 0u);`,
     `let sums4 = bufferView<array<vec4f, ${floats / 4}>>(&memory, 0u);`,
+    `let marks = bufferView<array<i32, ${MARKS}>>(&memory, ${4 * marks}u);`,
+    `let marks4 = bufferView<array<vec4i, ${MARKS / 4}>>(&memory, ${4 * marks}u);`,
+    `let segments = bufferView<array<i32, ${block}>>(&memory, ${4 * (marks + MARKS)}u);`,
     `let strip = lane / ${SUBGROUP}u * ${SIDE}u;`,
     "let row = lane / 2u;",
     "let side = lane % 2u;",
   );
+}
+
+/** `name`: the least or greatest of a number of each invocation, known to be the same in all of them. */
+export function ofAll(op: "min" | "max", name: string, value: string): string[] {
+  return [
+    `let ${name}_here = subgroup${op === "min" ? "Min" : "Max"}(${value});`,
+    `if (lane % ${SUBGROUP}u == 0u) { marks[lane / ${SUBGROUP}u] = ${name}_here; }`,
+    `let ${name}_4 = workgroupUniformLoad(&marks4[0]);`,
+    `let ${name} = ${op}(${op}(${name}_4.x, ${name}_4.y), ${op}(${name}_4.z, ${name}_4.w));`,
+  ];
 }
 
 /**

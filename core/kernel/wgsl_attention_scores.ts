@@ -1,7 +1,7 @@
 /** Scores of attention on matrix units: what is hidden of them, and which blocks are walked along at all. @module */
 import type { AttentionForm } from "./kernel.ts";
 import { headsOf, LANES, type Layout, OWN, sumsAt, vectorsOf } from "./wgsl_attention_layout.ts";
-import { moveNumber, type Moves } from "./wgsl_attention_parts.ts";
+import { moveNumber, type Moves, ofAll } from "./wgsl_attention_parts.ts";
 import type { Scope } from "./wgsl_expr.ts";
 
 /** Which rows a workgroup owns; it walks along the others. */
@@ -91,49 +91,31 @@ export function declareRange(scope: Scope, body: AttentionForm, l: Layout, own: 
     ];
   if (!body.segments) return scope.line(`let start = ${block(`(${first})`)};`, `let stop = ${last};`);
   const [mine, theirs] = own === "query" ? ["query", "key"] : ["key", "query"];
-  scope.module.globals.push(
-    ...["least: atomic<i32>", "greatest: atomic<i32>", "first: atomic<u32>", "last: atomic<u32>"].map((v) =>
-      `var<workgroup> ${v};`
-    ),
-  );
   scope.line(
     `let sequence = b / ${headsOf(body, own) / batch.extent}u;`,
     `let segment = segment_of_${mine}(sequence, at);`,
   );
-  scope.block("if (lane == 0u)", {}, (inner) =>
-    inner.line(
-      "atomicStore(&least, segment);",
-      "atomicStore(&greatest, segment);",
-      "atomicStore(&first, own0);",
-      "atomicStore(&last, own0);",
-    ));
   scope.line(
-    "workgroupBarrier();",
-    "atomicMin(&least, segment);",
-    "atomicMax(&greatest, segment);",
-    "workgroupBarrier();",
-    "let low = atomicLoad(&least);",
-    "let high = atomicLoad(&greatest);",
+    ...ofAll("min", "low", "segment"),
+    ...ofAll("max", "high", "segment"),
+    "var nearest = i32(own0);",
+    "var farthest = i32(own0);",
   );
   scope.block(`for (var n = ${first} + lane; n < ${last}; n += ${LANES}u)`, {}, (inner) =>
     inner.line(
       `let other = segment_of_${theirs}(sequence, n);`,
-      "if (other >= low && other <= high) { atomicMin(&first, n); atomicMax(&last, n); }",
+      "if (other >= low && other <= high) { nearest = min(nearest, i32(n)); farthest = max(farthest, i32(n)); }",
     ));
   scope.line(
-    `let start = ${block("workgroupUniformLoad(&first)")};`,
-    "let stop = workgroupUniformLoad(&last) + 1u;",
+    ...ofAll("min", "least", "nearest"),
+    ...ofAll("max", "greatest", "farthest"),
+    `let start = ${block("u32(least)")};`,
+    "let stop = u32(greatest) + 1u;",
   );
 }
 
 /** The segments of a block on their way into workgroup memory; `other` is a row to come. */
-export function segmentMoves(
-  { module }: Scope,
-  l: Layout,
-  own: Side,
-  other: (row: string) => string,
-): Moves {
-  module.globals.push(`var<workgroup> segments: array<i32, ${l.block}>;`);
+export function segmentMoves(l: Layout, own: Side, other: (row: string) => string): Moves {
   return moveNumber(
     l,
     "kind",

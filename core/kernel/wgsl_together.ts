@@ -33,7 +33,8 @@ function roomOf(of: readonly Printed[]): Map<string, number> | null {
     }
     if (variablesOf(module.globals) === null) return null;
   }
-  return room;
+  // A buffer has to be alone.
+  return room.size > 1 && [...room.keys()].some((kind) => kind.startsWith("buffer")) ? null : room;
 }
 
 /** Workgroup variables of a kernel by kind and number among that kind; null where one cannot be shared. */

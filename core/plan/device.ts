@@ -63,11 +63,6 @@ export interface GpuCapabilities {
   readonly matrix: boolean;
   /** Whether they are used: products of matrices round their operands to f16. */
   readonly halfProducts: boolean;
-  /**
-   * Whether attention's own kernels are used with them. They agree with float64 where matrix units are emulated, and not
-   * on an H200: until that is understood no adapter has them, and attention is products and a softmax.
-   */
-  readonly attention?: boolean;
   /** Processors that run workgroups side by side, as far as is known. */
   readonly processors: number;
   /** Cost of one awaited read, in milliseconds; reads queued together share it. */

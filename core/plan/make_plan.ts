@@ -19,8 +19,6 @@ import { splitDeep, type Splitting } from "./split.ts";
 export interface PlanLimits extends FuseLimits {
   /** Products may round their operands to f16, so values may be stored so; default false. */
   readonly halfProducts?: boolean;
-  /** Attention may have kernels of its own; default: where products may round. */
-  readonly attention?: boolean;
   /** Values that may be computed again rather than kept; absent: all are kept. */
   readonly recompute?: Recomputation;
   /** Deep products that may be cut into parts; absent: none is. */
@@ -31,7 +29,7 @@ export interface PlanLimits extends FuseLimits {
 
 /** Compile a program down to a plan. */
 export function makePlan(source: Program, limits: PlanLimits, donations: readonly Donation[] = []): Plan {
-  const prepared = prepare(expand(source, limits.attention ?? limits.halfProducts ?? false), donations);
+  const prepared = prepare(expand(source, limits.halfProducts ?? false), donations);
   const fused = fuse(prepared, limits), { bindings } = fused;
   const stored = limits.halfProducts
     ? { ...fused, program: narrow(prepared, fused.drafts, bindings) }
