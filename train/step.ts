@@ -270,7 +270,7 @@ export function objectiveStep(
 }
 
 /** Logits that may exist at a time. */
-const MOST_LOGITS = 2 ** 27;
+const MOST_LOGITS = 2 ** 26;
 
 /** Whether the weight that makes the logits is trained itself. */
 function trainsHead({ config, classes }: Subject): boolean {

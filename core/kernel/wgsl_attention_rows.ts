@@ -20,11 +20,11 @@ export class Rows {
     this.#accesses.push({ values });
     this.#declare.push(() => {
       const inside = new Scope(this.module, { vars: { b: "b", m: "m", k: "k4" } });
-      const texts = inside.lanes(values).flat();
+      const result = inside.halves(values.flat());
       this.#function(
         `fn ${name}(b: u32, m: u32, k4: u32) -> vec4<f16>`,
         inside,
-        `return vec4<f16>(vec4f(${texts.join(", ")}));`,
+        `return ${result};`,
       );
     });
   }

@@ -177,6 +177,15 @@ export class Scope {
     return roots.map((of, lane) => this.#inLane(lane, () => this.values(of)));
   }
 
+  /** Values of four neighbours as a `vec4<f16>`; halves that are only loaded stay as they are. */
+  halves(values: readonly Expr[]): string {
+    const [first] = values, view = first?.kind === "load" ? this.module.view(first.slot) : null;
+    const isStored = view !== null && view.wide && view.f16 && view.slot.dtype === "f16" &&
+      values.every((v) => v.kind === "load" && v.slot === view.number);
+    if (isStored && first?.kind === "load") return `s${view.number}[${this.ix(quarter(first.ix))}]`;
+    return `vec4<f16>(vec4f(${this.lanes(values.map((v) => [v])).flat().join(", ")}))`;
+  }
+
   /** Statements that store, by neighbour; all values come first, as they may read what a store overwrites. */
   storing(lanes: readonly (readonly Store[])[]): string[] {
     const values = this.lanes(lanes.map((stores) => stores.map((s) => s.value)));

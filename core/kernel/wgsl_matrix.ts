@@ -56,8 +56,7 @@ export function matrixContract(scope: Scope, body: ContractForm, tile: MatrixTil
     `let quads = bufferView<array<vec4<f16>, ${halves / 4}>>(&memory, 0u);`,
     `let sums = bufferView<array<f32, ${sums}>>(&memory, 0u);`,
     `let sums4 = bufferView<array<vec4f, ${sums / 4}>>(&memory, 0u);`,
-    `let n0 = unit % ${across}u * ${tile.cols}u;`,
-    `let m0 = unit / ${across}u % ${down}u * ${tile.rows}u;`,
+    ...tileOrder(down, across, tile),
     `let b = unit / ${across * down}u;`,
     `let group_number = lane / ${SUBGROUP}u;`,
     `let own = group_number % ${perPart}u;`,
@@ -70,6 +69,20 @@ export function matrixContract(scope: Scope, body: ContractForm, tile: MatrixTil
   declareFinish(scope, results, beyond(rows, cols, tile));
   callFinish(scope, tile, lanes);
   return { units: down * across * batch, lanes };
+}
+
+/** Tiles below each other that are computed one after the other: what they read of the right operand stays in the cache. */
+const TALL = 8;
+
+/** `m0` and `n0`: down a few tiles, then to the right; at the end of these rows on with the next ones. */
+function tileOrder(down: number, across: number, tile: MatrixTile): string[] {
+  let tall = Math.min(TALL, down);
+  while (down % tall !== 0) tall--;
+  const row = tall === 1 ? `unit / ${across}u` : `unit / ${tall * across}u * ${tall}u + unit % ${tall}u`;
+  return [
+    `let n0 = unit / ${tall}u % ${across}u * ${tile.cols}u;`,
+    `let m0 = (${row}) % ${down}u * ${tile.rows}u;`,
+  ];
 }
 
 /** Lines for each matrix of sums of a subgroup. */

@@ -72,12 +72,16 @@ export function declareOperand(module: Module, operand: Operand, width: Width = 
   const isWide = values.length === 4;
   const names = { [free]: isWide && !isInward ? `${free}4` : free, k: isWide && isInward ? "k4" : "k" };
   const inside = new Scope(module, { vars: { b: "b", ...names } });
-  const texts = inside.lanes(values.map((v) => [v])).flat();
-  const number = isWide ? `vec4f(${texts.join(", ")})` : texts[0];
+  const full = (): string => {
+    const texts = inside.lanes(values.map((v) => [v])).flat();
+    const number = isWide ? `vec4f(${texts.join(", ")})` : texts[0]!;
+    return width === "f32" ? number : `f16(${number})`;
+  };
+  const result = isWide && width === "f16" ? inside.halves(values) : full();
   module.globals.push(
     `fn ${name}(b: u32, ${names[free]}: u32, ${names.k}: u32) -> ${typeOf(operand, width)} {`,
     ...inside.lines.map((l) => `  ${l}`),
-    `  return ${width === "f32" ? number : `${typeOf(operand, width)}(${number})`};`,
+    `  return ${result};`,
     "}",
   );
 }
@@ -100,7 +104,7 @@ export function fetchOperand(o: Operand, lanes: number, width: Width = "f32"): F
     parts: [] as { register: string; k: string; free: string }[],
   };
   for (let i = 0; i < o.size * o.step / step / lanes; i++) {
-    const [quick, slow] = place(i, lanes, (o.isInward ? o.step : o.size) / step);
+    const [quick, slow] = place(i, lanes, (o.isInward ? o.step : o.size) / step, width === "f16");
     const [k, free] = o.isInward ? [quick, slow] : [slow, quick];
     const register = `${o.name}_${i}`;
     // Both axes in the units of the operand's function: elements, or vectors along the contiguous axis.
@@ -122,9 +126,19 @@ export function fetchOperand(o: Operand, lanes: number, width: Width = "f32"): F
   return move;
 }
 
-/** Position of element `lane + i · lanes` in rows of `width`; all three are powers of two. */
-function place(i: number, lanes: number, width: number): [quick: string, slow: string] {
-  if (lanes % width === 0) return [`lane % ${width}u`, plus(`lane / ${width}u`, i * (lanes / width))];
+/** Rows of this many vectors of halves, of which two are written at once. */
+const SHORT = 8;
+
+/** Position of element `lane + i · lanes` in rows of `width`, some of them swapped; all three are powers of two. */
+function place(i: number, lanes: number, width: number, halves: boolean): [quick: string, slow: string] {
+  if (lanes % width === 0) {
+    const row = `(lane / ${width}u)`;
+    // Short rows that are 4 apart are in different banks, with the padding that they have; neighbours are not.
+    const apart = halves && width === SHORT && lanes % (8 * width) === 0
+      ? `((${row} & ~7u) | ((${row} & 1u) << 2u) | ((${row} >> 1u) & 3u))`
+      : row;
+    return [`lane % ${width}u`, plus(apart, i * (lanes / width))];
+  }
   const per = width / lanes;
   return [plus("lane", (i % per) * lanes), `${Math.floor(i / per)}u`];
 }

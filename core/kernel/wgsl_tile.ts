@@ -36,6 +36,7 @@ const tiles: readonly Tile[] = [
 export const matrixTiles: readonly MatrixTile[] = [
   { rows: 128, cols: 128, depth: 32, high: 64, wide: 64, split: 1, speed: 1, resident: 2 },
   { rows: 64, cols: 64, depth: 64, high: 32, wide: 32, split: 1, speed: 0.73, resident: 4 },
+  { rows: 16, cols: 32, depth: 128, high: 16, wide: 32, split: 4, speed: 0.17, resident: 6 },
   { rows: 16, cols: 16, depth: 256, high: 16, wide: 16, split: 8, speed: 0.05, resident: 6 },
   { rows: 16, cols: 16, depth: 512, high: 16, wide: 16, split: 16, speed: 0.05, resident: 3 },
 ];
