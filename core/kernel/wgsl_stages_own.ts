@@ -93,13 +93,18 @@ export function stagesOwn(scope: Scope, body: StagesForm): Grid {
     if (own > together) {
       loop.block(`if (r + ${together}u < ${own}u)`, {}, (more) => more.line(...fetch(`r + ${together}u`)));
     }
-    for (const i of each) {
-      loop.block("", {}, (one) => {
-        for (let q = 0; q < quads; q++) one.line(`let x${q} = tile[${plus(`${at(i)} - first`, q)}];`);
-        const terms = matrix.map((column, k) => `${column} * x${k >> 2}.${PARTS[k & 3]}`);
-        one.line(`store(start + ${plus("r", i)}, f4, ${terms.join(" + ")});`);
-      });
-    }
+    // A loop, since it costs little beside a row's products, and compilers take long over many of them.
+    const pair = together % 2 === 0 ? 2 : 1;
+    loop.block(`for (var i = 0u; i < ${together}u; i += ${pair}u)`, {}, (some) => {
+      for (let row = 0; row < pair; row++) {
+        some.block("", {}, (one) => {
+          one.line(`let x = (team * ${together}u + ${plus("i", row)}) * ${across}u + quad - first;`);
+          for (let q = 0; q < quads; q++) one.line(`let x${q} = tile[${plus("x", q)}];`);
+          const terms = matrix.map((column, k) => `${column} * x${k >> 2}.${PARTS[k & 3]}`);
+          one.line(`store(start + r + ${plus("i", row)}, f4, ${terms.join(" + ")});`);
+        });
+      }
+    });
     loop.line("workgroupBarrier();");
   });
   return { units: chunks * Math.ceil(rows / step), lanes: across * teams };
@@ -124,21 +129,67 @@ function spreadOf(d: number, group: number, rows: number, { limits }: Module): S
  * outputs number `quad`: rows of the matrix come from unit vectors that go through the transposed stages.
  */
 function foldGroup(scope: Scope, body: StagesForm, quad: string): string[] {
-  const { module } = scope, name = module.fresh("quad"), group = groupOf(body.stages);
+  const name = scope.module.fresh("quad"), order = body.stages.map((_, i) => i);
   scope.line(`let ${name} = ${quad};`);
-  const unit = (k: number): string => {
-    const one = [0, 1, 2, 3].map((i) => (i === k % 4 ? "1.0f" : "0.0f")).join(", ");
-    return `select(vec4f(), vec4f(${one}), ${name} == ${k >> 2}u)`;
-  };
-  let values = Array.from({ length: group }, (_, k) => {
-    const value = module.fresh("u");
-    scope.line(`let ${value} = ${unit(k)};`);
-    return value;
-  });
-  const order = body.stages.map((_, i) => i);
   if (!body.transposed) order.reverse();
-  for (const i of order) values = mixGroup(scope, body, i, values, !body.transposed, "vec4f");
+  const [first, ...rest] = order as [number, ...number[]];
+  let values = mixUnits(scope, body, first, name);
+  for (const i of rest) values = mixGroup(scope, body, i, values, !body.transposed);
   return values;
+}
+
+/** What stage `number` makes of the unit vectors of four features: their coefficients in its block, zeros elsewhere. */
+function mixUnits(scope: Scope, body: StagesForm, number: number, quad: string): string[] {
+  const { module } = scope, stage = body.stages[number]!, { radix, stride, piece } = stage;
+  const block = blockOf(stage), group = groupOf(body.stages), span = radix * stride * piece;
+  if (stride !== 1 && piece % 4 !== 0) {
+    const units = Array.from({ length: group }, (_, k) => {
+      const value = module.fresh("u");
+      const one = [0, 1, 2, 3].map((i) => (i === k % 4 ? "1.0f" : "0.0f")).join(", ");
+      scope.line(`let ${value} = select(vec4f(), vec4f(${one}), ${quad} == ${k >> 2}u);`);
+      return value;
+    });
+    return mixGroup(scope, body, number, units, !body.transposed);
+  }
+  // The four features are elements k to k + 3 of one block.
+  const n = module.fresh("n"), k = module.fresh("k");
+  scope.line(
+    `let ${n} = ${quad} * 4u / ${span}u * ${stride}u + ${quad} * 4u / ${piece}u % ${stride}u;`,
+    stride === 1
+      ? `let ${k} = ${quad} * 4u % ${block}u;`
+      : `let ${k} = ${quad} * 4u / ${stride * piece}u % ${radix}u * ${piece}u + ${quad} * 4u % ${piece}u;`,
+  );
+  const read = (row: string, column: string): string => {
+    const name = module.fresh("c"), within = `(${n} * ${block}u + ${row}) * ${block / 4}u + ${column}`;
+    scope.line(
+      `let ${name} = ${module.wideLoad(body.coefficients, `${firstOf(body, number)} + ${within}`)};`,
+    );
+    return name;
+  };
+  const columns = Array.from({ length: block }, (_, j) => j);
+  const found = body.transposed ? columns.map((j) => read(`${j}u`, `${k} / 4u`)) : columns
+    .filter((j) => j % 4 === 0)
+    .flatMap((j) => {
+      const rows = PARTS.map((_, i) => read(plus(k, i), `${j / 4}u`));
+      return PARTS.map((part) => `vec4f(${rows.map((row) => `${row}.${part}`).join(", ")})`);
+    });
+  const ys: string[] = [];
+  for (let other = 0; other < group / block; other++) {
+    columns.forEach((j) => {
+      const y = ys[stagePosition(stage, other, j)] = module.fresh("y");
+      scope.line(`let ${y} = select(vec4f(), ${found[j]}, ${n} == ${other}u);`);
+    });
+  }
+  return ys;
+}
+
+/** Where the coefficients of stage `number` for group `g` begin, in fours. */
+export function firstOf(
+  { stages, feature }: Pick<StagesForm, "stages" | "feature">,
+  number: number,
+): string {
+  const each = groupOf(stages) * blockOf(stages[number]!);
+  return plus(`g * ${each / 4}u`, stageOffsets(stages, feature.extent)[number]! / 4);
 }
 
 /** Define `name(row, f4)`: four neighbouring features. */
@@ -155,54 +206,63 @@ export function loadFour(
   ]);
 }
 
-/** Apply stage `number` of group `g` to the features in the locals `xs`, of this type; returns the locals of the result. */
-export function mixGroup(
+/** Apply stage `number` of group `g` to the features in the locals `xs`, vectors of four; returns the locals of the result. */
+function mixGroup(
   scope: Scope,
-  body: {
-    readonly stages: readonly Stage[];
-    readonly coefficients: number;
-    readonly feature: { readonly extent: number };
-  },
+  body: StagesForm,
   number: number,
   xs: readonly string[],
   transposed: boolean,
-  type: "f32" | "vec4f",
 ): string[] {
   const { module } = scope, stage = body.stages[number]!, block = blockOf(stage), group = xs.length;
   const base = module.fresh("b");
-  const offset = stageOffsets(body.stages, body.feature.extent)[number]!;
-  scope.line(`let ${base} = ${plus(`g * ${group * block / 4}u`, offset / 4)};`);
+  scope.line(`let ${base} = ${firstOf(body, number)};`);
   const ys = xs.map(() => module.fresh("y"));
   for (let n = 0; n < group / block; n++) {
     const places = Array.from({ length: block }, (_, j) => stagePosition(stage, n, j));
-    /** Elements [i, k] to [i, k + 3] of the block. */
-    const read = (i: number, k: number): string => {
-      const name = module.fresh("c");
-      const at = plus(base, (n * block * block + i * block + k) / 4);
-      scope.line(`let ${name} = ${module.wideLoad(body.coefficients, at)};`);
-      return name;
-    };
-    const eachFour = Array.from({ length: block / 4 }, (_, i) => 4 * i);
-    if (!transposed) {
-      places.forEach((place, j) => {
-        const terms = eachFour.flatMap((k) => {
-          const c = read(j, k);
-          return PARTS.map((part, i) => `${c}.${part} * ${xs[places[k + i]!]}`);
-        });
-        scope.line(`let ${ys[place]} = ${terms.join(" + ")};`);
-      });
-      continue;
-    }
-    places.forEach((place) => scope.line(`var ${ys[place]} = ${type}();`));
-    places.forEach((from, k) =>
-      eachFour.forEach((j) => {
-        const c = read(k, j);
-        PARTS.forEach((part, i) => {
-          const y = ys[places[j + i]!];
-          scope.line(`${y} += ${c}.${part} * ${xs[from]};`);
-        });
-      })
-    );
+    mixBlock(scope, {
+      coefficients: body.coefficients,
+      base: plus(base, n * block * block / 4),
+      xs: places.map((p) => xs[p]!),
+      ys: places.map((p) => ys[p]!),
+      ...{ transposed, type: "vec4f" },
+    });
   }
   return ys;
+}
+
+/** Define the locals `ys` as the features in the locals `xs`, of this type, times the block whose coefficients begin at `base`, in fours. */
+export function mixBlock(scope: Scope, { coefficients, base, xs, ys, transposed, type }: {
+  readonly coefficients: number;
+  readonly base: string;
+  readonly xs: readonly string[];
+  readonly ys: readonly string[];
+  readonly transposed: boolean;
+  readonly type: "f32" | "vec4f";
+}): void {
+  const { module } = scope, block = xs.length;
+  /** Elements [i, k] to [i, k + 3] of the block. */
+  const read = (i: number, k: number): string => {
+    const name = module.fresh("c");
+    scope.line(`let ${name} = ${module.wideLoad(coefficients, plus(base, (i * block + k) / 4))};`);
+    return name;
+  };
+  const eachFour = Array.from({ length: block / 4 }, (_, i) => 4 * i);
+  if (!transposed) {
+    ys.forEach((y, j) => {
+      const terms = eachFour.flatMap((k) => {
+        const c = read(j, k);
+        return PARTS.map((part, i) => `${c}.${part} * ${xs[k + i]}`);
+      });
+      scope.line(`let ${y} = ${terms.join(" + ")};`);
+    });
+    return;
+  }
+  ys.forEach((y) => scope.line(`var ${y} = ${type}();`));
+  xs.forEach((x, k) =>
+    eachFour.forEach((j) => {
+      const c = read(k, j);
+      PARTS.forEach((part, i) => scope.line(`${ys[j + i]} += ${c}.${part} * ${x};`));
+    })
+  );
 }
