@@ -12,7 +12,8 @@ import { Flat } from "./wgsl_flat.ts";
 import { canBeWide } from "./wgsl_memory.ts";
 import { plus } from "./wgsl_operand.ts";
 import { groupOf, legOffset, rowFunction } from "./wgsl_stage.ts";
-import { firstOf, fitsRegisters, loadFour, mixBlock, productsOf } from "./wgsl_stages_own.ts";
+import { firstOf, mixBlock } from "./wgsl_stages_fold.ts";
+import { fitsRegisters, loadFour, productsOf } from "./wgsl_stages_own.ts";
 import { four, wideSlots } from "./wgsl_wide.ts";
 
 /** Invocations of a workgroup; rows that one takes at a time. */
