@@ -26,6 +26,7 @@ const HELP = `deno task bench:gpu [flags]
   --seq N            tokens of a row (512)
   --profile          time of each kernel of a step as well
   --trace FILE       with one step: its kernels as a trace file for Perfetto or chrome://tracing
+  --compile-threads N  threads that compile a step's shaders first; 0: none (those that openGpu takes)
   --tune-kernels     measure the tiles of a step's products before; kept in the cache
   --cache            keep plans between runs, as train.ts does
   --software         accept a driver that computes on the processor: to try the program, not to measure`;
@@ -39,10 +40,10 @@ function oneOf<T extends string>(text: string, choices: readonly T[], flag: stri
   return found;
 }
 
-function whole(text: string | undefined, absent: number, flag: string): number {
+function whole(text: string | undefined, absent: number, flag: string, least = 1): number {
   const n = text === undefined ? absent : Number(text);
-  if (!Number.isSafeInteger(n) || n < 1) {
-    throw new Error(`--${flag} is "${text}": give a whole number from 1 on.`);
+  if (!Number.isSafeInteger(n) || n < least) {
+    throw new Error(`--${flag} is "${text}": give a whole number from ${least} on.`);
   }
   return n;
 }
@@ -71,7 +72,7 @@ function gemmCases(): GemmCase[] {
 
 async function main(): Promise<void> {
   const args = parseArgs(Deno.args, {
-    string: ["provider", "shape", "method", "dtype", "batch", "seq", "trace"],
+    string: ["provider", "shape", "method", "dtype", "batch", "seq", "trace", "compile-threads"],
     boolean: ["gemm", "kernels", "attention", "profile", "cache", "tune-kernels", "software", "help"],
     unknown: (arg) => {
       throw new Error(`There is no flag ${arg}.\n${HELP}`);
@@ -94,7 +95,11 @@ async function main(): Promise<void> {
     throw new Error(`--trace takes one step, and ${cases.length} are asked for.`);
   }
   const open = async (halfProducts: boolean): Promise<Gpu> => {
-    const gpu = await openGpu({ software: args.software === true, provider, halfProducts });
+    const threads = args["compile-threads"];
+    const gpu = await openGpu({
+      ...{ software: args.software === true, provider, halfProducts },
+      ...(threads === undefined ? {} : { compileThreads: whole(threads, 0, "compile-threads", 0) }),
+    });
     if (gpu) {
       if (gpu.capabilities.gpu?.note) console.error(gpu.capabilities.gpu.note);
       return gpu;

@@ -62,6 +62,8 @@ export interface FirstStep {
   readonly run_s: number;
   readonly total_s: number;
   readonly pipelines: number;
+  /** Threads that compiled some of them first; 0: the device compiled alone. */
+  readonly compile_threads: number;
 }
 
 /** Time of equal kernels in a step. */
@@ -163,6 +165,7 @@ export async function measureStep(
       },
       total_s: round(trace_s + plan_s + print_s + open_s + compile_s),
       pipelines: new Set(watched.last!.executable.ready.map((r) => r.pipeline)).size,
+      compile_threads: watched.last!.executable.compileThreads,
     },
     tflops: round(
       last.executable.plan.steps.reduce(

@@ -1,12 +1,12 @@
 /**
  * What the compiler takes for a step of a real shape, without a GPU: `deno run -A bench/planning.ts --shape 1B,135M --method
  * lora,boft,hybrid`. A process for each, since a warm one is faster; a JSON line with seconds for the graph with its
- * derivatives, the plan, the texts of its launches, and the plan where it is known from a file. @module
+ * derivatives, the plan, the texts of its launches and how long they are, and the plan where it is known from a file. @module
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { variantOf } from "../core/gpu/executable.ts";
 import { launchesOf } from "../core/gpu/launches.ts";
-import { launchText } from "../core/gpu/pipelines.ts";
+import { launchShader, shaderKey } from "../core/gpu/pipelines.ts";
 import { METHODS } from "../train/methods.ts";
 import { compilerDigest, PlanStore } from "../train/plan_store.ts";
 import { usePlans } from "../train/runner.ts";
@@ -38,14 +38,18 @@ function measure({ shape, method, dtype }: Case, cache: string) {
   const { maxSlots } = capabilities;
   const launches = launchesOf(plan, { wgsl: limits, maxSlots });
   const distinct = new Map(launches.map((launch) => [variantOf(plan, launch), launch.kernels]));
-  const texts = [...distinct.values()].map((kernels) => launchText(kernels, limits).code);
+  const texts = new Set(
+    [...distinct.values()].map((kernels) => shaderKey(launchShader(kernels, limits))),
+  );
   const printed = performance.now();
   return {
     trace_s: (planned - start) / 1000 - plan_s,
     plan_s,
     print_s: (printed - planned) / 1000,
     steps: plan.steps.length,
-    texts: new Set(texts.map((t) => t.slice(t.indexOf("\n")))).size,
+    texts: texts.size,
+    characters: [...texts].reduce((n, t) => n + t.length, 0),
+    longest: Math.max(...[...texts].map((t) => t.length)),
   };
 }
 

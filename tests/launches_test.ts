@@ -53,6 +53,27 @@ Deno.test("launches: as many buffers as a launch may bind, and no large steps", 
   assert(alone.every((l) => l.steps.length === 1));
 });
 
+Deno.test("launches: texts of several steps are no longer together than they may be", () => {
+  const { plan } = compiled();
+  const joined = (maxText: number): string[] =>
+    launchesOf(plan, { wgsl: limits, maxSlots: 16, maxText })
+      .filter((l) => l.steps.length > 1).map((l) => wgslTogether(l.kernels, limits).code);
+  const longest = Math.max(...joined(Infinity).map((t) => t.length));
+  const maxText = 0.75 * longest, cut = joined(maxText);
+  assert(cut.length > 0);
+  // Indented, and with its bindings, a text is longer than its parts are together.
+  for (const text of cut) assert(text.length < 1.5 * maxText && text.length < longest, `${text.length}`);
+  assertEquals(joined(0), []);
+});
+
+Deno.test("launches: steps are in the order of their kernels, so that equal sets have one text", () => {
+  const { plan } = compiled();
+  for (const { steps } of launchesOf(plan, { wgsl: limits, maxSlots: 16 })) {
+    const kernels = steps.map((i) => plan.steps[i]!.kernel);
+    assertEquals(kernels, kernels.toSorted((a, b) => a - b));
+  }
+});
+
 Deno.test("launches: kernels with other numbers of invocations cannot be one", () => {
   const { plan } = compiled();
   const [first] = plan.kernels, other = plan.kernels.find((k) => lanesOf(k) !== lanesOf(first!))!;

@@ -1,6 +1,7 @@
 /** Finding a WebGPU adapter and what it can do. @module */
 import type { Capabilities } from "../plan/device.ts";
-import { matrixTiles, SIDE, SUBGROUP, type WgslLimits } from "../kernel/wgsl.ts";
+import type { WgslLimits } from "../kernel/wgsl_memory.ts";
+import { matrixTiles, SIDE, SUBGROUP } from "../kernel/wgsl_tile.ts";
 import { type Begin, paced, plainly } from "./pace.ts";
 import { dawnGpu, denoGpu, mayLoadDawn, type Provider } from "./provider.ts";
 

@@ -22,14 +22,10 @@ export interface Prepared {
 export function prepare(plan: Plan, pipelines: Pipelines): Prepared {
   const { maxStorageBuffersPerShaderStage: maxSlots } = pipelines.gpu.limits;
   const launches = launchesOf(plan, { wgsl: pipelines.limits, maxSlots });
-  const variants = new Map<string, Promise<Ready>>();
-  const ready = Promise.all(launches.map((launch) => {
-    const key = variantOf(plan, launch);
-    let ready = variants.get(key);
-    if (!ready) variants.set(key, ready = pipelines.ready(launch.kernels));
-    return ready;
-  }));
-  return { launches, ready };
+  const variants = new Map(launches.map((launch) => [variantOf(plan, launch), launch.kernels]));
+  const made = pipelines.readyAll([...variants.values()]);
+  const place = new Map([...variants.keys()].map((key, i) => [key, made[i]!]));
+  return { launches, ready: Promise.all(launches.map((launch) => place.get(variantOf(plan, launch))!)) };
 }
 
 /** Equal for launches of a plan that have the same text. */
@@ -76,6 +72,11 @@ export class GpuExecutable implements Executable {
       const buffer = this.#buffers[place.buffer];
       return buffer ? new GpuArray(aval, buffer, place.offset, false) : null;
     });
+  }
+
+  /** Threads that compiled some of its shaders before the device asked for them. */
+  get compileThreads(): number {
+    return new Set(this.ready.flatMap((r) => r.thread ?? [])).size;
   }
 
   /** Record all launches and submit them. Throws a TypeError when the inputs are not those of the plan. */

@@ -20,28 +20,35 @@ export interface LaunchLimits {
   readonly wgsl: WgslLimits;
   /** Buffers that one launch may bind. */
   readonly maxSlots: number;
+  /** Characters of several steps' texts together; default 40,000. */
+  readonly maxText?: number;
 }
 
 /** Places that a step may be taken forward to join a launch. */
 const WINDOW = 20;
-/** Steps of a launch: more make long shaders, which take long to compile. */
+/** Steps of a launch. */
 const MOST = 4;
+/** Characters of several steps' texts together: drivers take longer over a long shader than over its parts. */
+const MAX_TEXT = 40_000;
 /** Workgroups of a small step, for each processor. */
 const SMALL = 4;
 
 /** The launches of a plan, in order. */
-export function launchesOf(plan: Plan, { wgsl: limits, maxSlots }: LaunchLimits): Launch[] {
+export function launchesOf(
+  plan: Plan,
+  { wgsl: limits, maxSlots, maxText = MAX_TEXT }: LaunchLimits,
+): Launch[] {
   const touches = touchesOf(plan), bound = plan.steps.map((step) => boundKernel(plan, step));
-  const known = new Map<number, Printed>();
-  const partsOf = (i: number): Printed => {
+  const known = new Map<number, Part>();
+  const partOf = (i: number): Part => {
     const { kernel } = plan.steps[i]!;
-    const parts = known.get(kernel) ?? printed(plan.kernels[kernel]!, limits);
-    known.set(kernel, parts);
-    return parts;
-  };
-  const isSmall = (i: number): boolean => {
-    const parts = partsOf(i);
-    return parts.units <= SMALL * limits.busyWorkgroups && sharedBytes([parts]) !== null;
+    let part = known.get(kernel);
+    if (!part) {
+      const all = printed(plan.kernels[kernel]!, limits);
+      const isSmall = all.units <= SMALL * limits.busyWorkgroups && sharedBytes([all]) !== null;
+      known.set(kernel, part = { printed: all, isSmall, length: lengthOf(all) });
+    }
+    return part;
   };
   const done = new Set<number>();
   const launches: Launch[] = [];
@@ -49,20 +56,35 @@ export function launchesOf(plan: Plan, { wgsl: limits, maxSlots }: LaunchLimits)
     if (done.has(first)) return;
     const steps = [first];
     for (let i = first + 1; i <= first + WINDOW && i < plan.steps.length && steps.length < MOST; i++) {
-      if (!isSmall(first)) break;
-      if (done.has(i) || !touches[i]!.needs.every((n) => done.has(n)) || !isSmall(i)) continue;
-      const all = [...steps, i], parts = all.map(partsOf);
+      if (!partOf(first).isSmall) break;
+      if (done.has(i) || !touches[i]!.needs.every((n) => done.has(n)) || !partOf(i).isSmall) continue;
+      const all = [...steps, i], parts = all.map((s) => partOf(s).printed);
       // Of one form, so that layers repeat the same launches: each text is compiled once.
       const fits = parts.every((p) => p.lanes === parts[0]!.lanes && formOf(p) === formOf(parts[0]!)) &&
+        all.reduce((n, s) => n + partOf(s).length, 0) <= maxText &&
         (sharedBytes(parts) ?? Infinity) <= limits.maxWorkgroupBytes &&
         all.reduce((n, s) => n + plan.steps[s]!.slots.length, 0) <= maxSlots &&
         areApart(plan, all.map((s) => plan.steps[s]!));
       if (fits) steps.push(i);
     }
     steps.forEach((i) => done.add(i));
+    // By kernel, so that the same ones are one text in whatever order the plan has them.
+    steps.sort((a, b) => plan.steps[a]!.kernel - plan.steps[b]!.kernel || a - b);
     launches.push({ steps, kernels: steps.map((i) => bound[i]!) });
   });
   return launches;
+}
+
+/** A step's kernel as a part of a launch. */
+interface Part {
+  readonly printed: Printed;
+  readonly isSmall: boolean;
+  /** Characters. */
+  readonly length: number;
+}
+
+function lengthOf({ module, lines }: Printed): number {
+  return [...module.definitions(), ...lines].reduce((n, line) => n + line.length + 1, 0);
 }
 
 function formOf({ module }: Printed): string {

@@ -11,6 +11,7 @@ import {
 } from "../plan/device.ts";
 import type { Plan } from "../plan/plan.ts";
 import { openAdapter, type Opened } from "./adapter.ts";
+import { CompileTeam } from "./compile_team.ts";
 import { GpuExecutable, makeExecutable, prepare, type Prepared } from "./executable.ts";
 import { GpuArray, gpuArray, Memory, requireHost } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
@@ -36,12 +37,33 @@ export interface GpuOptions {
   readonly halfProducts?: boolean;
   /** Further settings of Dawn. */
   readonly dawnFlags?: readonly string[];
+  /**
+   * Threads that compile the shaders of a large plan, on a device each. Default: through Dawn on hardware one less than
+   * the processor has, at most 4; else none, and the device alone compiles.
+   */
+  readonly compileThreads?: number;
 }
+
+/** Threads at most that compile: an H200's driver took 9.9 s on one and 4.0 s on four. */
+const MOST_THREADS = 4;
 
 /** Open the GPU; null when there is none. Rejects when the driver refuses its own limits, or Dawn was asked for and cannot be loaded. */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu | null> {
-  const opened = await openAdapter({ software: false, provider: "auto", halfProducts: false, ...options });
-  return opened && new Gpu(opened);
+  const { compileThreads, ...asked } = options;
+  const adapter = { software: false, provider: "auto", halfProducts: false, ...asked } as const;
+  const opened = await openAdapter(adapter);
+  if (!opened) return null;
+  const { provider } = opened.capabilities.gpu!, threads = compileThreads ?? threadsFor(opened);
+  const team = threads > 0 ? new CompileTeam({ ...adapter, provider }, threads) : null;
+  // The first plan is made meanwhile.
+  team?.start();
+  return new Gpu(opened, team);
+}
+
+function threadsFor({ capabilities, isSoftware }: Opened): number {
+  if (capabilities.gpu?.provider !== "dawn" || isSoftware) return 0;
+  const threads = Math.min(MOST_THREADS, navigator.hardwareConcurrency - 1);
+  return threads > 1 ? threads : 0;
 }
 
 /** Milliseconds until a loss has been told of. */
@@ -56,17 +78,19 @@ export class Gpu implements Device {
   readonly #begin: Begin;
   readonly #memory: Memory;
   readonly #pipelines: Pipelines;
+  readonly #team: CompileTeam | null;
   readonly #prepared = new WeakMap<Plan, Prepared>();
   #failure: Error | null = null;
   #closed = false;
 
-  constructor({ gpu, capabilities, limits, isSoftware }: Opened) {
+  constructor({ gpu, capabilities, limits, isSoftware }: Opened, team: CompileTeam | null = null) {
     this.capabilities = capabilities;
     this.isSoftware = isSoftware;
     this.#gpu = gpu;
     this.#begin = capabilities.gpu?.provider === "dawn" ? paced : plainly;
     this.#memory = new Memory(gpu, this.#begin);
-    this.#pipelines = new Pipelines(gpu, limits, this.#begin);
+    this.#pipelines = new Pipelines(gpu, limits, this.#begin, team);
+    this.#team = team;
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       const message = "error" in event && event.error instanceof Object && "message" in event.error
@@ -141,6 +165,7 @@ export class Gpu implements Device {
   /** Give the device back, with everything on it. */
   async close(): Promise<void> {
     this.#closed = true;
+    await this.#team?.close();
     this.#begin(() => this.#gpu.destroy());
     await this.#gpu.lost;
   }

@@ -1,20 +1,20 @@
 /** Compiled shaders of one device, shared by all plans on it. @module */
-import type { Kernel, Slot } from "../kernel/kernel.ts";
+import type { Kernel } from "../kernel/kernel.ts";
 import { type Wgsl, wgsl, type WgslLimits } from "../kernel/wgsl.ts";
 import { wgslTogether } from "../kernel/wgsl_together.ts";
+import type { CompileTeam } from "./compile_team.ts";
 import { type Begin, plainly } from "./pace.ts";
+import { type Compiled, type Shader, ShaderCompiler } from "./shader.ts";
+
+/** Shaders from which on threads that compile are worth their devices. */
+const MANY = 8;
 
 /** A kernel ready to be dispatched. */
-export interface Ready {
+export interface Ready extends Compiled {
   readonly name: string;
-  readonly pipeline: GPUComputePipeline;
-  readonly layout: GPUBindGroupLayout;
   readonly workgroups: readonly [number, number, number];
-}
-
-interface Compiled {
-  readonly pipeline: GPUComputePipeline;
-  readonly layout: GPUBindGroupLayout;
+  /** The thread of a {@linkcode CompileTeam} that compiled it first; null where none did. */
+  readonly thread: number | null;
 }
 
 /** The shader of kernels that are one launch. */
@@ -22,15 +22,37 @@ export function launchText(kernels: readonly Kernel[], limits: WgslLimits): Wgsl
   return kernels.length === 1 ? wgsl(kernels[0]!, limits) : wgslTogether(kernels, limits);
 }
 
+/** The shader of a launch, with what it binds. */
+export function launchShader(kernels: readonly Kernel[], limits: WgslLimits): Shader & Wgsl {
+  return {
+    ...launchText(kernels, limits),
+    name: kernels.map((k) => k.name).join(" | "),
+    writes: kernels.flatMap((k) => k.slots.map((s) => s.access !== "read")),
+  };
+}
+
+/** Names differ where kernels do not: the text without its first line, which has them, decides. */
+export function shaderKey({ code }: Shader): string {
+  return code.slice(code.indexOf("\n"));
+}
+
 /** Compiles each distinct shader text once. */
 export class Pipelines {
-  readonly #layouts = new Map<string, GPUBindGroupLayout>();
-  readonly #compiled = new Map<string, Promise<Compiled>>();
+  readonly #compiler: ShaderCompiler;
+  readonly #compiled = new Map<string, Promise<Compiled & Pick<Ready, "thread">>>();
+  readonly #team: CompileTeam | null;
 
   #limits: WgslLimits;
 
-  constructor(readonly gpu: GPUDevice, limits: WgslLimits, readonly begin: Begin = plainly) {
+  constructor(
+    readonly gpu: GPUDevice,
+    limits: WgslLimits,
+    begin: Begin = plainly,
+    team: CompileTeam | null = null,
+  ) {
     this.#limits = limits;
+    this.#compiler = new ShaderCompiler(gpu, begin);
+    this.#team = team;
   }
 
   get limits(): WgslLimits {
@@ -43,47 +65,26 @@ export class Pipelines {
   }
 
   /** Print and compile kernels as one launch; rejects with their names and the driver's message when it is not valid. */
-  async ready(kernels: readonly Kernel[], limits = this.limits): Promise<Ready> {
-    const { code, workgroups } = launchText(kernels, limits);
-    const name = kernels.map((k) => k.name).join(" | "), slots = kernels.flatMap((k) => k.slots);
-    // Names differ where kernels do not: the text without its first line decides.
-    const key = code.slice(code.indexOf("\n"));
-    let compiled = this.#compiled.get(key);
-    if (!compiled) this.#compiled.set(key, compiled = this.#compile(name, slots, code));
-    return { name, ...await compiled, workgroups };
+  ready(kernels: readonly Kernel[], limits = this.limits): Promise<Ready> {
+    return this.readyAll([kernels], limits)[0]!;
   }
 
-  #layout(slots: readonly Slot[]): GPUBindGroupLayout {
-    const types = slots.map((s) => (s.access === "read" ? "read-only-storage" as const : "storage" as const));
-    const key = types.join();
-    let layout = this.#layouts.get(key);
-    if (!layout) {
-      const entries = types.map((type, binding) => ({
-        binding,
-        visibility: GPUShaderStage.COMPUTE,
-        buffer: { type },
-      }));
-      this.#layouts.set(key, layout = this.gpu.createBindGroupLayout({ entries }));
-    }
-    return layout;
-  }
-
-  async #compile(name: string, slots: readonly Slot[], code: string): Promise<Compiled> {
-    const { gpu } = this;
-    gpu.pushErrorScope("validation");
-    const layout = this.#layout(slots);
-    const module = gpu.createShaderModule({ label: name, code });
-    const [invalid, pipeline] = await this.begin(() => {
-      const made = gpu.createComputePipelineAsync({
-        label: name,
-        layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
-        compute: { module, entryPoint: "main" },
-      }).catch((error: unknown) => new Error(String(error)));
-      // Popped before anything is awaited, so that kernels compiled side by side do not see each other's errors.
-      return Promise.all([gpu.popErrorScope(), made]);
+  /** {@linkcode ready} for several launches, side by side; many are compiled on other threads first. */
+  readyAll(launches: readonly (readonly Kernel[])[], limits = this.limits): readonly Promise<Ready>[] {
+    const shaders = launches.map((kernels) => launchShader(kernels, limits));
+    const fresh = new Map(
+      shaders.map((s) => [shaderKey(s), s] as const).filter(([key]) => !this.#compiled.has(key)),
+    );
+    const first = fresh.size >= MANY ? this.#team?.compile([...fresh.values()]) : undefined;
+    [...fresh].forEach(([key, shader], i) => this.#compiled.set(key, this.#compile(shader, first?.[i])));
+    return shaders.map(async (shader) => {
+      const { name, workgroups } = shader;
+      return { name, workgroups, ...await this.#compiled.get(shaderKey(shader))! };
     });
-    if (!invalid && !(pipeline instanceof Error)) return { pipeline, layout };
-    const reason = invalid?.message ?? (pipeline instanceof Error ? pipeline.message : "");
-    throw new Error(`The GPU's driver does not accept kernel ${name}: ${reason}\n${code}`);
+  }
+
+  async #compile(shader: Shader, first?: Promise<number | null>): Promise<Compiled & Pick<Ready, "thread">> {
+    const read = this.#compiler.read(shader), thread = first ? await first : null;
+    return { ...await this.#compiler.compile(read), thread };
   }
 }

@@ -11,8 +11,9 @@ import { type Module, PARTS, type Scope } from "./wgsl_expr.ts";
 import { Flat } from "./wgsl_flat.ts";
 import { canBeWide } from "./wgsl_memory.ts";
 import { plus } from "./wgsl_operand.ts";
-import { groupOf } from "./wgsl_stage.ts";
-import { fitsRegisters, loadFour, mixGroup, productsOf } from "./wgsl_stages_own.ts";
+import { groupOf, legOffset, rowFunction } from "./wgsl_stage.ts";
+import { firstOf, mixBlock } from "./wgsl_stages_fold.ts";
+import { fitsRegisters, loadFour, productsOf } from "./wgsl_stages_own.ts";
 import { four, wideSlots } from "./wgsl_wide.ts";
 
 /** Invocations of a workgroup; rows that one takes at a time. */
@@ -89,37 +90,32 @@ function sumRows(scope: Scope, rows: number, group: number, split: "x" | "ct"): 
 /** Add up the sums of all invocations in `whole`, the matrix [ct, x] of the group. */
 function meet(scope: Scope, group: number, split: "x" | "ct"): void {
   const quads = group / 4, along = LANES / quads, teams = along / EACH, floats = 4 * AT_ONCE;
-  const pitch = pitchOf(group);
-  for (let from = 0; from < group; from += AT_ONCE) {
-    scope.line(
-      ...Array.from(
-        { length: floats },
-        (_, i) => `shares[lane * ${PLACE}u + ${i}u] = a${from + (i >> 2)}.${PARTS[i & 3]};`,
-      ),
-      "workgroupBarrier();",
-    );
-    scope.block("", {}, (inner) => {
-      inner.line(
-        // A team's invocation adds up one float of one quad.
-        `let slot = lane % ${floats * quads}u;`,
-        `let begin = lane / ${floats * quads}u * ${EACH}u;`,
-        "var total = 0.0f;",
-        ...Array.from(
-          { length: EACH },
-          (_, i) =>
-            `total += shares[((begin + ${i}u) * ${quads}u + slot / ${floats}u) * ${PLACE}u + slot % ${floats}u];`,
-        ),
-        "parts[lane] = total;",
-      );
-    });
-    scope.line("workgroupBarrier();");
-    scope.block(`if (lane < ${floats * quads}u)`, {}, (inner) => {
-      const all = Array.from({ length: teams }, (_, t) => `parts[${plus("lane", t * floats * quads)}]`);
-      const mine = `lane / ${floats}u * 4u + lane % 4u`, other = `${from}u + lane % ${floats}u / 4u`;
-      const [row, column] = split === "ct" ? [mine, other] : [other, mine];
-      inner.line(`whole[(${row}) * ${pitch}u + ${column}] = ${all.join(" + ")};`);
-    });
+  const names = Array.from({ length: AT_ONCE }, (_, i) => `a${i}`);
+  const all = Array.from({ length: teams }, (_, t) => `parts[${plus("lane", t * floats * quads)}]`);
+  const mine = `lane / ${floats}u * 4u + lane % 4u`, other = `start + lane % ${floats}u / 4u`;
+  const [row, column] = split === "ct" ? [mine, other] : [other, mine];
+  rowFunction(scope, `fn meet(lane: u32, start: u32, ${names.map((n) => `${n}: vec4f`).join(", ")})`, [
+    ...Array.from(
+      { length: floats },
+      (_, i) => `shares[lane * ${PLACE}u + ${i}u] = a${i >> 2}.${PARTS[i & 3]};`,
+    ),
+    "workgroupBarrier();",
+    // A team's invocation adds up one float of one quad.
+    `let slot = lane % ${floats * quads}u;`,
+    `let begin = lane / ${floats * quads}u * ${EACH}u;`,
+    "var total = 0.0f;",
+    `for (var i = 0u; i < ${EACH}u; i++) {`,
+    `  total += shares[((begin + i) * ${quads}u + slot / ${floats}u) * ${PLACE}u + slot % ${floats}u];`,
+    "}",
+    "parts[lane] = total;",
+    "workgroupBarrier();",
+    `if (lane < ${floats * quads}u) { whole[(${row}) * ${pitchOf(group)}u + ${column}] = ${
+      all.join(" + ")
+    }; }`,
     // The next sums go over what was read before the last barrier, and `parts` is read again after two more.
+  ]);
+  for (let from = 0; from < group; from += AT_ONCE) {
+    scope.line(`meet(lane, ${from}u, ${names.map((_, i) => `a${from + i}`).join(", ")});`);
   }
   scope.line("workgroupBarrier();");
 }
@@ -130,23 +126,22 @@ function meet(scope: Scope, group: number, split: "x" | "ct"): void {
  */
 function bringBack(scope: Scope, body: StagesGradForm, group: number): void {
   const { module } = scope, { stages } = body, pitch = pitchOf(group), last = stages.length - 1;
-  const all = Array.from({ length: group }, (_, k) => k);
   const place = (i: number, at: string): string =>
     i === 0 ? `whole[${at}]` : `shares[${plus(at, (i - 1) * group * pitch)}]`;
   scope.line(`let part = lane / ${group}u;`, `let line = lane % ${group}u;`);
   for (let i = 1; i <= last; i++) {
     scope.block(`if (part == ${i}u)`, {}, (inner) => {
-      let values = all.map((k) => `whole[line * ${pitch}u + ${k}u]`).map((text) => named(inner, text));
-      for (let s = 0; s < i; s++) values = mixGroup(inner, body, s, values, false, "f32");
-      inner.line(...values.map((v, k) => `${place(i, `line * ${pitch}u + ${k}u`)} = ${v};`));
+      const row = (k: string): string => `line * ${pitch}u + ${k}`;
+      for (let s = 0; s < i; s++) {
+        mixLine(inner, body, s, false, (k) => place(s === 0 ? 0 : i, row(k)), (k) => place(i, row(k)));
+      }
     });
   }
   scope.line("workgroupBarrier();");
   for (let i = 0; i < last; i++) {
     scope.block(`if (part == ${i}u)`, {}, (inner) => {
-      let values = all.map((j) => named(inner, place(i, `line + ${j * pitch}u`)));
-      for (let s = last; s > i; s--) values = mixGroup(inner, body, s, values, true, "f32");
-      inner.line(...values.map((v, j) => `${place(i, `line + ${j * pitch}u`)} = ${v};`));
+      const column = (j: string): string => place(i, `line + (${j}) * ${pitch}u`);
+      for (let s = last; s > i; s--) mixLine(inner, body, s, true, column, column);
     });
   }
   scope.line("workgroupBarrier();");
@@ -168,10 +163,28 @@ function bringBack(scope: Scope, body: StagesGradForm, group: number): void {
   });
 }
 
-function named(scope: Scope, text: string): string {
-  const name = scope.module.fresh("v");
-  scope.line(`let ${name} = ${text};`);
-  return name;
+/** Apply stage `number` to one line of a group's matrix in workgroup memory, block by block. */
+function mixLine(
+  scope: Scope,
+  body: StagesGradForm,
+  number: number,
+  transposed: boolean,
+  from: (k: string) => string,
+  to: (k: string) => string,
+): void {
+  const { module } = scope, stage = body.stages[number]!, { radix, stride, piece } = stage;
+  const block = blockOf(stage), group = groupOf(body.stages);
+  scope.block(`for (var n = 0u; n < ${group / block}u; n++)`, {}, (one) => {
+    const at = Array.from({ length: block }, (_, k) => plus("first", legOffset(stage, k)));
+    const xs = at.map(() => module.fresh("x")), ys = at.map(() => module.fresh("y"));
+    one.line(
+      `let first = (n / ${stride}u * ${radix * stride}u + n % ${stride}u) * ${piece}u;`,
+      `let base = ${firstOf(body, number)} + n * ${block * block / 4}u;`,
+      ...at.map((k, i) => `let ${xs[i]} = ${from(k)};`),
+    );
+    mixBlock(one, { coefficients: body.coefficients, base: "base", xs, ys, transposed, type: "f32" });
+    one.line(...at.map((k, i) => `${to(k)} = ${ys[i]};`));
+  });
 }
 
 /** Where element `j` of the group's block `n` lies in the group. */

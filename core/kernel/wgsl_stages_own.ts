@@ -4,7 +4,7 @@
  * it goes over its rows of data, whose features pass through workgroup memory, so that they are read once. @module
  */
 import { loadsOf } from "../ir/expr.ts";
-import { blockOf, type Stage, stageOffsets, stagePosition } from "../ir/lowering.ts";
+import { blockOf, type Stage } from "../ir/lowering.ts";
 import { extentOf, type StagesForm, type Store, valuesOf } from "./kernel.ts";
 import type { Grid } from "./wgsl.ts";
 import { type Module, PARTS, Scope } from "./wgsl_expr.ts";
@@ -12,6 +12,7 @@ import { Flat } from "./wgsl_flat.ts";
 import { canBeWide } from "./wgsl_memory.ts";
 import { plus } from "./wgsl_operand.ts";
 import { groupOf, rowFunction } from "./wgsl_stage.ts";
+import { foldGroup } from "./wgsl_stages_fold.ts";
 import { four, wideSlots } from "./wgsl_wide.ts";
 
 /** Features of a group at most, elements of a block at most, and products of one row and group. */
@@ -93,13 +94,18 @@ export function stagesOwn(scope: Scope, body: StagesForm): Grid {
     if (own > together) {
       loop.block(`if (r + ${together}u < ${own}u)`, {}, (more) => more.line(...fetch(`r + ${together}u`)));
     }
-    for (const i of each) {
-      loop.block("", {}, (one) => {
-        for (let q = 0; q < quads; q++) one.line(`let x${q} = tile[${plus(`${at(i)} - first`, q)}];`);
-        const terms = matrix.map((column, k) => `${column} * x${k >> 2}.${PARTS[k & 3]}`);
-        one.line(`store(start + ${plus("r", i)}, f4, ${terms.join(" + ")});`);
-      });
-    }
+    // A loop, since it costs little beside a row's products, and compilers take long over many of them.
+    const pair = together % 2 === 0 ? 2 : 1;
+    loop.block(`for (var i = 0u; i < ${together}u; i += ${pair}u)`, {}, (some) => {
+      for (let row = 0; row < pair; row++) {
+        some.block("", {}, (one) => {
+          one.line(`let x = (team * ${together}u + ${plus("i", row)}) * ${across}u + quad - first;`);
+          for (let q = 0; q < quads; q++) one.line(`let x${q} = tile[${plus("x", q)}];`);
+          const terms = matrix.map((column, k) => `${column} * x${k >> 2}.${PARTS[k & 3]}`);
+          one.line(`store(start + r + ${plus("i", row)}, f4, ${terms.join(" + ")});`);
+        });
+      }
+    });
     loop.line("workgroupBarrier();");
   });
   return { units: chunks * Math.ceil(rows / step), lanes: across * teams };
@@ -119,28 +125,6 @@ function spreadOf(d: number, group: number, rows: number, { limits }: Module): S
   return { across, teams, together, own: Math.max(together, Math.min(ROWS - ROWS % together, wanted)) };
 }
 
-/**
- * Locals with the matrix of a group's stages, one vector for each input feature, which holds the coefficients of the four
- * outputs number `quad`: rows of the matrix come from unit vectors that go through the transposed stages.
- */
-function foldGroup(scope: Scope, body: StagesForm, quad: string): string[] {
-  const { module } = scope, name = module.fresh("quad"), group = groupOf(body.stages);
-  scope.line(`let ${name} = ${quad};`);
-  const unit = (k: number): string => {
-    const one = [0, 1, 2, 3].map((i) => (i === k % 4 ? "1.0f" : "0.0f")).join(", ");
-    return `select(vec4f(), vec4f(${one}), ${name} == ${k >> 2}u)`;
-  };
-  let values = Array.from({ length: group }, (_, k) => {
-    const value = module.fresh("u");
-    scope.line(`let ${value} = ${unit(k)};`);
-    return value;
-  });
-  const order = body.stages.map((_, i) => i);
-  if (!body.transposed) order.reverse();
-  for (const i of order) values = mixGroup(scope, body, i, values, !body.transposed, "vec4f");
-  return values;
-}
-
 /** Define `name(row, f4)`: four neighbouring features. */
 export function loadFour(
   scope: Scope,
@@ -153,56 +137,4 @@ export function loadFour(
     ...inside.lines,
     `return vec4f(${texts.join(", ")});`,
   ]);
-}
-
-/** Apply stage `number` of group `g` to the features in the locals `xs`, of this type; returns the locals of the result. */
-export function mixGroup(
-  scope: Scope,
-  body: {
-    readonly stages: readonly Stage[];
-    readonly coefficients: number;
-    readonly feature: { readonly extent: number };
-  },
-  number: number,
-  xs: readonly string[],
-  transposed: boolean,
-  type: "f32" | "vec4f",
-): string[] {
-  const { module } = scope, stage = body.stages[number]!, block = blockOf(stage), group = xs.length;
-  const base = module.fresh("b");
-  const offset = stageOffsets(body.stages, body.feature.extent)[number]!;
-  scope.line(`let ${base} = ${plus(`g * ${group * block / 4}u`, offset / 4)};`);
-  const ys = xs.map(() => module.fresh("y"));
-  for (let n = 0; n < group / block; n++) {
-    const places = Array.from({ length: block }, (_, j) => stagePosition(stage, n, j));
-    /** Elements [i, k] to [i, k + 3] of the block. */
-    const read = (i: number, k: number): string => {
-      const name = module.fresh("c");
-      const at = plus(base, (n * block * block + i * block + k) / 4);
-      scope.line(`let ${name} = ${module.wideLoad(body.coefficients, at)};`);
-      return name;
-    };
-    const eachFour = Array.from({ length: block / 4 }, (_, i) => 4 * i);
-    if (!transposed) {
-      places.forEach((place, j) => {
-        const terms = eachFour.flatMap((k) => {
-          const c = read(j, k);
-          return PARTS.map((part, i) => `${c}.${part} * ${xs[places[k + i]!]}`);
-        });
-        scope.line(`let ${ys[place]} = ${terms.join(" + ")};`);
-      });
-      continue;
-    }
-    places.forEach((place) => scope.line(`var ${ys[place]} = ${type}();`));
-    places.forEach((from, k) =>
-      eachFour.forEach((j) => {
-        const c = read(k, j);
-        PARTS.forEach((part, i) => {
-          const y = ys[places[j + i]!];
-          scope.line(`${y} += ${c}.${part} * ${xs[from]};`);
-        });
-      })
-    );
-  }
-  return ys;
 }

@@ -78,17 +78,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   y15 += c24.y * u4;
   y18 += c24.z * u4;
   y19 += c24.w * u4;
-  let c25 = s1[b11 + 5u];
+  let c25 = s1[b11 + 4u + 1u];
   y14 += c25.x * u5;
   y15 += c25.y * u5;
   y18 += c25.z * u5;
   y19 += c25.w * u5;
-  let c26 = s1[b11 + 6u];
+  let c26 = s1[b11 + 4u + 2u];
   y14 += c26.x * u9;
   y15 += c26.y * u9;
   y18 += c26.z * u9;
   y19 += c26.w * u9;
-  let c27 = s1[b11 + 7u];
+  let c27 = s1[b11 + 4u + 3u];
   y14 += c27.x * u10;
   y15 += c27.y * u10;
   y18 += c27.z * u10;
@@ -127,17 +127,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   y34 += c41.y * y16;
   y35 += c41.z * y16;
   y36 += c41.w * y16;
-  let c42 = s1[b28 + 5u];
+  let c42 = s1[b28 + 4u + 1u];
   y33 += c42.x * y17;
   y34 += c42.y * y17;
   y35 += c42.z * y17;
   y36 += c42.w * y17;
-  let c43 = s1[b28 + 6u];
+  let c43 = s1[b28 + 4u + 2u];
   y33 += c43.x * y18;
   y34 += c43.y * y18;
   y35 += c43.z * y18;
   y36 += c43.w * y18;
-  let c44 = s1[b28 + 7u];
+  let c44 = s1[b28 + 4u + 3u];
   y33 += c44.x * y19;
   y34 += c44.y * y19;
   y35 += c44.z * y19;
@@ -153,45 +153,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     tile[(team * 8u + 6u) * 2u + quad] = q6;
     tile[(team * 8u + 7u) * 2u + quad] = q7;
     workgroupBarrier();
-    {
-      let x0 = tile[(team * 8u + 0u) * 2u + quad - first];
-      let x1 = tile[(team * 8u + 0u) * 2u + quad - first + 1u];
-      store(start + r, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
-    }
-    {
-      let x0 = tile[(team * 8u + 1u) * 2u + quad - first];
-      let x1 = tile[(team * 8u + 1u) * 2u + quad - first + 1u];
-      store(start + r + 1u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
-    }
-    {
-      let x0 = tile[(team * 8u + 2u) * 2u + quad - first];
-      let x1 = tile[(team * 8u + 2u) * 2u + quad - first + 1u];
-      store(start + r + 2u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
-    }
-    {
-      let x0 = tile[(team * 8u + 3u) * 2u + quad - first];
-      let x1 = tile[(team * 8u + 3u) * 2u + quad - first + 1u];
-      store(start + r + 3u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
-    }
-    {
-      let x0 = tile[(team * 8u + 4u) * 2u + quad - first];
-      let x1 = tile[(team * 8u + 4u) * 2u + quad - first + 1u];
-      store(start + r + 4u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
-    }
-    {
-      let x0 = tile[(team * 8u + 5u) * 2u + quad - first];
-      let x1 = tile[(team * 8u + 5u) * 2u + quad - first + 1u];
-      store(start + r + 5u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
-    }
-    {
-      let x0 = tile[(team * 8u + 6u) * 2u + quad - first];
-      let x1 = tile[(team * 8u + 6u) * 2u + quad - first + 1u];
-      store(start + r + 6u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
-    }
-    {
-      let x0 = tile[(team * 8u + 7u) * 2u + quad - first];
-      let x1 = tile[(team * 8u + 7u) * 2u + quad - first + 1u];
-      store(start + r + 7u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
+    for (var i = 0u; i < 8u; i += 2u) {
+      {
+        let x = (team * 8u + i) * 2u + quad - first;
+        let x0 = tile[x];
+        let x1 = tile[x + 1u];
+        store(start + r + i, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
+      }
+      {
+        let x = (team * 8u + i + 1u) * 2u + quad - first;
+        let x0 = tile[x];
+        let x1 = tile[x + 1u];
+        store(start + r + i + 1u, f4, y29 * x0.x + y30 * x0.y + y31 * x0.z + y32 * x0.w + y33 * x1.x + y34 * x1.y + y35 * x1.z + y36 * x1.w);
+      }
     }
     workgroupBarrier();
   }
