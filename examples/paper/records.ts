@@ -58,8 +58,17 @@ export interface TuneRecord extends RunChoice {
   readonly loss: number | null;
 }
 
+/** A run that could not be made; the same command tries it again. */
+export interface FailRecord extends RunChoice {
+  readonly kind: "failed";
+  /** The kind of the record that lacks. */
+  readonly of: "score" | "time" | "tune";
+  readonly settings: Settings;
+  readonly reason: string;
+}
+
 /** A line of the results. */
-export type PaperRecord = ScoreRecord | TimeRecord | TuneRecord;
+export type PaperRecord = ScoreRecord | TimeRecord | TuneRecord | FailRecord;
 
 /** The file of a maker's results. */
 export function resultsFile(out: string, maker: Maker): string {
