@@ -39,7 +39,9 @@ export function missingScores(
 export async function scoreAll(prepared: Prepared, maker: Maker, rates: RatesFor): Promise<Done> {
   const { options: { out, jobs }, late, narrator } = prepared, runs = runsOf(prepared, maker);
   const missing = missingScores(prepared, maker, readRecords(out, [maker]), rates);
-  if (missing.length > 0) narrator.say(`${maker}: ${missing.length} runs to score, ${jobs} at a time`);
+  if (missing.length > 0 && !late()) {
+    narrator.say(`${maker}: ${missing.length} runs to score, ${jobs} at a time`);
+  }
   const settings = (choice: RunChoice): Settings => {
     const task = prepared.tasks.find((t) => t.name === choice.task)!;
     return settingsOf(prepared, task, choice.method, rates(choice.method, task.kind));

@@ -28,7 +28,9 @@ export async function timeAll(prepared: Prepared, maker: Maker, rates: RatesFor)
   const missing = methods.filter((method) =>
     canMake(maker, method) && !recordOf<TimeRecord>(known, { kind: "time", maker, method, settings })
   );
-  if (missing.length > 0) narrator.say(`${maker}: times of ${missing.length} methods, one after the other`);
+  if (missing.length > 0 && !late()) {
+    narrator.say(`${maker}: times of ${missing.length} methods, one after the other`);
+  }
   return await doAll(missing, {
     ...{ runs, jobs: 1, late, narrator, turn: () => 0 },
     kind: (method) => `time of ${method}`,

@@ -33,7 +33,9 @@ export async function tuneAll(prepared: Prepared): Promise<Done> {
     tunedTasks(prepared).map((task) => [task.name, writeHeldOut(task, files.get(task.name)!)]),
   );
   const runs = runsOf(prepared, "Gyre"), name = (trial: Trial): string => `rates of ${nameOf(trial)}`;
-  if (missing.length > 0) narrator.say(`rates to try: ${missing.length} runs of Gyre, ${jobs} at a time`);
+  if (missing.length > 0 && !late()) {
+    narrator.say(`rates to try: ${missing.length} runs of Gyre, ${jobs} at a time`);
+  }
   const tally = countOf(missing.length);
   return await doAll(missing, {
     ...{ runs, jobs, late, narrator, name, kind: ({ method }) => `rates of ${method}`, turn: () => 0 },
