@@ -284,14 +284,16 @@ Deno.test("the table: two makers, seeds and tasks that lack, runs that were not 
   ]);
 });
 
-Deno.test("failures are in the table until the run is made", () => {
+Deno.test("failures are in the table until the run is made, and what was not as it was asked for", () => {
   const failure: FailRecord = {
     ...{ kind: "failed", of: "score", maker: "PEFT", task: "sst2", method: "boft", seed: 1 },
     ...{ settings: SETTINGS, reason: "no\n memory" },
   };
   const time: FailRecord = { ...failure, of: "time", seed: 0 };
-  const end = paperTable([score({}), failure, failure, time]).split("\n\n").slice(-2);
+  const noted = score({ maker: "PEFT", note: "one factor" });
+  const end = paperTable([score({}), noted, noted, failure, failure, time]).split("\n\n").slice(-3);
   assertEquals(end, [
+    "PEFT's lora: one factor.",
     "Runs that failed, which the same command tries again:",
     "- PEFT's boft on SST-2, seed 1; time of PEFT's boft: no memory",
   ]);

@@ -23,7 +23,8 @@ export interface Asked {
 }
 
 /** What a maker tells of a run. */
-export interface Made extends Pick<ScoreRecord, "processor" | "metrics" | "score" | "trainable" | "loss"> {
+export interface Made
+  extends Pick<ScoreRecord, "processor" | "metrics" | "score" | "trainable" | "loss" | "note"> {
   /** Held-out loss, where it was asked for and there is one. */
   readonly heldOut: number | null;
   /** When steps' numbers were back, in seconds since the end of the first step; the last ones may lack. */

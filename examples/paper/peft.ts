@@ -16,6 +16,7 @@ type PeftAnswer =
     readonly losses: readonly number[];
     readonly trainable: number;
     readonly deviceBytes: number | null;
+    readonly note: string | null;
   }
   | { readonly diverged: string }
   | { readonly error: string };
@@ -77,7 +78,7 @@ export function peft(common: Common, python: string): RunMaker {
       });
       if ("error" in answer) throw new UserError(`PEFT: ${answer.error}`);
       if ("diverged" in answer) return { ...DIVERGED, processor: device };
-      const { processor, predicted, truth, seconds, losses, trainable, deviceBytes } = answer;
+      const { processor, predicted, truth, seconds, losses, trainable, deviceBytes, note } = answer;
       const tail = losses.slice(-Math.max(1, Math.floor(losses.length / 10)));
       return {
         processor,
@@ -87,6 +88,7 @@ export function peft(common: Common, python: string): RunMaker {
         heldOut: null,
         seconds,
         deviceBytes,
+        ...(note === null ? {} : { note }),
       };
     },
   };

@@ -31,6 +31,8 @@ export interface ScoreRecord extends RunChoice {
   readonly loss: number | null;
   /** Seconds of the whole run. */
   readonly wall: number;
+  /** What was not as it was asked for. */
+  readonly note?: string;
 }
 
 /** Time and memory of a method, measured with nothing beside it. */

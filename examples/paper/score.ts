@@ -77,7 +77,19 @@ async function scoreOf(
   const task = prepared.tasks.find((t) => t.name === choice.task)!, files = prepared.files.get(task.name)!;
   const rates = ratesFor(method, task.kind);
   const made: Made = await runs.make(process, { task, files, method, seed, rates, purpose: "score" });
-  const { processor, metrics, score, trainable, loss } = made, wall = (performance.now() - begun) / 1000;
+  const { processor, metrics, score, trainable, loss, note } = made,
+    wall = (performance.now() - begun) / 1000;
   const settings = settingsOf(prepared, task, method, rates);
-  return { kind: "score", ...choice, settings, processor, metrics, score, trainable, loss, wall };
+  return {
+    kind: "score",
+    ...choice,
+    settings,
+    processor,
+    metrics,
+    score,
+    trainable,
+    loss,
+    wall,
+    ...(note && { note }),
+  };
 }

@@ -117,8 +117,18 @@ export function paperTable(records: readonly PaperRecord[]): string {
     line(head),
     line(head.map((_, i) => i < 2 ? "---" : "---:")),
     ...cells.map(line),
-    ...[ratesText(records), failuresText(records)].flatMap((text) => text === "" ? [] : ["", text]),
+    ...[ratesText(records), notesText(records), failuresText(records)].flatMap((text) =>
+      text === "" ? [] : ["", text]
+    ),
   ].join("\n");
+}
+
+/** What was not as it was asked for. */
+function notesText(records: readonly PaperRecord[]): string {
+  const noted = records.flatMap((r) =>
+    r.kind === "score" && r.note !== undefined ? [`${r.maker}'s ${r.method}: ${r.note}.`] : []
+  );
+  return [...new Set(noted)].join(" ");
 }
 
 /** The learning rates of the scored runs, and what they were chosen among. */
