@@ -1,6 +1,6 @@
 """Runs of transformers + PEFT on rows of GLUE, for examples/paper.ts: the same rows in the same batches, the same optimiser,
 schedule, rates and maps. Reads a request as a line of JSON from standard input and writes its answer as a line of JSON to
-standard output, until the input ends. Needs torch, transformers and peft.
+standard output, until the input ends; how far it is goes to standard error. Needs torch, transformers and peft.
 """
 
 import json
@@ -13,11 +13,18 @@ import time
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 
+print("loading torch and transformers", file=sys.stderr, flush=True)
+
 import torch  # noqa: E402
 from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: E402
 
 MAPS = r".*encoder\.layer\.\d+\.(attention\.self\.(query|key|value)|(attention\.output|intermediate|output)\.dense)"
 ORTHOGONAL = ("oft_R", "boft_R", "hra_u")
+
+
+def say(line):
+    """A sign of life for the one who asked."""
+    print(line, file=sys.stderr, flush=True)
 
 
 class Diverged(Exception):
@@ -39,7 +46,23 @@ def adapt(model, q):
         "boft": lambda: BOFTConfig(boft_block_size=8, boft_n_butterfly_factor=2, **common),
         "hra": lambda: HRAConfig(r=q["rank"], **common),
     }
+    if q["method"] == "boft":
+        build_boft()
     return model if q["method"] == "full" else get_peft_model(model, configs[q["method"]]())
+
+
+def build_boft():
+    """Build the CUDA extension of BOFT once: where that fails, PEFT would try again for every map."""
+    from peft.tuners.boft import layer
+    say("building PEFT's CUDA extension of BOFT")
+    built = layer.get_fbd_cuda()
+    layer.get_fbd_cuda = lambda: built
+
+
+def note_on(model):
+    """What is not as it was asked for; None where all is."""
+    found = {m.fbd_cuda_available for m in model.modules() if hasattr(m, "fbd_cuda_available")}
+    return "one butterfly factor instead of two, since PEFT's CUDA extension did not build" if False in found else None
 
 
 def read_rows(path, task):
@@ -70,6 +93,10 @@ def run(q):
     torch.set_num_threads(q["threads"])
     torch.manual_seed(q["seed"])
     on_gpu = q["device"] == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        raise RuntimeError("PyTorch sees no GPU with CUDA here; give --device cpu, or a Python whose torch has CUDA")
+    processor = torch.cuda.get_device_name() if on_gpu else f"CPU, {q['threads']} threads"
+    say(f"device: {processor}")
     if on_gpu:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -97,7 +124,7 @@ def run(q):
                for planned in q["batches"] for chosen in [[rows[i] for i in planned["rows"]]]]
     warmup = min(total, round(q["warmup"] * total))
     model.train()
-    losses, seconds, start = [], [], None
+    losses, seconds, start, told = [], [], None, 0
     for step, (inputs, labels) in enumerate(batches):
         for group in optimiser.param_groups:
             group["lr"] = group["base"] * multiplier(step, total, warmup)
@@ -114,15 +141,20 @@ def run(q):
         # As in Gyre's metrics, the clock begins at the end of the first step.
         start = start or time.perf_counter()
         seconds.append(time.perf_counter() - start)
-    answer = {"processor": torch.cuda.get_device_name() if on_gpu else f"CPU, {q['threads']} threads", "predicted": [],
+        if step % 10 == 0 or step + 1 == total or time.perf_counter() - told > 5:
+            told = time.perf_counter()
+            say(f"step {step + 1}/{total}  loss {losses[-1]:.4f}")
+    answer = {"processor": processor, "predicted": [],
               "truth": [], "seconds": seconds, "losses": losses, "trainable": sum(p.numel() for _, p in trained),
-              "deviceBytes": torch.cuda.max_memory_allocated() if on_gpu else None}
+              "deviceBytes": torch.cuda.max_memory_allocated() if on_gpu else None, "note": note_on(model)}
     if q["dev"] is None:
         return answer
     model.eval()
     held = read_rows(q["dev"], task)
     with torch.no_grad():
         for at in range(0, len(held), 32):
+            if at % 320 == 0:
+                say(f"measuring: row {at} of {len(held)}")
             inputs = encode(held[at:at + 32], max_length=q["seq"], padding=True).to(q["device"])
             logits = model(**inputs).logits
             answer["predicted"] += (logits[:, 0] if numbers else logits.argmax(1)).tolist()

@@ -1,7 +1,8 @@
 /**
  * Repeat the paper's comparison: methods × tasks × seeds on a given model, beside transformers + PEFT on the same rows
  * where a Python with them is given: `deno task paper --suite NAME --model DIR --data DIR`. What is done is not done again
- * by the same command. `--help` lists the flags, docs/PAPER.md tells more. Exit codes as those of `train.ts`. @module
+ * by the same command. `--help` lists the flags, docs/PAPER.md tells more. Exit codes: 0 done, or the time was over, 1 some
+ * runs failed, 2 something given to it is wrong. @module
  */
 import { helpOf, runProgram, standardError, UserError } from "../train/mod.ts";
 import { writeTextAtomically } from "../train/atomic_file.ts";
@@ -12,7 +13,9 @@ import { requireFiles } from "./paper/files.ts";
 import { drawOverview } from "./paper/overview.ts";
 import { PAPER_FLAGS, type PaperOptions, parsePaperFlags, tasksOf } from "./paper/options.ts";
 import { pack } from "./paper/pack.ts";
+import { requirePython } from "./paper/peft.ts";
 import { readRecords } from "./paper/records.ts";
+import type { Done } from "./paper/pool.ts";
 import { prepare } from "./paper/prepared.ts";
 import { runMissing } from "./paper/run.ts";
 import { paperTable } from "./paper/table.ts";
@@ -38,19 +41,23 @@ async function main(argv: readonly string[]): Promise<number> {
     await pack(dir, data, options.pack, tasks);
     return 0;
   }
+  if (options.makers.includes("PEFT")) requirePython(options.python!);
   const prepared = await prepare(options, dir, ROOT);
   if (options.dryRun) {
     console.log(showEstimates(await estimate(prepared), options.jobs));
     return 0;
   }
-  let left = 0;
+  using narrator = prepared.narrator;
+  let done: Done | null = null;
   try {
-    left = await runMissing(prepared);
+    done = await runMissing(prepared);
   } finally {
     await leaveTables(options);
   }
-  if (left > 0) say(`${left} runs are left; the same command goes on with them`);
-  return 0;
+  if (done.left > 0) narrator.say(`${done.left} runs are left; the same command goes on with them`);
+  if (done.failed === 0) return 0;
+  narrator.say(`${done.failed} runs failed: what was said of them is above, and in the results`);
+  return 1;
 }
 
 /** Refuse tasks that a model of this kind cannot be asked for. Throws UserError. */

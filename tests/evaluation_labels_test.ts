@@ -1,5 +1,12 @@
 /** Labels by likelihood (GLUE, XNLI) and translation between files of sentences (FLORES). @module */
-import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { parseRow } from "../train/rows.ts";
 import { readText } from "../train/data/text_file.ts";
 import { DataError, OptionError } from "../train/errors.ts";
@@ -141,7 +148,7 @@ Deno.test("evaluation: GLUE and XNLI count what they weighed, file by file and l
       ...rows.map((r, i) => `${i < 2 ? "fr" : "de"}\t${r}`),
     ]);
     const options = { limit: Infinity, style: "rows", batch: 4 } as const;
-    const { metrics, parts, items } = await prepareXnli({ ...options, files: [...files, both] }).run(
+    const { metrics, parts, items } = await (await prepareXnli({ ...options, files: [...files, both] })).run(
       examinee,
       () => {},
     );
@@ -166,19 +173,24 @@ Deno.test("evaluation: GLUE and XNLI count what they weighed, file by file and l
     assertAlmostEquals(metrics["accuracy"]!, shares.reduce((a, b) => a + b) / 4, 1e-12);
 
     const cola = write("dev.tsv", ["x\t1\t\tTom has eggs.", "x\t0\t*\tTom eggs has.", "x\t1\t\tFinn runs."]);
-    const glue = await prepareGlue("cola", { ...options, files: [cola] }).run(examinee, () => {});
+    const glue = await (await prepareGlue("cola", { ...options, files: [cola] })).run(examinee, () => {});
     assertEquals([Object.keys(glue.metrics), glue.metrics["rows"], glue.parts], [
       ["matthews", "score", "majority", "rows"],
       3,
       [],
     ]);
     assertAlmostEquals(glue.metrics["majority"]!, 2 / 3, 1e-12);
-    assertThrows(() => prepareGlue("rte", { ...options, files: [cola] }), DataError, "dev.tsv");
+    await assertRejects(() => prepareGlue("rte", { ...options, files: [cola] }), DataError, "dev.tsv");
   } finally {
     await examinee.close();
     await Deno.remove(dir, { recursive: true });
   }
-  assertEquals(["x/dev-sw.tsv", "xnli.test.zh.tsv.gz", "other"].map(languageIn), ["sw", "zh", "other"]);
+  assertEquals(
+    ["x/dev-sw.tsv", "xnli.test.zh.tsv.gz", "xnli/th/test-00000-of-00001.parquet", "other"].map(languageIn),
+    [
+      ...["sw", "zh", "th", "other"],
+    ],
+  );
 });
 
 Deno.test("evaluation: FLORES takes line n of each file for the same sentence, and scores pairs", async () => {
@@ -202,7 +214,7 @@ Deno.test("evaluation: FLORES takes line n of each file for the same sentence, a
       settings,
     };
     const pairs = "deu_Latn-eng_Latn,eng_Latn-deu_Latn";
-    const { metrics, parts, items } = await prepareFlores({ ...options, files, pairs }).run(
+    const { metrics, parts, items } = await (await prepareFlores({ ...options, files, pairs })).run(
       examinee,
       () => {},
     );
@@ -233,14 +245,18 @@ Deno.test("evaluation: FLORES takes line n of each file for the same sentence, a
     );
     const prepare = (more: object) => () => prepareFlores({ ...options, files, ...more });
     const short = write("hau_Latn.dev", ["Kwai daya."]);
-    assertThrows(prepare({ files: [...files, short] }), DataError, "hau_Latn.dev: has 1 lines and");
-    assertThrows(prepare({ files: [files[0], files[0]] }), DataError, "two files have the same language");
-    assertThrows(
+    await assertRejects(prepare({ files: [...files, short] }), DataError, "hau_Latn.dev: has 1 lines and");
+    await assertRejects(
+      prepare({ files: [files[0], files[0]] }),
+      DataError,
+      "two files have the same language",
+    );
+    await assertRejects(
       prepare({ pairs: "eng_Latn-fra_Latn" }),
       OptionError,
       `"eng_Latn-fra_Latn" is no pair; give two of eng_Latn, deu_Latn`,
     );
-    assertThrows(prepare({ template: "Translate" }), OptionError, "--template has no {source}");
+    await assertRejects(prepare({ template: "Translate" }), OptionError, "--template has no {source}");
   } finally {
     await examinee.close();
     await Deno.remove(dir, { recursive: true });

@@ -172,6 +172,32 @@ for (const method of METHODS) {
   });
 }
 
+Deno.test("a parquet file of the hub is learnt and measured as the published one", async () => {
+  const rows = [
+    "It is a fine day.\tThe sea is calm.\tnot_entailment",
+    "The rain has stopped.\tThe rain has stopped.\tentailment",
+  ];
+  Deno.writeTextFileSync(`${dir}/published.tsv`, ["sentence1\tsentence2\tlabel", ...rows].join("\n"));
+  const hub = decodeURIComponent(new URL("fixtures/parquet/hub/rte.parquet", import.meta.url).pathname);
+  const [found, expected] = await Promise.all([hub, `${dir}/published.tsv`].map(async (file, i) => {
+    const argv = [
+      `--model=${model}`,
+      "--task=rte",
+      `--data=${file}`,
+      `--eval=${file}`,
+      `--out=${dir}/run-form-${i}`,
+    ];
+    const small = ["--device=cpu", "--seq=24", "--batch=2", "--rank=2", "--steps=3", "--lr=2e-2"];
+    const options = await parseCommandLine([...argv, ...small], { root: dir, now: new Date() });
+    const { loss_before, loss_after, eval_after, metrics_after } = await Effect.runPromise(
+      fineTuneClassifier(options, { say: quiet, stopped: () => false }),
+    );
+    return [loss_before, loss_after, eval_after, metrics_after];
+  }));
+  assertEquals(found, expected);
+  assert(found!.every((x) => x !== null));
+});
+
 for (const task of ["cola", "rte", "stsb"] as const) {
   Deno.test(`${task}: its own metrics, before and after`, async () => {
     const result = await run(task, [`--out=${dir}/run-${task}`, "--method=lora", "--steps=25", "--lr=2e-2"]);

@@ -1,18 +1,17 @@
 /** Rows of GLUE's files as examples for an encoder. @module */
-import { readText } from "./data/text_file.ts";
 import type { Dataset, Example } from "./data.ts";
 import type { SentenceTokenizer } from "./encoder_tokenizer.ts";
 import type { GlueTask } from "./evaluation/glue_tasks.ts";
-import { type LabelledRow, labelledRows } from "./evaluation/labelled_rows.ts";
+import { labelledIn, type LabelledRow } from "./evaluation/labelled_rows.ts";
 
-/** Read a task's file into examples of at most `seq` tokens. Throws DataError. */
-export function loadLabelled(
+/** Read a task's file into examples of at most `seq` tokens. Rejects with DataError. */
+export async function loadLabelled(
   file: string,
   task: GlueTask,
   tokenizer: Pick<SentenceTokenizer, "encode">,
   seq: number,
-): Dataset {
-  return labelledDataset(labelledRows(readText(file), file, task), tokenizer, seq);
+): Promise<Dataset> {
+  return labelledDataset(await labelledIn(file, task), tokenizer, seq);
 }
 
 /** Examples of rows; none is left out. */

@@ -110,14 +110,14 @@ async function load(options: TrainOptions, { say }: RowHooks): Promise<LoadedEnc
     say(`dropout of a step: hidden states ${hidden}, attention ${attention}, head ${head}`);
   }
   if (fresh.length > 0) say(`new for this task, drawn from --seed: ${fresh.join(", ")}`);
-  const read = (names: string): Promise<OpenRows<readonly Example[]>> => {
-    const all = rowFiles(names).map((file) => loadLabelled(file, task, tokenizer, seq));
+  const read = async (names: string): Promise<OpenRows<readonly Example[]>> => {
+    const all = await Promise.all(rowFiles(names).map((file) => loadLabelled(file, task, tokenizer, seq)));
     const examples = all.flatMap((d) => d.examples), truncated = all.reduce((n, d) => n + d.truncated, 0);
     say(`${names}: ${examples.length} rows${truncated ? `, ${truncated} cut to ${seq} tokens` : ""}`);
-    return Promise.resolve({
+    return {
       ...{ examples, truncated, dropped: 0, digest: digestRows(examples), share: 1 },
       [Symbol.dispose]: () => {},
-    });
+    };
   };
   const pick = (examples: readonly Example[], numbers: Uint32Array): readonly Example[] =>
     Array.from(numbers, (i) => examples[i]!);

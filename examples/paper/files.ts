@@ -85,7 +85,7 @@ export async function examplesOf(model: string, task: PaperTask, file: string): 
   const { seq } = task.budget;
   if (task.kind === "text") return (await openDataset(file, loadTokenizer(model), seq)).examples;
   const tokenizer = loadSentenceTokenizer(model, loadEncoderConfig(model));
-  return loadLabelled(file, GLUE_TASKS[task.glue], tokenizer, seq).examples;
+  return (await loadLabelled(file, GLUE_TASKS[task.glue], tokenizer, seq)).examples;
 }
 
 /** Every so many rows to learn are held out of them where rates are tried, and so many at most. */

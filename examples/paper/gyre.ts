@@ -4,7 +4,8 @@ import { IN_FLIGHT } from "../../train/train_loop.ts";
 import { poolerOf } from "./head.ts";
 import { type Asked, CLIP, type Common, DIVERGED, type Made, type RunMaker, WARMUP } from "./makers.ts";
 import type { TextTask } from "./suites.ts";
-import { type Talker, talkTo } from "./talker.ts";
+import { starter } from "./start.ts";
+import type { Talker } from "./talker.ts";
 import type { Answer, Request } from "./worker.ts";
 
 type Flags = Readonly<Record<string, string | number>>;
@@ -12,11 +13,12 @@ type Flags = Readonly<Record<string, string | number>>;
 /** The maker of Gyre's runs. */
 export function gyre(common: Common): RunMaker {
   const { work, root, device } = common, outs = new WeakMap<Talker, string>();
-  let processes = 0;
+  const args = ["run", "-A", "--no-check", `${root}/examples/paper/worker.ts`];
+  const start = starter(common, "Gyre", Deno.execPath(), args);
   return {
     start: () => {
-      const talker = talkTo(Deno.execPath(), ["run", "-A", "--no-check", `${root}/examples/paper/worker.ts`]);
-      outs.set(talker, `${work}/gyre-${processes++}`);
+      const { talker, number } = start();
+      outs.set(talker, `${work}/gyre-${number}`);
       return talker;
     },
     make: async (process, asked) => {

@@ -1,6 +1,7 @@
 /** Who makes runs: what they are asked for, and what they tell. @module */
 import type { MethodName } from "../../train/mod.ts";
 import type { TaskFiles } from "./files.ts";
+import type { Narrator } from "./narrator.ts";
 import type { Maker, PaperOptions } from "./options.ts";
 import type { Rates, RateSource } from "./rates.ts";
 import type { ScoreRecord } from "./records.ts";
@@ -22,7 +23,8 @@ export interface Asked {
 }
 
 /** What a maker tells of a run. */
-export interface Made extends Pick<ScoreRecord, "processor" | "metrics" | "score" | "trainable" | "loss"> {
+export interface Made
+  extends Pick<ScoreRecord, "processor" | "metrics" | "score" | "trainable" | "loss" | "note"> {
   /** Held-out loss, where it was asked for and there is one. */
   readonly heldOut: number | null;
   /** When steps' numbers were back, in seconds since the end of the first step; the last ones may lack. */
@@ -46,7 +48,7 @@ export const DIVERGED: Omit<Made, "processor"> = {
 
 /** Somebody who makes runs. */
 export interface RunMaker {
-  /** Start a process that makes runs one after another. */
+  /** Start a process that makes runs one after another. Throws UserError where it cannot be. */
   readonly start: () => Talker;
   /** Have a run made. Rejects with UserError where it cannot be. */
   readonly make: (process: Talker, asked: Asked) => Promise<Made>;
@@ -55,7 +57,8 @@ export interface RunMaker {
 /** What makers need to know of a comparison. */
 export type Common =
   & Pick<RateSource, "model" | "root">
-  & Pick<PaperOptions, "work" | "rank" | "device" | "dtype" | "jobs" | "judgeUrl" | "judgeModel">;
+  & Pick<PaperOptions, "work" | "rank" | "device" | "dtype" | "jobs" | "patience" | "judgeUrl" | "judgeModel">
+  & Pick<Narrator, "say">;
 
 /** Share of the steps in which the rate rises, and the largest norm of a gradient: the defaults of `train.ts`. */
 export const WARMUP = 0.05, CLIP = 1;

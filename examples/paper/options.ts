@@ -44,6 +44,8 @@ export interface PaperOptions {
   readonly python: string | null;
   /** No run is begun after so many minutes. */
   readonly minutes: number;
+  /** Seconds without a sign of life after which a process is ended. */
+  readonly patience: number;
   /** Endpoint and model of the judge of MT-Bench; null: none. */
   readonly judgeUrl: string | null;
   readonly judgeModel: string | null;
@@ -170,6 +172,12 @@ export const PAPER_FLAGS: TableOf<PaperOptions, { readonly root: string }> = {
     absent: () => Infinity,
     shown: "no limit",
   },
+  patience: flag(
+    "SECONDS",
+    above0,
+    300,
+    "end a process that gives no sign of life for so long, note its run as failed, and go on; the same command tries it again",
+  ),
   out: flag("DIR", text, "runs/paper", "directory of the results; what is in them is not run again"),
   work: {
     value: "DIR",

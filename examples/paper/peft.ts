@@ -3,8 +3,8 @@ import { type Example, GLUE_TASKS, glueScores, UserError } from "../../train/mod
 import { examplesOf, plannedBatches } from "./files.ts";
 import { poolerOf } from "./head.ts";
 import { CLIP, type Common, DIVERGED, type RunMaker, WARMUP } from "./makers.ts";
+import { starter } from "./start.ts";
 import type { PaperTask } from "./suites.ts";
-import { talkTo } from "./talker.ts";
 
 /** What the process answers. */
 type PeftAnswer =
@@ -16,9 +16,40 @@ type PeftAnswer =
     readonly losses: readonly number[];
     readonly trainable: number;
     readonly deviceBytes: number | null;
+    readonly note: string | null;
   }
   | { readonly diverged: string }
   | { readonly error: string };
+
+/** Packages that the process needs. */
+const PACKAGES = ["torch", "transformers", "peft"];
+
+/** Refuse a Python that is none or lacks a package. Throws UserError. */
+export function requirePython(python: string): void {
+  const program = "import importlib.util as u, sys; print(*[n for n in sys.argv[1:] if not u.find_spec(n)])";
+  const ask = (): Deno.CommandOutput => {
+    try {
+      return new Deno.Command(python, { args: ["-c", program, ...PACKAGES] }).outputSync();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied)) {
+        throw error;
+      }
+      throw new UserError(
+        `--python ${python}: not found; give the path of a Python with ${PACKAGES.join(", ")}.`,
+      );
+    }
+  };
+  const { success, stdout, stderr } = ask(),
+    text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
+  if (!success) throw new UserError(`--python ${python}: is no Python 3 that runs: ${text(stderr)}`);
+  const lacking = text(stdout);
+  if (lacking === "") return;
+  throw new UserError(
+    `--python ${python}: has no ${
+      lacking.split(" ").join(", ")
+    }; install what lacks (pip install ${lacking}), or leave out --python.`,
+  );
+}
 
 /** The maker of PEFT's runs, for sentences alone. */
 export function peft(common: Common, python: string): RunMaker {
@@ -29,8 +60,9 @@ export function peft(common: Common, python: string): RunMaker {
     known.set(file, found);
     return found;
   };
+  const start = starter(common, "PEFT", python, ["-u", `${root}/bench/peft_worker.py`]);
   return {
-    start: () => talkTo(python, ["-u", `${root}/bench/peft_worker.py`]),
+    start: () => start().talker,
     make: async (process, { task, files, method, seed, rates, purpose }) => {
       if (task.kind !== "sentences") {
         throw new UserError(`PEFT's runs are of labelled sentences: leave ${task.name} to --makers Gyre.`);
@@ -46,7 +78,7 @@ export function peft(common: Common, python: string): RunMaker {
       });
       if ("error" in answer) throw new UserError(`PEFT: ${answer.error}`);
       if ("diverged" in answer) return { ...DIVERGED, processor: device };
-      const { processor, predicted, truth, seconds, losses, trainable, deviceBytes } = answer;
+      const { processor, predicted, truth, seconds, losses, trainable, deviceBytes, note } = answer;
       const tail = losses.slice(-Math.max(1, Math.floor(losses.length / 10)));
       return {
         processor,
@@ -56,6 +88,7 @@ export function peft(common: Common, python: string): RunMaker {
         heldOut: null,
         seconds,
         deviceBytes,
+        ...(note === null ? {} : { note }),
       };
     },
   };

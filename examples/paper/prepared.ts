@@ -5,6 +5,7 @@ import { gyre } from "./gyre.ts";
 import { poolerOf } from "./head.ts";
 import { canMake, type Common, type RunMaker } from "./makers.ts";
 import { modelName } from "./model_name.ts";
+import { narrate, type Narrator } from "./narrator.ts";
 import { type Maker, type PaperOptions, tasksOf } from "./options.ts";
 import { peft } from "./peft.ts";
 import type { Rates } from "./rates.ts";
@@ -22,6 +23,7 @@ export interface Prepared {
   readonly tasks: readonly PaperTask[];
   readonly files: ReadonlyMap<string, TaskFiles>;
   readonly late: () => boolean;
+  readonly narrator: Narrator;
 }
 
 /** Write the rows of a comparison, whose model lies in `dir`. Rejects with DataError. */
@@ -31,15 +33,13 @@ export async function prepare(options: PaperOptions, dir: string, root: string):
     ...{ options, model: Deno.realPathSync(dir), root, name: await modelName(dir, options.name), tasks },
     files: new Map(tasks.map((task) => [task.name, writeTaskFiles(options, task)])),
     late: () => performance.now() - begun > options.minutes * 60_000,
+    narrator: narrate((line) => standardError.write(`${line}\n`)),
   };
 }
 
-/** Tell people. */
-export const say = (line: string): void => standardError.write(`${line}\n`);
-
 /** What makers need to know of a comparison. */
-export function commonOf({ options, model, root }: Prepared): Common {
-  return { ...options, model, root };
+export function commonOf({ options, model, root, narrator: { say } }: Prepared): Common {
+  return { ...options, model, root, say };
 }
 
 /** The one who makes a maker's runs. */
@@ -63,6 +63,12 @@ export function choicesOf(
   return Array.from({ length: seeds }, (_, seed) => seed).flatMap((seed) =>
     tasksFor(maker, tasks).flatMap((task) => made.map((method) => ({ maker, task: task.name, method, seed })))
   );
+}
+
+/** Counts what is done of `all`, for people. */
+export function countOf(all: number): () => string {
+  let done = 0;
+  return () => `[${++done} of ${all}]`;
 }
 
 /** For people. */

@@ -31,6 +31,8 @@ export interface ScoreRecord extends RunChoice {
   readonly loss: number | null;
   /** Seconds of the whole run. */
   readonly wall: number;
+  /** What was not as it was asked for. */
+  readonly note?: string;
 }
 
 /** Time and memory of a method, measured with nothing beside it. */
@@ -58,8 +60,17 @@ export interface TuneRecord extends RunChoice {
   readonly loss: number | null;
 }
 
+/** A run that could not be made; the same command tries it again. */
+export interface FailRecord extends RunChoice {
+  readonly kind: "failed";
+  /** The kind of the record that lacks. */
+  readonly of: "score" | "time" | "tune";
+  readonly settings: Settings;
+  readonly reason: string;
+}
+
 /** A line of the results. */
-export type PaperRecord = ScoreRecord | TimeRecord | TuneRecord;
+export type PaperRecord = ScoreRecord | TimeRecord | TuneRecord | FailRecord;
 
 /** The file of a maker's results. */
 export function resultsFile(out: string, maker: Maker): string {

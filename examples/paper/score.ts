@@ -2,8 +2,8 @@
 import type { MethodName } from "../../train/mod.ts";
 import type { Made, RunMaker } from "./makers.ts";
 import type { Maker } from "./options.ts";
-import { doAll } from "./pool.ts";
-import { choicesOf, nameOf, type Prepared, runsOf, say, settingsOf } from "./prepared.ts";
+import { doAll, type Done } from "./pool.ts";
+import { choicesOf, countOf, nameOf, type Prepared, runsOf, settingsOf } from "./prepared.ts";
 import type { Rates } from "./rates.ts";
 import {
   addRecord,
@@ -12,6 +12,7 @@ import {
   recordOf,
   type RunChoice,
   type ScoreRecord,
+  type Settings,
 } from "./records.ts";
 import type { PaperTask } from "./suites.ts";
 import type { Talker } from "./talker.ts";
@@ -34,14 +35,34 @@ export function missingScores(
   });
 }
 
-/** Make those of a maker that are missing; resolves with how many are left. Rejects with UserError. */
-export async function scoreAll(prepared: Prepared, maker: Maker, rates: RatesFor): Promise<number> {
-  const { options: { out, jobs }, late } = prepared, runs = runsOf(prepared, maker);
+/** Make those of a maker that are missing; resolves with what is left. Rejects with UserError. */
+export async function scoreAll(prepared: Prepared, maker: Maker, rates: RatesFor): Promise<Done> {
+  const { options: { out, jobs }, late, narrator } = prepared, runs = runsOf(prepared, maker);
   const missing = missingScores(prepared, maker, readRecords(out, [maker]), rates);
-  if (missing.length > 0) say(`${maker}: ${missing.length} runs to score`);
+  if (missing.length > 0 && !late()) {
+    narrator.say(`${maker}: ${missing.length} runs to score, ${jobs} at a time`);
+  }
+  const settings = (choice: RunChoice): Settings => {
+    const task = prepared.tasks.find((t) => t.name === choice.task)!;
+    return settingsOf(prepared, task, choice.method, rates(choice.method, task.kind));
+  };
+  const tally = countOf(missing.length);
   return await doAll(missing, {
-    ...{ runs, jobs, late, key: (choice) => choice.method, name: nameOf, say },
-    make: async (process, choice) => addRecord(out, await scoreOf(prepared, runs, process, choice, rates)),
+    ...{ runs, jobs, late, narrator, name: nameOf },
+    kind: ({ method }) => `${maker} ${method}`,
+    turn: ({ seed }) => seed,
+    make: async (process, choice) => {
+      const record = await scoreOf(prepared, runs, process, choice, rates), { score, wall } = record;
+      addRecord(out, record);
+      narrator.say(
+        `${nameOf(choice)}: ${score === null ? "not finite" : score.toFixed(4)}, ${
+          wall.toFixed(1)
+        } s ${tally()}`,
+      );
+      return true;
+    },
+    failed: (choice, reason) =>
+      addRecord(out, { kind: "failed", of: "score", ...choice, settings: settings(choice), reason }),
   });
 }
 
@@ -56,8 +77,19 @@ async function scoreOf(
   const task = prepared.tasks.find((t) => t.name === choice.task)!, files = prepared.files.get(task.name)!;
   const rates = ratesFor(method, task.kind);
   const made: Made = await runs.make(process, { task, files, method, seed, rates, purpose: "score" });
-  const { processor, metrics, score, trainable, loss } = made, wall = (performance.now() - begun) / 1000;
-  say(`${nameOf(choice)}: ${score === null ? "not finite" : score.toFixed(4)}, ${wall.toFixed(1)} s`);
+  const { processor, metrics, score, trainable, loss, note } = made,
+    wall = (performance.now() - begun) / 1000;
   const settings = settingsOf(prepared, task, method, rates);
-  return { kind: "score", ...choice, settings, processor, metrics, score, trainable, loss, wall };
+  return {
+    kind: "score",
+    ...choice,
+    settings,
+    processor,
+    metrics,
+    score,
+    trainable,
+    loss,
+    wall,
+    ...(note && { note }),
+  };
 }

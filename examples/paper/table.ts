@@ -1,6 +1,7 @@
 /** The tables of a comparison, made of its results alone. @module */
 import { METHODS } from "../../train/mod.ts";
 import { type Stat, statOf } from "../study/summary.ts";
+import { failuresText } from "./failures.ts";
 import type { Maker } from "./options.ts";
 import type { PaperRecord, ScoreRecord, Settings, TimeRecord, TuneRecord } from "./records.ts";
 import { type Column, taskNamed } from "./suites.ts";
@@ -54,7 +55,9 @@ export function methodRows(records: readonly PaperRecord[]): MethodRow[] {
   const columns = columnsIn(records);
   return METHODS.flatMap((method) =>
     MAKERS.flatMap((maker): MethodRow[] => {
-      const own = records.filter((r) => r.kind !== "tune" && r.maker === maker && r.method === method);
+      const own = records.filter((r) =>
+        (r.kind === "score" || r.kind === "time") && r.maker === maker && r.method === method
+      );
       if (own.length === 0) return [];
       const scored = own.filter((r): r is ScoreRecord => r.kind === "score");
       const perColumn = columns.map((column) => scored.filter((r) => r.task === column.task));
@@ -114,9 +117,18 @@ export function paperTable(records: readonly PaperRecord[]): string {
     line(head),
     line(head.map((_, i) => i < 2 ? "---" : "---:")),
     ...cells.map(line),
-    "",
-    ratesText(records),
+    ...[ratesText(records), notesText(records), failuresText(records)].flatMap((text) =>
+      text === "" ? [] : ["", text]
+    ),
   ].join("\n");
+}
+
+/** What was not as it was asked for. */
+function notesText(records: readonly PaperRecord[]): string {
+  const noted = records.flatMap((r) =>
+    r.kind === "score" && r.note !== undefined ? [`${r.maker}'s ${r.method}: ${r.note}.`] : []
+  );
+  return [...new Set(noted)].join(" ");
 }
 
 /** The learning rates of the scored runs, and what they were chosen among. */
@@ -173,7 +185,8 @@ export function describe(records: readonly PaperRecord[]): string {
   const timed = records.filter((r): r is TimeRecord => r.kind === "time");
   const count = (n: string | number | undefined): string => Number(n).toLocaleString("en");
   const models = valuesOf(records.map((r) => r.settings), "model").map((m) => String(m).split(" ")[0]);
-  const processors = [...new Set(records.map((r) => `${r.processor} (${r.maker})`))].sort();
+  const made = records.filter((r) => r.kind !== "failed");
+  const processors = [...new Set(made.map((r) => `${r.processor} (${r.maker})`))].sort();
   const budgets = tasksIn(records).map((task) => {
     const { settings } = scored.find((r) => r.task === task)!;
     const { steps, batch, seq } = settings;

@@ -3,51 +3,101 @@ import { UserError } from "../../train/mod.ts";
 
 /** Such a process; disposing of it ends it. */
 export interface Talker extends AsyncDisposable {
-  /** Rejects with UserError, with the last lines of its standard error, where the process ends without an answer. */
+  /**
+   * Rejects with UserError, with the last lines of its standard error, where the process ends without an answer, or says
+   * nothing for so long that it is ended.
+   */
   readonly ask: <T>(request: unknown) => Promise<T>;
   /** Most memory that it has had, in bytes, as Linux tells it; null elsewhere. */
   readonly peakBytes: () => number | null;
+  /** The last line of its standard error; empty before the first one. */
+  readonly lastSaid: () => string;
+}
+
+/** How a process is listened to. */
+export interface Listening {
+  /** Seconds without a sign of life, any line on standard error, after which a process that was asked is ended; default: no limit. */
+  readonly patience?: number;
+  /** Told each line of its standard error that is not empty. */
+  readonly heard?: (line: string) => void;
 }
 
 /** Lines of standard error that are kept to tell why a process ended. */
 const KEPT_LINES = 4;
+/** Milliseconds that a process which is no longer needed has to end by itself. */
+const FAREWELL = 10_000;
 
 /** Start a process to talk to. */
-export function talkTo(command: string, args: readonly string[]): Talker {
+export function talkTo(
+  command: string,
+  args: readonly string[],
+  { patience = Infinity, heard = () => {} }: Listening = {},
+): Talker {
   const child = spawn(command, args);
   const writer = child.stdin.getWriter();
   const answers = linesOf(child.stdout)[Symbol.asyncIterator]();
   const last: string[] = [];
+  let alive = performance.now(), isKilled = false;
   const drained = (async () => {
     for await (const line of linesOf(child.stderr)) {
-      if (line.trim() !== "") last.push(line);
+      alive = performance.now();
+      if (line.trim() === "") continue;
+      last.push(line);
       if (last.length > KEPT_LINES) last.shift();
+      heard(line);
     }
   })();
+  const kill = (): void => {
+    isKilled = true;
+    try {
+      child.kill("SIGKILL");
+    } catch (error) {
+      // It has ended meanwhile.
+      if (!(error instanceof TypeError)) throw error;
+    }
+  };
   const ended = async (): Promise<UserError> => {
     const { code } = await child.status;
     await drained;
-    return new UserError(`${command} ${args.join(" ")} ended with code ${code}: ${last.join("; ")}`);
+    const words = last.join("; ");
+    return new UserError(
+      isKilled
+        ? `its process gave no sign of life for ${patience} s and was ended; the last it said: ${
+          words || "nothing"
+        }`
+        : `${command} ${args.join(" ")} ended with code ${code}: ${words}`,
+    );
   };
   return {
     ask: async <T>(request: unknown) => {
+      alive = performance.now();
+      const watch = Number.isFinite(patience)
+        ? setInterval(() => {
+          if (performance.now() - alive > 1000 * patience) kill();
+        }, Math.min(1000, 250 * patience))
+        : undefined;
       try {
         await writer.write(new TextEncoder().encode(`${JSON.stringify(request)}\n`));
+        const { value, done } = await answers.next();
+        if (done) throw await ended();
+        return JSON.parse(value) as T;
       } catch (error) {
         if (!(error instanceof Deno.errors.BrokenPipe) && !(error instanceof TypeError)) throw error;
         throw await ended();
+      } finally {
+        clearInterval(watch);
       }
-      const { value, done } = await answers.next();
-      if (done) throw await ended();
-      return JSON.parse(value) as T;
     },
     peakBytes: () => peakOf(child.pid),
+    lastSaid: () => last.at(-1) ?? "",
     [Symbol.asyncDispose]: async () => {
+      const late = setTimeout(kill, FAREWELL);
       await writer.close().catch(() => {});
       // It ends when its input does; what it still says is of no use.
       for (let more = await answers.next(); !more.done;) more = await answers.next();
       await child.status;
       await drained;
+      clearTimeout(late);
     },
   };
 }

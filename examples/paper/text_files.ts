@@ -2,7 +2,8 @@
 import { DataError } from "../../train/mod.ts";
 import { writeTextAtomically } from "../../train/atomic_file.ts";
 import { readText } from "../../train/data/text_file.ts";
-import { languageOf, parsePairs, TEMPLATE, translationPrompt } from "../../train/evaluation/flores.ts";
+import { parsePairs, TEMPLATE, translationPrompt } from "../../train/evaluation/flores.ts";
+import { languageOf } from "../../train/evaluation/flores_files.ts";
 import { valuesOf } from "../../train/rows.ts";
 import type { RowOptions, TaskFiles } from "./files.ts";
 import { spread } from "./spread.ts";

@@ -1,7 +1,7 @@
 /** Learning rates, chosen on rows that are held out of those to learn. @module */
 import { writeHeldOut } from "./files.ts";
-import { doAll } from "./pool.ts";
-import { nameOf, type Prepared, runsOf, say, settingsOf } from "./prepared.ts";
+import { doAll, type Done } from "./pool.ts";
+import { countOf, nameOf, type Prepared, runsOf, settingsOf } from "./prepared.ts";
 import { type Rates, triedRates, usualRates } from "./rates.ts";
 import { addRecord, type PaperRecord, readRecords, type RunChoice, type TuneRecord } from "./records.ts";
 import type { PaperTask } from "./suites.ts";
@@ -11,25 +11,34 @@ interface Trial extends RunChoice {
   readonly rates: Rates;
 }
 
-/**
- * Try the rates that were not tried yet, with Gyre and the first seed; resolves with how many are left. Rejects with
- * UserError.
- */
-export async function tuneAll(prepared: Prepared): Promise<number> {
-  const { options, tasks, files, late } = prepared, { out, jobs, methods, tune, tuneTasks } = options;
-  const asked = tasks.filter((task) => tuneTasks?.includes(task.name) ?? true);
-  const heldOut = new Map(asked.map((task) => [task.name, writeHeldOut(task, files.get(task.name)!)]));
-  const known = trialsIn(readRecords(out, ["Gyre"]));
-  const missing = methods.flatMap((method) =>
-    asked.flatMap((own): Trial[] =>
+/** The rates that were not tried yet, with the first seed. */
+export function missingTrials(prepared: Prepared): Trial[] {
+  const { options: { out, methods, tune } } = prepared, known = trialsIn(readRecords(out, ["Gyre"]));
+  return methods.flatMap((method) =>
+    tunedTasks(prepared).flatMap((own): Trial[] =>
       triedRates(usualRates(prepared, method, own.kind), method, tune)
         .map((rates) => ({ maker: "Gyre", task: own.name, method, seed: 0, own, rates }))
     )
   ).filter((trial) => !known.some((k) => isSame(prepared, k, trial)));
+}
+
+function tunedTasks({ tasks, options: { tuneTasks } }: Prepared): readonly PaperTask[] {
+  return tasks.filter((task) => tuneTasks?.includes(task.name) ?? true);
+}
+
+/** Try the rates that were not tried yet, with Gyre; resolves with what is left. Rejects with UserError. */
+export async function tuneAll(prepared: Prepared): Promise<Done> {
+  const { options: { out, jobs }, files, late, narrator } = prepared, missing = missingTrials(prepared);
+  const heldOut = new Map(
+    tunedTasks(prepared).map((task) => [task.name, writeHeldOut(task, files.get(task.name)!)]),
+  );
   const runs = runsOf(prepared, "Gyre"), name = (trial: Trial): string => `rates of ${nameOf(trial)}`;
-  if (missing.length > 0) say(`rates to try: ${missing.length} runs of Gyre`);
+  if (missing.length > 0 && !late()) {
+    narrator.say(`rates to try: ${missing.length} runs of Gyre, ${jobs} at a time`);
+  }
+  const tally = countOf(missing.length);
   return await doAll(missing, {
-    ...{ runs, jobs, late, key: (trial) => trial.method, name, say },
+    ...{ runs, jobs, late, narrator, name, kind: ({ method }) => `rates of ${method}`, turn: () => 0 },
     make: async (process, trial) => {
       const { own, rates, maker, task, method, seed } = trial;
       const { processor, heldOut: loss } = await runs.make(process, {
@@ -37,8 +46,23 @@ export async function tuneAll(prepared: Prepared): Promise<number> {
       });
       const settings = settingsOf(prepared, own, method, rates);
       addRecord(out, { kind: "tune", maker, task, method, seed, rates, settings, processor, loss });
-      say(`${name(trial)}: ${rates.lr} / ${rates.orthogonalLr}: loss ${loss?.toFixed(4) ?? "not finite"}`);
+      narrator.say(
+        `${name(trial)}: ${rates.lr} / ${rates.orthogonalLr}: loss ${
+          loss?.toFixed(4) ?? "not finite"
+        } ${tally()}`,
+      );
+      return true;
     },
+    failed: ({ own, rates, ...choice }, reason) =>
+      addRecord(out, {
+        ...{
+          kind: "failed",
+          of: "tune",
+          ...choice,
+          settings: settingsOf(prepared, own, choice.method, rates),
+        },
+        reason,
+      }),
   });
 }
 

@@ -1,6 +1,6 @@
 /**
  * A process that trains and measures as it is asked: a request a line on standard input, an answer a line on standard
- * output. Runs on one device share its compiled kernels. @module
+ * output, and how far it is on standard error. Runs on one device share its compiled kernels. @module
  */
 import * as Effect from "effect/Effect";
 import * as Scope from "effect/Scope";
@@ -13,11 +13,14 @@ import {
   fineTuneClassifier,
   NotFiniteError,
   openDevice,
+  openPlanStore,
   parseCommandLine,
   parseEvaluateFlags,
   readMetrics,
   runProgram,
   type RunResult,
+  standardError,
+  usePlans,
   UserError,
 } from "../../train/mod.ts";
 import { lend } from "./lend.ts";
@@ -47,6 +50,20 @@ export type Answer =
 
 const ROOT = decodeURIComponent(new URL("../..", import.meta.url).pathname).replace(/\/$/, "");
 
+/** Standard error is for people, and every line there a sign of life for the one who asked. */
+const say = (line: string): void => standardError.write(`${line}\n`);
+
+/** Milliseconds between signs of life that say nothing. */
+const SIGN_EVERY = 1000;
+let shown = 0;
+
+/** Show that a step, or a row that is measured on, is over. */
+function showLife(): void {
+  if (performance.now() - shown < SIGN_EVERY) return;
+  shown = performance.now();
+  say("");
+}
+
 /** Devices that stay open until the process ends, by what was asked for. */
 const held = new Map<string, Promise<Device>>();
 
@@ -73,16 +90,19 @@ const lending: typeof openDevice = (...asked) =>
 
 async function answer({ train, evaluate, alone }: Request): Promise<Answer> {
   const options = await parseCommandLine(train, { root: ROOT, now: new Date() });
-  const quiet = { say: () => {}, ...(alone ? {} : { open: lending }) };
+  const told = { say, ...(alone ? {} : { open: lending }) };
   const run: Effect.Effect<RunResult | ClassifyResult, UserError> =
-    (options.task === null ? fineTune : fineTuneClassifier)(options, { ...quiet, stopped: () => false });
+    (options.task === null ? fineTune : fineTuneClassifier)(options, {
+      ...told,
+      stopped: () => (showLife(), false),
+    });
   const result = await outcome(run);
   if (result instanceof NotFiniteError) return { diverged: result.message };
   if (result instanceof UserError) return { error: result.message };
   const evaluations: Evaluation["metrics"][] = [];
   for (const argv of evaluate) {
     const flags = parseEvaluateFlags(argv, { root: ROOT });
-    const found = await outcome(evaluateModel(flags, { ...quiet, follow: () => {} }));
+    const found = await outcome(evaluateModel(flags, { ...told, follow: showLife }));
     if (found instanceof UserError) return { error: found.message };
     evaluations.push(found.metrics);
   }
@@ -96,6 +116,7 @@ function outcome<T>(run: Effect.Effect<T, UserError>): Promise<T | UserError> {
 }
 
 async function main(): Promise<number> {
+  usePlans(openPlanStore(say));
   for await (const line of linesOf(Deno.stdin.readable)) {
     const said = await answer(JSON.parse(line) as Request);
     await Deno.stdout.write(new TextEncoder().encode(`${JSON.stringify(said)}\n`));

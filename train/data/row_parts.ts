@@ -1,7 +1,7 @@
 /** Rows of a data file, some at a time, whatever its form and size. @module */
-import { type FormatName, type PlacedRow, requireRows, rowsOf, valueReader } from "../rows.ts";
+import { type FormatName, type PlacedRow, requireRows, rowsOf, valueReader, valuesOf } from "../rows.ts";
 import { parquetParts } from "./parquet_records.ts";
-import { type ReadingHooks, textParts } from "./text_file.ts";
+import { type ReadingHooks, readText, textParts } from "./text_file.ts";
 import type { PlacedValue } from "./value_reader.ts";
 
 /** Whether a file's name says that it is of parquet. */
@@ -24,6 +24,13 @@ export async function* rowParts(
     yield rowsOf(values, format);
   }
   requireRows({ length }, file);
+}
+
+/** All objects of a file, parquet included, not yet understood. Rejects with DataError. */
+export async function valuesIn(file: string): Promise<PlacedValue[]> {
+  return isParquet(file)
+    ? (await Array.fromAsync(parquetParts(file))).flat()
+    : valuesOf(readText(file), file);
 }
 
 async function* textValues(file: string, hooks: ReadingHooks): AsyncGenerator<PlacedValue[]> {

@@ -1,10 +1,9 @@
 /** GLUE and XNLI for decoders: the label whose text is likeliest after the prompt. arXiv:1804.07461, arXiv:1809.05053. @module */
-import { readText } from "../data/text_file.ts";
 import { cutNotes, expectation, labelLikelihoods, largest } from "./choose.ts";
 import { accuracy } from "./glue_metrics.ts";
 import { GLUE_TASKS, glueScores, type GlueTask, type GlueTaskName } from "./glue_tasks.ts";
 import { labelQuestion, type PromptStyle, scaleSteps } from "./label_prompts.ts";
-import { type LabelledRow, labelledRows } from "./labelled_rows.ts";
+import { labelledIn, type LabelledRow } from "./labelled_rows.ts";
 import { asking, mean, type Numbers, type PreparedTask } from "./task.ts";
 
 /** What {@linkcode prepareGlue} and {@linkcode prepareXnli} read. */
@@ -22,10 +21,12 @@ interface Group {
   readonly rows: readonly LabelledRow[];
 }
 
-/** Read the files of a task of GLUE, which are scored together, and each alone where there are several. Throws DataError. */
-export function prepareGlue(name: GlueTaskName, options: ClassifyOptions): PreparedTask {
+/** Read the files of a task of GLUE, which are scored together, and each alone where there are several. Rejects with DataError. */
+export async function prepareGlue(name: GlueTaskName, options: ClassifyOptions): Promise<PreparedTask> {
   const task = GLUE_TASKS[name];
-  const groups = options.files.map((file) => ({ name: baseName(file), rows: readRows(file, task, options) }));
+  const groups = await Promise.all(
+    options.files.map(async (file) => ({ name: baseName(file), rows: await readRows(file, task, options) })),
+  );
   const numbers = (predicted: readonly number[], truth: readonly number[]): Numbers => {
     const { metrics, score } = glueScores(task, predicted, truth);
     const all = Object.entries({ ...metrics, score }).map(([key, value]) =>
@@ -40,13 +41,19 @@ export function prepareGlue(name: GlueTaskName, options: ClassifyOptions): Prepa
   return classifying(task, groups, options, numbers, (all) => numbers(...all));
 }
 
-/** Read XNLI's files; a row's language is what its column says, or the end of the file's name. Throws DataError. */
-export function prepareXnli(options: ClassifyOptions): PreparedTask {
+/** Read XNLI's files; a row's language is what its column says, or {@linkcode languageIn} its name. Rejects with DataError. */
+export async function prepareXnli(options: ClassifyOptions): Promise<PreparedTask> {
   // Its rows are those of MNLI.
   const task = GLUE_TASKS.mnli;
-  const rows = options.files.flatMap((file) =>
-    readRows(file, task, options).map((row) => ({ ...row, language: row.language ?? languageIn(file) }))
+  const files = await Promise.all(
+    options.files.map(async (file) =>
+      (await readRows(file, task, options)).map((row) => ({
+        ...row,
+        language: row.language ?? languageIn(file),
+      }))
+    ),
   );
+  const rows = files.flat();
   const groups = [...Map.groupBy(rows, (row) => row.language)].map(([name, rows]) => ({ name, rows }));
   const numbers = (predicted: readonly number[], truth: readonly number[]): Numbers => ({
     accuracy: accuracy(predicted, truth),
@@ -61,17 +68,18 @@ export function prepareXnli(options: ClassifyOptions): PreparedTask {
   }));
 }
 
-function readRows(file: string, task: GlueTask, { limit }: ClassifyOptions): LabelledRow[] {
-  return labelledRows(readText(file), file, task).slice(0, limit);
+async function readRows(file: string, task: GlueTask, { limit }: ClassifyOptions): Promise<LabelledRow[]> {
+  return (await labelledIn(file, task)).slice(0, limit);
 }
 
 function baseName(file: string): string {
   return file.slice(file.lastIndexOf("/") + 1);
 }
 
-/** `dev-sw.tsv` → `sw`; without such an end the file's own name. */
+/** `dev-sw.tsv`, `sw/test-00000-of-00001.parquet` → `sw`; without such an end or directory the file's own name. */
 export function languageIn(file: string): string {
-  return /[-_.]([a-z]{2,3})\.[a-z]+(\.gz)?$/.exec(baseName(file))?.[1] ?? baseName(file);
+  return /[-_.]([a-z]{2,3})\.[a-z]+(\.gz)?$/.exec(baseName(file))?.[1] ??
+    /(?:^|\/)([a-z]{2})\/[^/]*\.parquet$/.exec(file)?.[1] ?? baseName(file);
 }
 
 /** Share of the most frequent class: what always answering alike gives. */
@@ -91,8 +99,8 @@ function classifying(
   const { target } = task;
   return asking(async (examinee, follow) => {
     const rows = groups.flatMap((group) => group.rows.map((row) => ({ ...row, group: group.name })));
-    const questions = rows.map(({ sentences, where }) => ({
-      ...labelQuestion(task, sentences, style),
+    const questions = rows.map(({ sentences, where, form }) => ({
+      ...labelQuestion(task, sentences, style, form),
       where,
     }));
     const { likelihoods, cut } = await labelLikelihoods(examinee, questions, batch, follow);

@@ -69,10 +69,10 @@ export function evaluateEncoder(
       const seq = request.seq ?? Math.min(config.maxPositions, LONGEST);
       requirePositions(seq, config);
       const tokenizer = loadSentenceTokenizer(dir, config);
-      const files = request.data.map((file) => {
-        const { examples, truncated } = loadLabelled(file, task, tokenizer, seq);
+      const files = await Promise.all(request.data.map(async (file) => {
+        const { examples, truncated } = await loadLabelled(file, task, tokenizer, seq);
         return { name: file.slice(file.lastIndexOf("/") + 1), examples, truncated };
-      });
+      }));
       return { checkpoint, adapter, seq, files };
     });
     const device = yield* openDevice(request.device, dtype === "f16");

@@ -1,9 +1,9 @@
 /** FLORES: translation between languages whose files have the same sentence in the same line. arXiv:2106.03193. @module */
-import { readText } from "../data/text_file.ts";
-import { DataError, OptionError } from "../errors.ts";
+import { OptionError } from "../errors.ts";
 import { askAll, askedPrompt, type AskSettings, roomNotes } from "./ask.ts";
 import { bleu } from "./bleu.ts";
 import { chrf } from "./chrf.ts";
+import { loadTexts } from "./flores_files.ts";
 import { loadPieces } from "./pieces.ts";
 import { tokenize13a } from "./tokenize_13a.ts";
 import { asking, mean, type Numbers, type PreparedTask } from "./task.ts";
@@ -32,11 +32,6 @@ export const CHAT_TEMPLATE =
 export interface Pair {
   readonly source: string;
   readonly target: string;
-}
-
-/** The language of a file: its name up to the first full stop, as `eng_Latn.devtest` or `eng.dev`. */
-export function languageOf(file: string): string {
-  return file.slice(file.lastIndexOf("/") + 1).split(".")[0]!;
 }
 
 /** Names that `Intl` does not know. */
@@ -90,26 +85,10 @@ export function translationPrompt(template: string, { source, target }: Pair, se
   return template.replace(/\{source\}|\{source_language\}|\{target_language\}/g, (name) => values.get(name)!);
 }
 
-/** Read the languages' files. Throws DataError where they have different numbers of lines, OptionError for wrong pairs. */
-export function prepareFlores(options: FloresOptions): PreparedTask {
+/** Read the languages' files. Rejects with DataError where they do not go together, OptionError for wrong pairs. */
+export async function prepareFlores(options: FloresOptions): Promise<PreparedTask> {
   const { files, limit, chat, settings } = options;
-  const texts = new Map(files.map((file) => [languageOf(file), sentences(readText(file), file)]));
-  if (texts.size < files.length) {
-    throw new DataError(
-      `--data: two files have the same language; their names must begin with its code, as deu.dev.`,
-      { files },
-    );
-  }
-  const lengths = [...texts.values()].map((lines) => lines.length);
-  const odd = lengths.findIndex((n) => n !== lengths[0]);
-  if (odd > 0) {
-    throw new DataError(
-      `${files[odd]}: has ${lengths[odd]} lines and ${files[0]} has ${
-        lengths[0]
-      }; line n must be the same sentence in all.`,
-      { files },
-    );
-  }
+  const texts = await loadTexts(files, options.pairs !== null);
   const pairs = parsePairs(options.pairs, [...texts.keys()]);
   const template = options.template ?? (chat ? CHAT_TEMPLATE : TEMPLATE);
   if (!template.includes("{source}")) {
@@ -170,11 +149,4 @@ export function prepareFlores(options: FloresOptions): PreparedTask {
       ],
     };
   });
-}
-
-function sentences(text: string, file: string): string[] {
-  const lines = text.replace(/\r?\n$/, "").split(/\r?\n/);
-  const empty = lines.findIndex((line) => line.trim() === "");
-  if (empty < 0) return lines;
-  throw new DataError(`${file}:${empty + 1}: is empty; each line must be a sentence.`, { file });
 }

@@ -24,6 +24,8 @@ export interface GlueTask {
   /** One sentence, or two that belong together. */
   readonly sentences: readonly [Column] | readonly [Column, Column];
   readonly label: Column;
+  /** What the columns are called in the release of Hugging Face's hub (nyu-mll/glue), where they are called otherwise. */
+  readonly hub?: { readonly sentences: readonly string[]; readonly label: string };
   readonly target: GlueTarget;
   /** In the benchmark's order; a task's score is their mean. */
   readonly metrics: readonly MetricName[];
@@ -42,20 +44,39 @@ function task(
   return { name, named: true, sentences, label, target, metrics };
 }
 
+const HUB_PAIR = { sentences: ["sentence1", "sentence2"], label: "label" } as const;
+
 /** All tasks by name. Class numbers are those of the benchmark's usual releases, so that heads can be exchanged. */
 export const GLUE_TASKS: Readonly<Record<GlueTaskName, GlueTask>> = {
-  cola: { ...task("cola", [3], 1, BINARY, ["matthews"]), named: false, cells: 4 },
+  cola: {
+    ...task("cola", [3], 1, BINARY, ["matthews"]),
+    named: false,
+    cells: 4,
+    hub: { sentences: ["sentence"], label: "label" },
+  },
   sst2: task("sst2", ["sentence"], "label", BINARY, ["accuracy"]),
-  mrpc: task("mrpc", ["#1 String", "#2 String"], "Quality", BINARY, ["accuracy", "f1"]),
-  stsb: task("stsb", ["sentence1", "sentence2"], "score", { kind: "regression", least: 0, most: 5 }, [
-    "pearson",
-    "spearman",
-  ]),
-  qqp: task("qqp", ["question1", "question2"], "is_duplicate", BINARY, ["accuracy", "f1"]),
-  mnli: task("mnli", ["sentence1", "sentence2"], "gold_label", {
-    kind: "classes",
-    labels: ["entailment", "neutral", "contradiction"],
-  }, ["accuracy"]),
+  mrpc: {
+    ...task("mrpc", ["#1 String", "#2 String"], "Quality", BINARY, ["accuracy", "f1"]),
+    hub: HUB_PAIR,
+  },
+  stsb: {
+    ...task("stsb", ["sentence1", "sentence2"], "score", { kind: "regression", least: 0, most: 5 }, [
+      "pearson",
+      "spearman",
+    ]),
+    hub: HUB_PAIR,
+  },
+  qqp: {
+    ...task("qqp", ["question1", "question2"], "is_duplicate", BINARY, ["accuracy", "f1"]),
+    hub: { sentences: ["question1", "question2"], label: "label" },
+  },
+  mnli: {
+    ...task("mnli", ["sentence1", "sentence2"], "gold_label", {
+      kind: "classes",
+      labels: ["entailment", "neutral", "contradiction"],
+    }, ["accuracy"]),
+    hub: { sentences: ["premise", "hypothesis"], label: "label" },
+  },
   qnli: task("qnli", ["question", "sentence"], "label", ENTAILMENT, ["accuracy"]),
   rte: task("rte", ["sentence1", "sentence2"], "label", ENTAILMENT, ["accuracy"]),
   wnli: task("wnli", ["sentence1", "sentence2"], "label", BINARY, ["accuracy"]),

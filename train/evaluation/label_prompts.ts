@@ -1,6 +1,7 @@
 /** Prompts of labelled sentences, after which labels are weighed: as training sees rows, or in words. @module */
 import { labelPrompt } from "../data/formats.ts";
 import type { GlueTask, GlueTaskName } from "./glue_tasks.ts";
+import type { RowForm } from "./labelled_rows.ts";
 
 /** How sentences are put before a model. */
 export const PROMPT_STYLES = ["rows", "words"] as const;
@@ -47,11 +48,15 @@ export function scaleSteps({ least, most }: { readonly least: number; readonly m
   return Array.from({ length: most - least + 1 }, (_, i) => least + i);
 }
 
-/** The prompt of a row, and the texts that may follow it: one for each class, or each step of the scale. */
+/**
+ * The prompt of a row, and the texts that may follow it: one for each class, or each step of the scale. `form`: how the
+ * file has the row; default: as the benchmark's own files do.
+ */
 export function labelQuestion(
-  { name, sentences: columns, label, target }: GlueTask,
+  { name, target, ...published }: GlueTask,
   sentences: readonly string[],
   style: PromptStyle,
+  { sentences: columns, label, numbered }: RowForm = { ...published, numbered: false },
 ): { readonly prompt: string; readonly labels: readonly string[] } {
   if (style === "words") {
     const { ask, labels } = WORDINGS[name];
@@ -60,8 +65,8 @@ export function labelQuestion(
   // Files that name no columns get the names that rows of one sentence have.
   const named = columns.map((column) => typeof column === "string" ? column : "sentence");
   const values = target.kind === "classes"
-    ? target.labels
-    : scaleSteps(target).map((step) => step.toFixed(3));
+    ? target.labels.map((text, i) => numbered ? `${i}` : text)
+    : scaleSteps(target).map((step) => numbered ? `${step}` : step.toFixed(3));
   return {
     prompt: labelPrompt(
       named.map((column, i) => [column, sentences[i]!] as const),

@@ -42,7 +42,7 @@ export async function prepareTask(options: EvaluateFlags): Promise<PreparedTask>
     case "glue":
     case "xnli": {
       const asked = { files, limit, batch, style: options.prompts ?? "rows" };
-      return options.subset === null ? prepareXnli(asked) : prepareGlue(options.subset, asked);
+      return await (options.subset === null ? prepareXnli(asked) : prepareGlue(options.subset, asked));
     }
     case "humaneval":
       return await prepareHumanEval({
@@ -69,7 +69,7 @@ export async function prepareTask(options: EvaluateFlags): Promise<PreparedTask>
       });
     case "flores": {
       const { pairs, template, spm } = options;
-      return prepareFlores({ files, limit, pairs, template, spm, chat, settings });
+      return await prepareFlores({ files, limit, pairs, template, spm, chat, settings });
     }
   }
 }
