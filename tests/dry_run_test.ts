@@ -167,15 +167,25 @@ Deno.test("the program: the memory that a dry run tells is the run's at its peak
     const held = `${dir}/held.jsonl`;
     const rows = Deno.readTextFileSync(`${root}examples/data/eval.jsonl`).split("\n").slice(0, 12);
     Deno.writeTextFileSync(held, rows.join("\n"));
-    for (const more of [["--eval", "none", "--method", "lora"], ["--eval", held, "--method", "hybrid"]]) {
+    const tasks = ["--eval", `gsm8k:${held}`, "--eval", `perplexity:${held}`, "--eval-limit", "6"];
+    for (
+      const more of [
+        ["--eval", "none", "--method", "lora"],
+        ["--eval", held, "--method", "hybrid"],
+        // Answers of tasks have as many tokens as evaluate.ts lets them have: more than a step.
+        [...tasks, "--method", "lora"],
+        [...tasks, "--eval", held, "--method", "hybrid"],
+      ]
+    ) {
       const argv = ["--batch", "4", "--steps", "4", "--device", "cpu", ...more];
       const dry = await program(...argv, "--json");
       const told = JSON.parse(dry.out);
-      const { result } = await fineTuned(`${dir}/${more.at(-1)}`, argv);
+      const { result } = await fineTuned(`${dir}/${more.length} ${more.at(-1)}`, argv);
       assert(!(result instanceof UserError), String(result));
       const ratio = told.peak_bytes / result.peak_bytes;
       assert(ratio > 0.9 && ratio < 1.1, `${told.peak_bytes} told, ${result.peak_bytes} used`);
       assert(told.seconds > 0 && Math.abs(told.seconds - 4 * told.step_seconds) <= 4 * told.step_seconds);
       assertStringIncludes(dry.err, "time of the steps: about ");
+      assertEquals(dry.err.includes(", tasks "), more.includes("--eval-limit"), dry.err);
     }
   }));

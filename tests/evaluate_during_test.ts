@@ -1,7 +1,17 @@
 /** Evaluation while training goes on: what is measured when, that it changes nothing, and that the best state can be left. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import * as Effect from "effect/Effect";
-import { evaluateModel, OptionError, parseEvaluateFlags, type RunResult, UserError } from "../train/mod.ts";
+import type { Device } from "../core/mod.ts";
+import {
+  evaluateModel,
+  fineTune,
+  OptionError,
+  parseCommandLine,
+  parseEvaluateFlags,
+  type RunResult,
+  UserError,
+} from "../train/mod.ts";
+import { openDevice } from "../train/devices.ts";
 import { evaluationLine } from "../train/run_files.ts";
 import { parseAsked } from "../train/evaluation/asked.ts";
 import { checkpointSteps } from "../train/run_checkpoint.ts";
@@ -120,6 +130,48 @@ Deno.test("tasks of --eval come to what evaluate.ts finds with the adapter that 
     const [events] = [...Deno.readDirSync(`${dir}/run`)].filter(({ name }) => name.includes("tfevents"));
     assertStringIncludes(Deno.readTextFileSync(`${dir}/run/${events!.name}`), "gsm8k/exact_match");
     assertStringIncludes(Deno.readTextFileSync(`${dir}/run/report.html`), "<h3>gsm8k exact match</h3>");
+  }));
+
+Deno.test("tasks that do not fit beside the steps are refused before anything is uploaded", () =>
+  inTempDir(async (dir) => {
+    const argv = [...TINY.slice(0, -4), "--steps", "1"];
+    const runIn = async (bytes: number | null, name: string, ...asked: string[]) => {
+      let uploads = 0;
+      const options = await parseCommandLine([...argv, ...asked, "--out", `${dir}/${name}`], {
+        root,
+        now: new Date(),
+      });
+      const open: typeof openDevice = (...args) =>
+        Effect.map(openDevice(...args), (device): Device =>
+          new Proxy(device, {
+            get: (own, key: keyof Device) => {
+              if (key === "capabilities") return { ...own.capabilities, maxTotalBytes: bytes };
+              if (key === "upload") uploads++;
+              const value = own[key];
+              return typeof value === "function" ? value.bind(own) : value;
+            },
+          }));
+      const result = await Effect.runPromise(
+        Effect.match(fineTune(options, { say: () => {}, stopped: () => false, open }), {
+          onFailure: (error) => error,
+          onSuccess: (value) => value,
+        }),
+      );
+      return { result, uploads };
+    };
+    const gsm8k = ["--eval", `gsm8k:${HELD}`, "--eval-limit", "24"],
+      none = ["--eval", HELD, "--eval-limit", "1"];
+    const plain = (await runIn(null, "plain", ...none)).result;
+    const whole = (await runIn(null, "whole", ...gsm8k)).result;
+    assert(!(plain instanceof UserError) && !(whole instanceof UserError), `${plain} ${whole}`);
+    const between = (plain.peak_bytes + whole.peak_bytes) / 2;
+    assert(whole.peak_bytes > 1.2 * plain.peak_bytes, `${plain.peak_bytes}, ${whole.peak_bytes}`);
+    const { result, uploads } = await runIn(between, "refused", ...gsm8k);
+    assert(result instanceof UserError, "it was begun");
+    assertStringIncludes(result.message, "The run needs ");
+    assertStringIncludes(result.message, "; then fewer rows of the tasks that --eval names");
+    assertEquals(uploads, 0);
+    assert(!((await runIn(between, "fits", ...none)).result instanceof UserError));
   }));
 
 Deno.test("--keep-best leaves the state with the least held-out loss, and the run still goes on from its last one", () =>

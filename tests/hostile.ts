@@ -27,6 +27,8 @@ const TEXTS: readonly string[] = [
   ...["(a+)+$", "(a|a)*b", "(?:x*)*y", "((", "a{1000000}", "[a-z]{1,60}{1,60}$"],
   "{% for i in range(1000000000) %}{{ i }}{% endfor %}",
   "{{ 'x' * 1000000000 }}",
+  "{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s = ns.s|replace('a', ns.s) %}{% endfor %}",
+  "{% macro f(n) %}{% if n > 0 %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
   ...["__proto__", "constructor", "toString", "all-linear", "hybrid(r=1000000000)"],
   "x".repeat(100_000),
 ];

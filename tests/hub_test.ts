@@ -200,7 +200,11 @@ Deno.test("hub: models without what Gyre needs are refused by name", () =>
 
 Deno.test("hub: directories are directories, ids have an owner", async () => {
   assertEquals(await modelDirectory(base, { say: () => {} }), base);
-  assertEquals(await modelDirectory("no/such/dir", { say: () => {} }), "no/such/dir");
+  await assertRejects(
+    () => modelDirectory("no/such/dir", { say: () => {} }),
+    CheckpointError,
+    "--model no/such/dir: there is no such directory; give a directory with config.json",
+  );
   assert(["a/b", "Qwen/Qwen2.5-0.5B", "meta-llama/Llama-3.2-1B"].every(isHubId));
   assert(!["gpt2", "a/b/c", "./b", "../b", "a/..", "/a/b", "a/b c", "", "a/"].some(isHubId));
 });

@@ -4,10 +4,12 @@ import { type Aval, sameShape, ShapeError } from "../core/mod.ts";
 import { namedParams } from "./adapter_file.ts";
 import { type AdapterSettings, DEFAULT_SETTINGS, SETTING_READERS } from "./adapter_specs.ts";
 import type { ShapeClass } from "./arena.ts";
+import { exists as somethingAt } from "./atomic_file.ts";
 import { AdapterError } from "./errors.ts";
 import type { GivenValues } from "./given.ts";
 import { isPickle, PICKLE_ADVICE } from "./input_file.ts";
 import { readJson } from "./json_file.ts";
+import { didYouMean } from "./nearby_path.ts";
 import { layoutClasses, type MethodOptions, METHODS, type ModelLayout, settingsUsed } from "./methods.ts";
 import type { LoadPeftOptions } from "./peft/branch.ts";
 import { GYRE_FILE, parseGyreFile } from "./peft/combine.ts";
@@ -120,6 +122,7 @@ export function loadAdapter(
       dir,
     });
   }
+  requireAdapter(dir);
   if (!exists(`${dir}/${DESCRIPTION}`)) {
     const loaded = loadPeft(dir, modules, use);
     return {
@@ -143,18 +146,13 @@ export function loadAdapter(
 
 /** The model that an adapter's directory, Gyre's or PEFT's, says it belongs to; null where it does not say. Throws AdapterError. */
 export function namedBase(dir: string): string | null {
+  requireAdapter(dir);
   const field = (file: string, name: string): unknown =>
     (readJson(file, AdapterError, "it belongs to the adapter") as Readonly<Record<string, unknown>> | null)
       ?.[name];
   if (exists(`${dir}/${DESCRIPTION}`)) return textOrNull(field(`${dir}/${DESCRIPTION}`, "base_model"));
   if (exists(`${dir}/${PEFT_CONFIG}`)) {
     return textOrNull(field(`${dir}/${PEFT_CONFIG}`, "base_model_name_or_path"));
-  }
-  if (!exists(`${dir}/${GYRE_FILE}`)) {
-    throw new AdapterError(
-      `${dir}: is no adapter; expected ${DESCRIPTION}, ${PEFT_CONFIG} or ${GYRE_FILE} in it.`,
-      { dir },
-    );
   }
   const file = `${dir}/${GYRE_FILE}`,
     [first] = parseGyreFile(readJson(file, AdapterError, ""), file).branches;
@@ -167,6 +165,17 @@ export function namedTask(dir: string): string | null {
   if (!exists(file)) return null;
   const json = readJson(file, AdapterError, "it belongs to the adapter");
   return textOrNull((json as Readonly<Record<string, unknown>> | null)?.["task"]);
+}
+
+/** Refuse a directory that is not there, or has no adapter. Throws AdapterError. */
+function requireAdapter(dir: string): void {
+  if ([DESCRIPTION, PEFT_CONFIG, GYRE_FILE].some((name) => exists(`${dir}/${name}`))) return;
+  throw new AdapterError(
+    somethingAt(dir)
+      ? `${dir}: is no adapter; expected ${DESCRIPTION}, ${PEFT_CONFIG} or ${GYRE_FILE} in it.`
+      : `${dir}: not found${didYouMean(dir)}; give an adapter's directory, such as runs/NAME/adapter.`,
+    { dir },
+  );
 }
 
 /** What PEFT's directories have. */

@@ -8,8 +8,10 @@ import type { Training } from "./training.ts";
 /** The parts of a run, in their order. */
 export interface RunParts<S> {
   readonly open: (device: Device) => Promise<S>;
-  /** Measure on held-out rows; answer them; take a step of each length, one at least; merge what is looked at in the end. */
+  /** Measure on held-out rows, and by tasks; answer rows; take a step of each length, one at least; merge what is looked at in the end. */
   readonly evaluate: (session: S) => Promise<unknown>;
+  /** Tasks that `--eval` names. */
+  readonly tasks: (session: S) => Promise<unknown>;
   readonly answer: (session: S) => Promise<unknown>;
   readonly step: (session: S) => Promise<unknown>;
   readonly leave: (session: S) => Promise<unknown>;
@@ -23,8 +25,9 @@ export interface RunBytes {
   readonly start: number;
   /** Weights, trained parameters, the optimiser's state, and the plan of their start: what stays. */
   readonly staying: number;
-  /** Of the plans of all evaluations, answers and steps together, which stay for the length of the run. */
+  /** Of the plans of all evaluations, tasks, answers and steps together, which stay for the length of the run. */
   readonly evaluations: number;
+  readonly tasks: number;
   readonly answers: number;
   readonly steps: number;
   /** Most of all at one time. */
@@ -34,7 +37,7 @@ export interface RunBytes {
 /** Go through a run without computing anything. Throws ShapeError, and PlanError where a plan does not fit the device. */
 export async function countRun<S extends Pick<Training<never>, "stats">>(
   capabilities: Capabilities,
-  { open, evaluate, answer, step, leave }: RunParts<S>,
+  { open, evaluate, tasks: ask, answer, step, leave }: RunParts<S>,
 ): Promise<RunBytes> {
   const device = openCounting(capabilities);
   const session = await open(device);
@@ -44,11 +47,21 @@ export async function countRun<S extends Pick<Training<never>, "stats">>(
     await part(session);
     return device.memory().bytes - before;
   };
-  const evaluations = await grown(evaluate), answers = await grown(answer), steps = await grown(step);
+  const evaluations = await grown(evaluate), tasks = await grown(ask);
+  const answers = await grown(answer), steps = await grown(step);
   await leave(session);
   const largest = session.stats().step;
   if (!largest) throw new RangeError("A run takes a step at least.");
-  return { step: largest, start, staying, evaluations, answers, steps, peak: device.memory().peakBytes };
+  return {
+    step: largest,
+    start,
+    staying,
+    evaluations,
+    tasks,
+    answers,
+    steps,
+    peak: device.memory().peakBytes,
+  };
 }
 
 /** Weights without their numbers: no file is read. */

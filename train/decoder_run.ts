@@ -15,7 +15,7 @@ import {
 import { type DryRun, type DryRunHooks, dryRunOf } from "./dry_run.ts";
 import type { UserError } from "./errors.ts";
 import { parseAsked } from "./evaluation/asked.ts";
-import { prepareAsked, taskLength } from "./evaluation/during.ts";
+import { prepareAsked, rehearse, taskLength } from "./evaluation/during.ts";
 import type { RunHooks } from "./guarded.ts";
 import { loadModel, requirePositions } from "./load_model.ts";
 import { loadRows } from "./load_rows.ts";
@@ -64,6 +64,7 @@ const DECODER_RUN: RunKind<LoadedDecoder, Session, HeldOut, RunResult> = {
   measuredBy: ({ held, tasks }, { seq }) =>
     [...(held ? [describeHeld(held, seq)] : []), ...tasks.map(({ name }) => name)].join(", "),
   evaluate: evaluateDecoder,
+  rehearse: (session, { tasks, taskSeq, tokenizer }) => rehearse(tasks, { session, tokenizer, seq: taskSeq }),
   complete: answerHeld,
   mergedFields: () => ({}),
   tellHeld: ({ before, after }, options, say) => tellAnswers(before, after?.measured ?? null, options, say),

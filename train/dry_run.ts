@@ -2,20 +2,19 @@
 import * as Effect from "effect/Effect";
 import { type Capabilities, showBytes } from "../core/mod.ts";
 import { countTrainable } from "./arena.ts";
-import { countRun, type RunBytes, withoutNumbers } from "./count_run.ts";
+import { countKind } from "./count_kind.ts";
 import { attempt } from "./attempt.ts";
 import { batches, batchShapes, type TokenBatch } from "./batches.ts";
 import { type Examples, firstExamples, idsAt } from "./data/examples.ts";
-import { epochShape, lengthSamples, piecesOf, showPieces, spread } from "./data/preview.ts";
+import { epochShape, piecesOf, showPieces, spread } from "./data/preview.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import type { UserError } from "./errors.ts";
-import { freeMemory, requireRoom } from "./memory.ts";
+import { freeMemory, requireRoom, requireRunRoom, showParts } from "./memory.ts";
 import { describeClasses } from "./methods.ts";
 import type { TrainOptions } from "./options.ts";
 import { loading, startOf } from "./run_start.ts";
-import type { HeldOut, LoadedRun, RunKind, RunSubject } from "./run_kind.ts";
-import { shownMaps } from "./run_report/leave.ts";
-import { type Trainees, traineesOf } from "./run_record.ts";
+import type { HeldOut, LoadedRun, RunKind } from "./run_kind.ts";
+import { traineesOf } from "./run_record.ts";
 import { type StepBytes, stepBytes } from "./step_bytes.ts";
 import { totalSteps } from "./train_loop.ts";
 import type { Training } from "./training.ts";
@@ -51,8 +50,6 @@ export interface DryRunHooks {
   readonly colour: boolean;
 }
 
-/** Epochs whose batches are looked at for their lengths. */
-const EPOCHS_SEEN = 3;
 /** Rows that are shown. */
 const SHOWN = 3;
 
@@ -102,13 +99,11 @@ export function dryRunOf<L extends LoadedRun, S extends Training<TokenBatch>, M 
       requireRoom(compiled, capabilities, freeMemory());
       const run = await countKind(kind, subject, trainees, capabilities, steps);
       say(
-        `memory of the run at its peak: ${showBytes(run.peak)} (at the start ${
-          showBytes(run.start)
-        }; then steps of ` +
-          `all lengths ${showBytes(run.steps)}, evaluation ${showBytes(run.evaluations)}, answers ${
-            showBytes(run.answers)
-          })`,
+        `memory of the run at its peak: ${showBytes(run.peak)} (at the start ${showBytes(run.start)}; then ${
+          showParts(run)
+        })`,
       );
+      requireRunRoom(run, capabilities, freeMemory());
       const session = await kind.open(subject, startOf(device, subject, trainees, () => {}));
       const { least: stepSeconds, most } = await timeStep(session, train, options, epoch.longest);
       const seconds = stepSeconds * steps * epoch.positions / (epoch.steps * options.batch * epoch.longest);
@@ -157,33 +152,6 @@ function sayStep(
   say(
     `device: ${describeDevice(capabilities)}${maxTotalBytes === null ? "" : `, ${showBytes(maxTotalBytes)}`}`,
   );
-}
-
-/** What a run of this kind needs at its peak, besides what tasks of `--eval` ask for. */
-async function countKind<L extends LoadedRun, S extends Training<TokenBatch>, M extends HeldOut, R>(
-  kind: RunKind<L, S, M, R>,
-  subject: RunSubject<L>,
-  { earlier }: Pick<Trainees, "earlier">,
-  capabilities: Capabilities,
-  steps: number,
-): Promise<RunBytes> {
-  const { options, loaded, classes, weights } = subject;
-  const empty = { ...subject, weights: withoutNumbers(weights) };
-  // Later epochs bring no lengths that a few do not.
-  const samples = lengthSamples(loaded.train, { ...options, epochs: EPOCHS_SEEN }, steps);
-  const measured = loaded.held ? { ...loaded, tasks: [] } : null;
-  let found: M | null = null;
-  return await countRun(capabilities, {
-    open: (device) => kind.open(empty, startOf(device, empty, { earlier }, () => {})),
-    evaluate: async (session) => {
-      found = measured && await kind.evaluate(session, measured, options, () => false);
-    },
-    answer: async (session) => found && await kind.complete(session, loaded, found, options),
-    step: async (session) => {
-      for (const batch of samples) await session.step(batch, { plain: 0, orthogonal: 0 });
-    },
-    leave: (session) => session.mergedOnly(new Set(shownMaps({ classes, base: weights }))),
-  });
 }
 
 /** Steps that are timed, and seconds after which no further one is. */

@@ -57,6 +57,7 @@ const ENCODER_RUN: RunKind<LoadedEncoder, Classifier, Scored, ClassifyResult> = 
   open: (of, start) => openClassifier({ ...start, subject: subjectOf(of) }),
   measuredBy: ({ held }) => held ? `${held.length} held-out rows` : "",
   evaluate: evaluateEncoder,
+  rehearse: () => Promise.resolve(),
   complete: (_session, _loaded, found) => Promise.resolve(found),
   mergedFields: ({ checkpoint: { config }, task }) => headFields(config, task),
   tellHeld: ({ loaded, before, after }, options, say) => tellScores(loaded.task, before, after, options, say),

@@ -4,6 +4,7 @@ import { type Answer, answerPrompts, type AnswerSettings } from "./answer.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import { DataError, UserError } from "./errors.ts";
 import type { GenerateFlags } from "./generate_options.ts";
+import { didYouMean } from "./nearby_path.ts";
 import { openModel } from "./open_model.ts";
 import { parsePrompts, type Prompt, promptOf } from "./prompts.ts";
 import { attempt } from "./attempt.ts";
@@ -93,6 +94,6 @@ function readPrompts({ prompt, prompts: file }: GenerateFlags, tokenizer: Tokeni
     return parsePrompts(Deno.readTextFileSync(file!), file!, tokenizer);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new DataError(`${file}: not found; give a JSON-lines file.`, { file });
+    throw new DataError(`${file}: not found${didYouMean(file!)}; give a JSON-lines file.`, { file });
   }
 }

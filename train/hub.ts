@@ -14,6 +14,7 @@ import {
   shardsIn,
   snapshotOf,
 } from "./hub_cache.ts";
+import { didYouMean } from "./nearby_path.ts";
 
 /** How a model is looked for. */
 export interface HubOptions {
@@ -30,6 +31,8 @@ const NEEDED = ["config.json", "tokenizer.json", "tokenizer_config.json"];
 const WANTED = [...NEEDED, "special_tokens_map.json", "generation_config.json", "chat_template.jinja"];
 const INDEX = "model.safetensors.index.json";
 const PUBLIC_HUB = "https://huggingface.co";
+/** What `--model` takes from the disk. */
+const MODEL_FILES = "a directory with config.json, model.safetensors and tokenizer.json: --model DIR";
 
 /** Whether a text has the form of an id, `owner/name`. */
 export function isHubId(text: string): boolean {
@@ -45,20 +48,30 @@ export async function modelDirectory(
   model: string,
   { say, environment = env, only }: HubOptions,
 ): Promise<string> {
-  if (exists(model) || !isHubId(model)) return model;
-  const endpoint = (environment("HF_ENDPOINT") || PUBLIC_HUB).replace(/\/+$/, "");
-  const own = modelCache(hubCache(environment), model), commit = knownCommit(own);
+  if (exists(model)) return model;
+  const data = { model };
+  if (!isHubId(model)) {
+    throw new CheckpointError(
+      `--model ${model}: there is no such directory${
+        didYouMean(model)
+      }; give ${MODEL_FILES}, or a model's id on the hub, owner/name.`,
+      data,
+    );
+  }
+  const fail = (what: string, more: Record<string, unknown> = {}): CheckpointError =>
+    new CheckpointError(
+      `--model ${model}: as a path, there is no such directory${
+        didYouMean(model)
+      }; as an id of the hub, ${what}. ` +
+        `Mend one of them, or give ${MODEL_FILES}.`,
+      { ...data, ...more },
+    );
+  const { endpoint, token, own, offline } = settings(model, environment, fail);
+  const commit = knownCommit(own);
   const cached = commit === null ? null : snapshotOf(own, commit);
   const suffices = (dir: string): boolean => only ? exists(`${dir}/config.json`) : isComplete(dir);
   const isCached = cached !== null && suffices(cached);
-  const token = environment("HF_TOKEN")?.trim() || undefined;
-  const fail = (what: string, data: Record<string, unknown> = {}): CheckpointError =>
-    new CheckpointError(
-      `--model ${model}: there is no such directory here, and ${what}; or give a directory with config.json, ` +
-        `model.safetensors and tokenizer.json: --model DIR.`,
-      { model, endpoint, ...data },
-    );
-  if (["1", "true", "yes", "on"].includes((environment("HF_HUB_OFFLINE") ?? "").toLowerCase())) {
+  if (offline) {
     if (!isCached) throw fail(`${own} has no complete copy, while HF_HUB_OFFLINE forbids to download one`);
     return cached;
   }
@@ -69,7 +82,7 @@ export async function modelDirectory(
     if (error instanceof CheckpointError) throw error;
     const status = statusOf(error);
     if (status !== null && status < 500) {
-      throw fail(refusal(status, endpoint, token !== undefined), { status });
+      throw fail(refusal(status, endpoint, token !== undefined), { endpoint, status });
     }
     const reason = reasonOf(error);
     if (isOfTheDisk(error)) throw error;
@@ -79,12 +92,33 @@ export async function modelDirectory(
     }
     throw fail(
       `${endpoint} cannot be reached or broke off (${reason}); connect and run again, what was downloaded is kept`,
-      { reason },
+      { endpoint, reason },
     );
   }
 }
 
 type Fail = (what: string) => CheckpointError;
+
+/** What the environment says of the hub; without leave to read it, nothing can be looked up. Throws what `fail` makes. */
+function settings(model: string, environment: Environment, fail: Fail): {
+  readonly endpoint: string;
+  readonly token: string | undefined;
+  /** Where the model is in the cache. */
+  readonly own: string;
+  readonly offline: boolean;
+} {
+  try {
+    return {
+      endpoint: (environment("HF_ENDPOINT") || PUBLIC_HUB).replace(/\/+$/, ""),
+      token: environment("HF_TOKEN")?.trim() || undefined,
+      own: modelCache(hubCache(environment), model),
+      offline: ["1", "true", "yes", "on"].includes((environment("HF_HUB_OFFLINE") ?? "").toLowerCase()),
+    };
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    throw fail("it cannot be looked up without --allow-env and --allow-net");
+  }
+}
 
 interface Fetching {
   readonly say: HubOptions["say"];
@@ -162,7 +196,9 @@ function env(name: string): string | undefined {
 /** What went wrong, in short: `fetch` itself says little. */
 function reasonOf(error: unknown): string {
   const { message, cause } = error instanceof Error ? error : new Error(String(error));
-  return cause instanceof Error ? `${message}: ${cause.message}` : message;
+  const all = cause instanceof Error ? `${message}: ${cause.message}` : message;
+  // The address is told already, and what is asked of it is long.
+  return all.replace(/ for url \(\S*\)/, "");
 }
 
 /** The status of an answer that the hub's client took for an error; null for other errors. */

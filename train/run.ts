@@ -5,16 +5,18 @@ import { peftForms } from "./adapter_directory.ts";
 import { drawLambdas } from "./adapter_file.ts";
 import { countTrainable, type ShapeClass } from "./arena.ts";
 import { attempt } from "./attempt.ts";
+import { countKind } from "./count_kind.ts";
 import type { TokenBatch } from "./batches.ts";
 import { epochShape } from "./data/preview.ts";
 import { describeDevice, openDevice } from "./devices.ts";
 import { openBest } from "./best_state.ts";
 import { UserError } from "./errors.ts";
+import { parseAsked } from "./evaluation/asked.ts";
 import { type Evaluated, type EvaluationReport, evaluationScalars } from "./evaluated.ts";
 import { sayLost } from "./f16_range.ts";
 import { guarded, type RunHooks } from "./guarded.ts";
 import { sayResumed } from "./load_rows.ts";
-import { freeMemory, requireRoom } from "./memory.ts";
+import { freeMemory, requireRoom, requireRunRoom } from "./memory.ts";
 import { describeClasses, describeFit } from "./methods.ts";
 import { writeModel } from "./model_directory.ts";
 import type { TrainOptions } from "./options.ts";
@@ -87,6 +89,11 @@ async function trainOn<
     const { plan } = kind.planStep(subject, device.capabilities, upcoming);
     if (options.tuneKernels) await tuneKernels(device, plan, { noCache: options.noCache, say });
     device.prepare?.(plan);
+  }
+  if (parseAsked(options.eval).tasks.length > 0) {
+    // Tasks ask for longer sequences than steps, and for as much as a step and more.
+    const run = await countKind(kind, subject, trainees, device.capabilities, totalSteps(options, train));
+    requireRunRoom(run, device.capabilities, freeMemory());
   }
   const session = await kind.open(subject, startOf(device, subject, trainees, say));
   sayLost(loaded, say);

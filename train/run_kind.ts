@@ -93,6 +93,8 @@ export interface RunKind<L extends LoadedRun, S extends Training<TokenBatch>, M 
     options: TrainOptions,
     stopped: RunHooks["stopped"],
   ) => Promise<M | null>;
+  /** What the tasks of `--eval` ask of a session on a device that only counts. */
+  readonly rehearse: (session: S, loaded: L) => Promise<void>;
   /** Add answers to be shown. */
   readonly complete: (session: S, loaded: L, found: M, options: TrainOptions) => Promise<M>;
   /** Fields of `config.json` that a merged model has besides the model's own. */

@@ -1,7 +1,12 @@
 /** Text to token ids and back, as a model's `tokenizer.json` says; chats through its template. @module */
-import { Template } from "@huggingface/jinja";
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { createHash } from "node:crypto";
+import {
+  type BoundedTemplate,
+  boundedTemplate,
+  JinjaLimitError,
+  limitsFor,
+} from "./chat_template/bounded.ts";
 import { TokenizerError } from "./errors.ts";
 import { fastEncoder } from "./fast_bpe.ts";
 import { readJson } from "./json_file.ts";
@@ -121,9 +126,7 @@ export function tokenizerOf({ tokenizer, config, template }: TokenizerFiles, sou
     // A model's own template writes the token that begins a text itself.
     encodeChat: (text) => encode(text, chat === null),
     renderChat: (messages, prompt = false) =>
-      render({
-        [SHORT_RANGE]: shortRange,
-        messages,
+      render(messages, {
         add_generation_prompt: prompt,
         bos_token: special("bos_token") ?? "",
         eos_token: special("eos_token") ?? "",
@@ -207,50 +210,29 @@ function templateIn(value: unknown): string | null {
   return typeof named?.["template"] === "string" ? named["template"] : null;
 }
 
-/** Numbers that a template may count through; chats have far fewer messages. */
-const LONGEST_RANGE = 100_000;
-
-/** What {@linkcode shortRange} is called inside templates. */
-const SHORT_RANGE = "short_range";
-
-/** Have a template call {@linkcode shortRange} where it calls `range`. */
-function shortenRanges({ parsed }: Template): void {
-  const unvisited: unknown[] = [parsed];
-  while (unvisited.length > 0) {
-    const at = unvisited.pop();
-    if (typeof at !== "object" || at === null) continue;
-    const { type, callee } = at as {
-      readonly type?: unknown;
-      readonly callee?: { type: unknown; value: unknown };
-    };
-    if (type === "CallExpression" && callee?.type === "Identifier" && callee.value === "range") {
-      callee.value = SHORT_RANGE;
-    }
-    for (const part of at instanceof Map ? [...at].flat() : Object.values(at)) unvisited.push(part);
-  }
-}
-
-/** Jinja's `range`, refusing what could only be meant to fill the memory. */
-function shortRange(...given: readonly unknown[]): number[] {
-  const [first, second, by = 1] = given.filter((x) => typeof x === "number");
-  const [start, stop] = second === undefined ? [0, first ?? 0] : [first!, second];
-  const count = Math.max(0, Math.ceil((stop - start) / by));
-  if (!(count <= LONGEST_RANGE)) throw new Error(`range() of ${count} numbers, at most ${LONGEST_RANGE}`);
-  return Array.from({ length: count }, (_, i) => start + by * i);
-}
-
-function compile(text: string, source: string): (values: Record<string, unknown>) => string {
-  let template: Template;
+/** Reads a template; what it gives renders messages. */
+function compile(
+  text: string,
+  source: string,
+): (messages: readonly Message[], values: Record<string, unknown>) => string {
+  let template: BoundedTemplate;
   try {
-    template = new Template(text);
-    shortenRanges(template);
+    template = boundedTemplate(text);
   } catch (error) {
     throw new TokenizerError(`${source}: the chat template cannot be read (${oneLine(error)}).`, { source });
   }
-  return (values) => {
+  return (messages, values) => {
+    // Each message takes some steps, whatever its length.
+    const size = messages.reduce((n, m) => n + m.role.length + m.content.length + 16, 0);
     try {
-      return template.render(values);
+      return template({ ...values, messages }, limitsFor(size));
     } catch (error) {
+      if (error instanceof JinjaLimitError) {
+        throw new TokenizerError(
+          `${source}: the chat template goes on without end or fills the memory and was stopped: ${error.message}; put another chat_template.jinja into the directory, or give rows that need no template (--format prompt, question or text).`,
+          { source },
+        );
+      }
       throw new TokenizerError(`${source}: the chat template refuses these messages (${oneLine(error)}).`, {
         source,
       });

@@ -3,6 +3,7 @@ import { pipeline, Readable } from "node:stream";
 import { createGunzip, gunzipSync } from "node:zlib";
 import { DataError } from "../errors.ts";
 import { isPickle, PICKLE_ADVICE } from "../input_file.ts";
+import { didYouMean } from "../nearby_path.ts";
 
 /** Longest text that is held at once, in bytes: what one JavaScript string is sure to hold. */
 export const LONGEST: number = 2 ** 29 - 24;
@@ -163,9 +164,12 @@ export function openData(file: string): Deno.FsFile {
     });
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
-      throw new DataError(`${file}: not found; give a file of rows: JSON lines, JSON, CSV, TSV or parquet.`, {
-        file,
-      });
+      throw new DataError(
+        `${file}: not found${didYouMean(file)}; give a file of rows: JSON lines, JSON, CSV, TSV or parquet.`,
+        {
+          file,
+        },
+      );
     }
     throw error;
   }

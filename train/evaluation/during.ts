@@ -3,7 +3,7 @@ import { type Asked, type AskedTask } from "./asked.ts";
 import { LONGEST } from "./flags.ts";
 import { parseEvaluateFlags } from "./options.ts";
 import { prepareTask } from "./prepare.ts";
-import type { PreparedTask } from "./task.ts";
+import type { Examinee, PreparedTask } from "./task.ts";
 
 /** A task with its data read. */
 export interface NamedTask {
@@ -28,6 +28,21 @@ export async function prepareAsked(
     prepared.push({ name: asked.name, prepared: await prepareTask(flags) });
   }
   return prepared;
+}
+
+/**
+ * Go through what tasks ask of a session on a device that only counts, where every token that is read is 0: an answer ends
+ * with its first token, since its length changes no plan.
+ */
+export async function rehearse(
+  tasks: readonly NamedTask[],
+  { session, ...examinee }: Examinee,
+): Promise<void> {
+  const brief: Examinee["session"] = {
+    ...session,
+    generate: (prompts, maxNew, _end, options) => session.generate(prompts, maxNew, 0, options),
+  };
+  for (const { prepared } of tasks) await prepared.ask({ ...examinee, session: brief });
 }
 
 function flagsOf({ task, subset, files }: AskedTask, limit: number | null): string[] {

@@ -104,7 +104,8 @@ export async function prepareHumanEval(options: HumanEvalOptions): Promise<Prepa
       notes: [`sandbox: ${sandbox.name}`, ...notes],
     };
   };
-  return { asks: given === null, run };
+  const ask = async (examinee: Examinee) => given ?? await write(examinee, problems, options, () => {});
+  return { asks: given === null, run, ask };
 }
 
 /** Let the model write programs. */

@@ -57,7 +57,9 @@ export function prepareMtBench(options: MtBenchOptions): PreparedTask {
     const judged = options.judge === null ? [] : await judgeAll(options.judge, judgements, follow);
     return outcomeOf(questions, answers, judged, other !== null, notes);
   };
-  return { asks: given === null, run };
+  const ask = async (examinee: Examinee) =>
+    given ?? await answerTurns(examinee, questions, options.settings, () => {});
+  return { asks: given === null, run, ask };
 }
 
 /** Answers by question: the second turn sees the first and its answer. */

@@ -36,6 +36,8 @@ export interface PreparedTask {
   readonly asks: boolean;
   /** `examinee` is null where the task does not ask for one. */
   readonly run: (examinee: Examinee | null, follow: Follow) => Promise<Outcome>;
+  /** Ask a model all that `run` asks it, and judge nothing outside of this process. */
+  readonly ask: (examinee: Examinee) => Promise<unknown>;
 }
 
 /** A task that asks a model. */
@@ -46,6 +48,7 @@ export function asking(run: (examinee: Examinee, follow: Follow) => Promise<Outc
       if (!examinee) throw new Error("This task needs a model.");
       return run(examinee, follow);
     },
+    ask: (examinee) => run(examinee, () => {}),
   };
 }
 

@@ -4,6 +4,7 @@ import { exists } from "../atomic_file.ts";
 import { shardNames } from "../checkpoint.ts";
 import { UserError } from "../errors.ts";
 import { readJson } from "../json_file.ts";
+import { didYouMean } from "../nearby_path.ts";
 import { GYRE_FILE, parseGyreFile } from "../peft/combine.ts";
 import { fromPeft } from "../peft/convert.ts";
 import { CONFIG_FILE, readPeft, TENSOR_FILE } from "../peft/files.ts";
@@ -33,7 +34,9 @@ export function openInspected(path: string): Inspected {
   const has = (name: string): boolean => exists(`${at}/${name}`);
   if (at.endsWith(".safetensors")) return plain("tensors", at, null, [at]);
   if (!exists(at)) {
-    throw new UserError(`${at}: not found; give a directory or a .safetensors file.`, { path });
+    throw new UserError(`${at}: not found${didYouMean(at)}; give a directory or a .safetensors file.`, {
+      path,
+    });
   }
   if (has(ADAPTER_FILE)) return gyreAdapter(at);
   if (has(GYRE_FILE)) return severalPeft(at);

@@ -45,6 +45,7 @@ export async function wholeRun(
         startBatches: Array.from({ length: startBatches }, () => longest),
       }),
     evaluate: async (session) => hasHeld && await session.evaluate(batches),
+    tasks: () => Promise.resolve(),
     answer: async (session) => {
       const rows = Math.min(AT_ONCE, options.evalLimit ?? Infinity);
       // A token that ends a text at once: nothing is written.
@@ -82,7 +83,7 @@ export function extrapolateRun(
     step[key] = at((r) => r.step[key]);
   }
   const start = at((r) => r.start), staying = at((r) => r.staying), steps = at((r) => r.steps);
-  const evaluations = at((r) => r.evaluations), answers = at((r) => r.answers);
-  const together = staying + evaluations + answers + steps;
-  return { step, start, staying, evaluations, answers, steps, peak: Math.max(start, together) };
+  const evaluations = at((r) => r.evaluations), tasks = at((r) => r.tasks), answers = at((r) => r.answers);
+  const together = staying + evaluations + tasks + answers + steps;
+  return { step, start, staying, evaluations, tasks, answers, steps, peak: Math.max(start, together) };
 }

@@ -2,6 +2,7 @@
 import { UserError } from "../errors.ts";
 import { readJson } from "../json_file.ts";
 import type { Spectrum } from "./spectra.ts";
+import { didYouMean } from "../nearby_path.ts";
 
 /** A JSON object. */
 export type Fields = Readonly<Record<string, unknown>>;
@@ -100,7 +101,9 @@ function exists(file: string): boolean {
 
 /** All whole lines: the last one may be half-written while a run goes on. */
 function readMetricsLines(file: string): Pick<RunRecord, "rows" | "evaluations"> {
-  if (!exists(file)) throw new UserError(`${file}: not found; a run's directory has it.`, { file });
+  if (!exists(file)) {
+    throw new UserError(`${file}: not found${didYouMean(file)}; a run's directory has it.`, { file });
+  }
   const rows: MetricsRow[] = [], evaluations = new Map<number, EvaluationRow>();
   Deno.readTextFileSync(file).split("\n").slice(0, -1).forEach((line, i) => {
     if (line.trim() === "") return;
