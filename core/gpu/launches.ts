@@ -20,7 +20,7 @@ export interface LaunchLimits {
   readonly wgsl: WgslLimits;
   /** Buffers that one launch may bind. */
   readonly maxSlots: number;
-  /** Characters of several steps' texts together; default 40,000. */
+  /** Characters of several steps' texts together; default 50,000. */
   readonly maxText?: number;
 }
 
@@ -29,7 +29,7 @@ const WINDOW = 20;
 /** Steps of a launch. */
 const MOST = 4;
 /** Characters of several steps' texts together: drivers take longer over a long shader than over its parts. */
-const MAX_TEXT = 40_000;
+const MAX_TEXT = 50_000;
 /** Workgroups of a small step, for each processor. */
 const SMALL = 4;
 

@@ -67,7 +67,11 @@ export function rankTiles(of: Product, limits: WgslLimits): readonly (Tile | Mat
     : (limits.matrix ?? []).filter((t) =>
       matrixBytes(t) <= limits.maxWorkgroupBytes && SUBGROUP * subgroupsOf(t) <= limits.maxInvocations
     );
-  if (matrix.length > 0) return ranked(matrix, (t) => matrixCost(t, of, limits));
+  // A tile that is half idle has no merit, and another number of invocations than products that could be launched with it.
+  const narrow = matrix.filter((t) => t.cols < 2 * of.cols);
+  if (matrix.length > 0) {
+    return ranked(narrow.length > 0 ? narrow : matrix, (t) => matrixCost(t, of, limits));
+  }
   const fits = tiles.filter((t) =>
     bytesOf(t) <= limits.maxWorkgroupBytes && lanesOf(t) <= limits.maxInvocations
   );
