@@ -16,6 +16,15 @@ function nothing({ asks, dims: { inDim, outDim } }: Fitted): HostFactors[] {
   }));
 }
 
+/** Matrices that are factorised at once, as many as a layer of a decoder has: they wait for the device together. */
+const TOGETHER = 7;
+
+/** Waits for all, then throws what the first one that failed threw. */
+async function allOf(work: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(work)).find((r) => r.status === "rejected");
+  if (failed) throw failed.reason;
+}
+
 /** What starts are computed from. */
 export interface StartPass {
   readonly device: Device;
@@ -50,14 +59,13 @@ export async function startFactors(
     }
   }
   if (asks.size === 0) return found;
-  const factoriser = new Factoriser(pass.device);
-  let done = 0;
+  const factoriser = new Factoriser(pass.device, seed);
   const take = async (of: Ask["of"], member: string, matrix: DeviceArray): Promise<void> => {
     const list = found.get(member) ?? [];
     found.set(member, list);
     for (const [i, ask] of asks.get(member)!.entries()) {
       if (ask.of !== of) continue;
-      list[i] = await factoriser.factors(matrix, ask, seed + done++).catch((error: unknown) => {
+      list[i] = await factoriser.factors(matrix, ask).catch((error: unknown) => {
         if (!(error instanceof RangeError)) throw error;
         throw new UserError(
           `The ${of} of ${member} has numbers that are not finite: no adapter can start from it. ` +
@@ -69,8 +77,11 @@ export async function startFactors(
   try {
     const wanting = (of: Ask["of"]): Set<string> =>
       new Set([...asks].filter(([, list]) => list.some((a) => a.of === of)).map(([member]) => member));
-    for (const member of wanting("weight")) {
-      await take("weight", member, pass.arrays.get(`weights.${member}.weight`)!);
+    const members = [...wanting("weight")];
+    for (let i = 0; i < members.length; i += TOGETHER) {
+      await allOf(
+        members.slice(i, i + TOGETHER).map((m) => take("weight", m, pass.arrays.get(`weights.${m}.weight`)!)),
+      );
     }
     const learners = wanting("gradient");
     if (learners.size > 0) {
@@ -81,7 +92,7 @@ export async function startFactors(
       let peak = 0;
       for await (const { gradients, bytes } of pass.gradients(learners)) {
         peak = Math.max(peak, bytes);
-        for (const [member, gradient] of gradients) await take("gradient", member, gradient);
+        await allOf([...gradients].map(([member, gradient]) => take("gradient", member, gradient)));
       }
       const seconds = ((performance.now() - start) / 1000).toFixed(1);
       say(
