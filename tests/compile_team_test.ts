@@ -5,7 +5,7 @@ import { openAdapter } from "../core/gpu/adapter.ts";
 import { CompileTeam } from "../core/gpu/compile_team.ts";
 import { openGpu } from "../core/gpu/mod.ts";
 import { launchShader, Pipelines } from "../core/gpu/pipelines.ts";
-import { defaultLimits } from "../core/kernel/wgsl.ts";
+import { defaultLimits, printed } from "../core/kernel/wgsl.ts";
 import type { HostArray, Plan } from "../core/plan/mod.ts";
 import { samples } from "./kernel_samples.ts";
 
@@ -20,7 +20,7 @@ const dawn = { sanitizeResources: false, sanitizeOps: false };
 
 /** Kernels with few bindings, which the null backend takes. */
 const kernels = samples.map((s) => s.kernel).filter((k) => k.slots.length <= 8).slice(0, 24);
-const shaders = kernels.map((k) => launchShader([k], defaultLimits));
+const shaders = kernels.map((k) => launchShader([printed(k, defaultLimits)]));
 
 Deno.test("compile team: each shader is compiled by one of the threads, and they end with their devices", async () => {
   const team = new CompileTeam(nothing, 2);
@@ -64,11 +64,11 @@ Deno.test({
     for (const [options, of] of [[absent, 0], [nothing, 2]] as const) {
       const team = new CompileTeam(options, 2),
         pipelines = new Pipelines(gpu, defaultLimits, undefined, team);
-      const ready = await Promise.all(pipelines.readyAll(kernels.map((k) => [k])));
+      const ready = await Promise.all(pipelines.readyAll(kernels.map((k) => [printed(k, defaultLimits)])));
       assert(ready.every((r) => r.pipeline));
       assert(new Set(ready.flatMap((r) => r.thread ?? [])).size <= of);
       assertEquals(ready.every((r) => r.thread === null), of === 0);
-      const broken = kernels.map((k) => [{ ...k, name: `${k.name}\nnot WGSL` }]);
+      const broken = kernels.map((k) => [printed({ ...k, name: `${k.name}\nnot WGSL` }, defaultLimits)]);
       for (const made of pipelines.readyAll(broken)) {
         await assertRejects(() => made, Error, "The GPU's driver does not accept kernel");
       }

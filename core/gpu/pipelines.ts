@@ -1,7 +1,7 @@
 /** Compiled shaders of one device, shared by all plans on it. @module */
 import type { Kernel } from "../kernel/kernel.ts";
-import { type Wgsl, wgsl, type WgslLimits } from "../kernel/wgsl.ts";
-import { wgslTogether } from "../kernel/wgsl_together.ts";
+import { type Printed, printed, type Wgsl, type WgslLimits, wgslOf } from "../kernel/wgsl.ts";
+import { together } from "../kernel/wgsl_together.ts";
 import type { CompileTeam } from "./compile_team.ts";
 import { type Begin, plainly } from "./pace.ts";
 import { type Compiled, type Shader, ShaderCompiler } from "./shader.ts";
@@ -17,15 +17,11 @@ export interface Ready extends Compiled {
   readonly thread: number | null;
 }
 
-/** The shader of kernels that are one launch. */
-export function launchText(kernels: readonly Kernel[], limits: WgslLimits): Wgsl {
-  return kernels.length === 1 ? wgsl(kernels[0]!, limits) : wgslTogether(kernels, limits);
-}
-
-/** The shader of a launch, with what it binds. */
-export function launchShader(kernels: readonly Kernel[], limits: WgslLimits): Shader & Wgsl {
+/** The shader of a launch: of one kernel, or of several together. */
+export function launchShader(parts: readonly Printed[]): Shader & Wgsl {
+  const kernels = parts.map((p) => p.module.kernel);
   return {
-    ...launchText(kernels, limits),
+    ...(parts.length === 1 ? wgslOf(parts[0]!) : together(parts)),
     name: kernels.map((k) => k.name).join(" | "),
     writes: kernels.flatMap((k) => k.slots.map((s) => s.access !== "read")),
   };
@@ -66,12 +62,12 @@ export class Pipelines {
 
   /** Print and compile kernels as one launch; rejects with their names and the driver's message when it is not valid. */
   ready(kernels: readonly Kernel[], limits = this.limits): Promise<Ready> {
-    return this.readyAll([kernels], limits)[0]!;
+    return this.readyAll([kernels.map((k) => printed(k, limits))])[0]!;
   }
 
-  /** {@linkcode ready} for several launches, side by side; many are compiled on other threads first. */
-  readyAll(launches: readonly (readonly Kernel[])[], limits = this.limits): readonly Promise<Ready>[] {
-    const shaders = launches.map((kernels) => launchShader(kernels, limits));
+  /** {@linkcode ready} for launches whose kernels are printed, side by side; many are compiled on other threads first. */
+  readyAll(launches: readonly (readonly Printed[])[]): readonly Promise<Ready>[] {
+    const shaders = launches.map(launchShader);
     const fresh = new Map(
       shaders.map((s) => [shaderKey(s), s] as const).filter(([key]) => !this.#compiled.has(key)),
     );
