@@ -23,15 +23,31 @@ const kernels = samples.map((s) => s.kernel).filter((k) => k.slots.length <= 8).
 const shaders = kernels.map((k) => launchShader([printed(k, defaultLimits)]));
 
 Deno.test("compile team: each shader is compiled by one of the threads, and they end with their devices", async () => {
-  const team = new CompileTeam(nothing, 2);
+  const team = new CompileTeam(nothing, 2, 50);
   team.start();
   const first = await Promise.all(team.compile(shaders));
   assert(first.every((thread) => thread === 0 || thread === 1), `${first}`);
-  // They have ended and start again.
+  for (let waits = 0; team.size > 0; waits++) {
+    assert(waits < 500, "the threads have not ended");
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
   const again = await Promise.all(team.compile(shaders.slice(0, 3)));
   assert(again.every((thread) => thread !== null), `${again}`);
   await team.close();
   assertEquals(await Promise.all(team.compile(shaders.slice(0, 2))), [null, null]);
+});
+
+Deno.test("compile team: what is asked for last is compiled first", async () => {
+  const team = new CompileTeam(nothing, 1);
+  const early = team.compile([...shaders, ...shaders, ...shaders]);
+  const late = team.compile(shaders.slice(0, 3));
+  let isEarlyDone = false;
+  const all = Promise.all(early).then(() => isEarlyDone = true);
+  assertEquals(await Promise.all(late), [0, 0, 0]);
+  assert(!isEarlyDone);
+  await all;
+  assertEquals(await Promise.all(early), early.map(() => 0));
+  await team.close();
 });
 
 Deno.test("compile team: closed while its devices are opened, or while it compiles", async () => {
