@@ -94,6 +94,29 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "compile team: texts that a later plan needs too do not wait for the earlier one",
+  ...dawn,
+  fn: async () => {
+    const { gpu } = (await openAdapter(nothing))!;
+    const team = new CompileTeam(nothing, 1), pipelines = new Pipelines(gpu, defaultLimits, undefined, team);
+    const order: string[] = [];
+    const readyAll = (name: string, some: typeof kernels): Promise<unknown> =>
+      Promise.all(
+        pipelines.readyAll(some.map((k) => [printed(k, defaultLimits)])).map((r) =>
+          r.then(() => order.push(name))
+        ),
+      );
+    // The shortest come last in the earlier one.
+    const short = kernels.map((kernel, i) => ({ kernel, length: shaders[i]!.code.length }))
+      .sort((a, b) => a.length - b.length).slice(0, 8).map((s) => s.kernel);
+    await Promise.all([readyAll("early", kernels), readyAll("late", short)]);
+    assert(order.lastIndexOf("late") < order.lastIndexOf("early") - 4, order.join());
+    await team.close();
+    gpu.destroy();
+  },
+});
+
 /** A plan of kernels that have nothing to do with each other. */
 function planOf(): { readonly plan: Plan; readonly values: readonly HostArray[] } {
   const chosen = samples.filter((s) => /^(row|contract)/.test(s.name)).filter(({ kernel }) =>

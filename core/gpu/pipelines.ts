@@ -4,7 +4,7 @@ import { type Printed, printed, type Wgsl, type WgslLimits, wgslOf } from "../ke
 import { together } from "../kernel/wgsl_together.ts";
 import type { CompileTeam } from "./compile_team.ts";
 import { type Begin, plainly } from "./pace.ts";
-import { type Compiled, type Shader, ShaderCompiler } from "./shader.ts";
+import { type Compiled, type ReadShader, type Shader, ShaderCompiler } from "./shader.ts";
 
 /** Shaders from which on threads that compile are worth their devices. */
 const MANY = 8;
@@ -35,7 +35,7 @@ export function shaderKey({ code }: Shader): string {
 /** Compiles each distinct shader text once. */
 export class Pipelines {
   readonly #compiler: ShaderCompiler;
-  readonly #compiled = new Map<string, Promise<Compiled & Pick<Ready, "thread">>>();
+  readonly #texts = new Map<string, Text>();
   readonly #team: CompileTeam | null;
 
   #limits: WgslLimits;
@@ -68,19 +68,50 @@ export class Pipelines {
   /** {@linkcode ready} for launches whose kernels are printed, side by side; many are compiled on other threads first. */
   readyAll(launches: readonly (readonly Printed[])[]): readonly Promise<Ready>[] {
     const shaders = launches.map(launchShader);
-    const fresh = new Map(
-      shaders.map((s) => [shaderKey(s), s] as const).filter(([key]) => !this.#compiled.has(key)),
-    );
-    const first = fresh.size >= MANY ? this.#team?.compile([...fresh.values()]) : undefined;
-    [...fresh].forEach(([key, shader], i) => this.#compiled.set(key, this.#compile(shader, first?.[i])));
-    return shaders.map(async (shader) => {
-      const { name, workgroups } = shader;
-      return { name, workgroups, ...await this.#compiled.get(shaderKey(shader))! };
+    const texts = shaders.map((shader) => this.#textOf(shader));
+    // What an earlier plan still waits for is asked for again, since this plan may be needed before that one.
+    const asked = [...new Set(texts.filter((text) => text.isWaiting()))];
+    const first = asked.length >= MANY ? this.#team?.compile(asked.map((t) => t.shader)) : undefined;
+    asked.forEach((text, i) => {
+      text.read();
+      if (first) first[i]!.then(text.begin);
+      else text.begin(null);
     });
+    return shaders.map(async ({ name, workgroups }, i) => ({
+      name,
+      workgroups,
+      ...await texts[i]!.compiled,
+    }));
   }
 
-  async #compile(shader: Shader, first?: Promise<number | null>): Promise<Compiled & Pick<Ready, "thread">> {
-    const read = this.#compiler.read(shader), thread = first ? await first : null;
-    return { ...await this.#compiler.compile(read), thread };
+  #textOf(shader: Shader): Text {
+    const key = shaderKey(shader), known = this.#texts.get(key);
+    if (known) return known;
+    const { promise, resolve } = Promise.withResolvers<number | null>();
+    let isWaiting = true, read: ReadShader | null = null;
+    const text: Text = {
+      shader,
+      isWaiting: () => isWaiting,
+      read: () => read ??= this.#compiler.read(shader),
+      begin: (thread) => {
+        isWaiting = false;
+        resolve(thread);
+      },
+      compiled: promise.then(async (thread) => ({ ...await this.#compiler.compile(text.read()), thread })),
+    };
+    this.#texts.set(key, text);
+    return text;
   }
+}
+
+/** A text of this device. */
+interface Text {
+  readonly shader: Shader;
+  /** Whether the device has not been asked to compile it. */
+  readonly isWaiting: () => boolean;
+  /** Have it checked, once: there is time while threads compile it. */
+  readonly read: () => ReadShader;
+  /** Ask it now; `thread` is the thread that compiled it before. */
+  readonly begin: (thread: number | null) => void;
+  readonly compiled: Promise<Compiled & Pick<Ready, "thread">>;
 }
