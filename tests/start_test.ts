@@ -4,6 +4,7 @@ import { openCpu } from "../core/cpu/mod.ts";
 import { aval, type Device, sizeOf } from "../core/mod.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { batches } from "../train/batches.ts";
+import { openCounting } from "../train/counting_device.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import { loadDataset } from "../train/data.ts";
 import { UserError } from "../train/errors.ts";
@@ -196,6 +197,27 @@ Deno.test("factoriser: singular triples of tall, wide, small and singular matric
   const { bytes } = device.memory();
   await Promise.all([factoriser, another].map((f) => f.dispose()));
   assert(device.memory().bytes < bytes);
+});
+
+Deno.test("factoriser: all plans of a factorisation are begun before it", async () => {
+  const counting = openCounting(device.capabilities);
+  let compiled = 0;
+  const counted: Device = {
+    ...counting,
+    compile: (plan) => {
+      compiled++;
+      return counting.compile(plan);
+    },
+  };
+  const factoriser = new Factoriser(counted, 1),
+    type = aval([90, 150]),
+    ask = { by: "svd", columns: 8 } as const;
+  factoriser.prepare(type, ask);
+  const begun = compiled;
+  assert(begun > 0);
+  await factoriser.factors(counted.upload(new Float32Array(90 * 150), type), ask);
+  assertEquals(compiled, begun);
+  await factoriser.dispose();
 });
 
 Deno.test("lora-ga: gradients that are not finite are an error that names the map", async () => {

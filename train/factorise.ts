@@ -1,11 +1,11 @@
 /** Truncated factorisations of matrices that stay on their device. Randomised SVD: arXiv:0909.4061, Algorithm 4.4. @module */
 import { Matrix, QrDecomposition, SingularValueDecomposition } from "ml-matrix";
-import { aval, type Device, type DeviceArray, showAval } from "../core/mod.ts";
+import { type Aval, aval, type Device, type DeviceArray, showAval } from "../core/mod.ts";
 import type { Ask } from "../adapters/mod.ts";
 import { cast, dotGeneral, matmul, slice } from "../ops/mod.ts";
 import { filled } from "./counting_device.ts";
 import { isNearUnit, square, toUnit, towardsUnit } from "./gram.ts";
-import { RunnerCache, runnerOf } from "./runner.ts";
+import { type Runner, RunnerCache, runnerOf } from "./runner.ts";
 
 /** Factors on the host: u f32[out, k], s f32[k], v f32[in, k], row-major. */
 export interface HostFactors {
@@ -52,6 +52,20 @@ export class Factoriser {
   /** `seed` decides the random directions, which matrices of equal width share. */
   constructor(readonly device: Device, readonly seed: number) {}
 
+  /** Begin to compile what factors of a matrix of this type need; what goes wrong is told by {@linkcode factors}. */
+  prepare(matrix: Aval, { by, columns: k }: Omit<Ask, "of">): void {
+    if (by !== "svd") return;
+    const [out, cols] = matrix.shape as [number, number], q = directionsOf(out, cols, k);
+    const y = aval([out, q]), z = aval([cols, q]), thin = [y, z];
+    const products = [
+      ["forward", matrix, z] as const,
+      ["back", matrix, y] as const,
+      ...thin.map((x) => ["gram", x, x] as const),
+      ...thin.flatMap((x) => [q, k].map((width) => ["turn", x, aval([q, width])] as const)),
+    ];
+    for (const [kind, a, b] of products) this.#runner(kind, a, b).catch(() => {});
+  }
+
   /** The factors that an adapter asked for of a matrix [out, in]. */
   async factors(matrix: DeviceArray, { by, columns }: Omit<Ask, "of">): Promise<HostFactors> {
     return by === "svd" ? await this.#svd(matrix, columns) : await this.#qr(matrix, columns);
@@ -59,7 +73,7 @@ export class Factoriser {
 
   async #svd(matrix: DeviceArray, k: number): Promise<HostFactors> {
     const [out, cols] = matrix.aval.shape as [number, number];
-    const q = Math.min(out, cols, Math.max(SMALL, 2 * k));
+    const q = directionsOf(out, cols, k);
     const basisOf = async (
       kind: "forward" | "back",
       of: DeviceArray,
@@ -136,31 +150,28 @@ export class Factoriser {
     return basis;
   }
 
-  /** forward: a·b; back: aᵀ·b; gram: aᵀ·b of two thin ones; turn: a·b with b small. In f32, into an array of its own. */
-  async #product(
-    kind: "forward" | "back" | "gram" | "turn",
-    a: DeviceArray,
-    b: DeviceArray,
-  ): Promise<DeviceArray> {
-    const [rows, cols] = a.aval.shape as [number, number];
-    const width = b.aval.shape[1]!;
-    const isTransposed = kind === "back" || kind === "gram";
-    const shape = aval([isTransposed ? cols : rows, width]);
-    const run = await this.#runners.get(
-      `${isTransposed} ${showAval(a.aval)} ${showAval(b.aval)}`,
+  /** A product in f32, in an array of its own. */
+  async #product(kind: Product, a: DeviceArray, b: DeviceArray): Promise<DeviceArray> {
+    const shape = productOf(kind, a.aval, b.aval), run = await this.#runner(kind, a.aval, b.aval);
+    const into = this.#free.get(showAval(shape))?.pop() ?? this.#own(filled(this.device, 0, shape));
+    run.run(new Map([["a", a], ["b", b], ["into", into]]));
+    return into;
+  }
+
+  #runner(kind: Product, a: Aval, b: Aval): Promise<Runner> {
+    const transposed = isTransposed(kind);
+    return this.#runners.get(
+      `${transposed} ${showAval(a)} ${showAval(b)}`,
       () =>
         runnerOf(
           this.device,
           ({ a, b }) => ({
-            into: isTransposed ? dotGeneral(a, b, { batch: [[], []], inner: [[0], [0]] }) : matmul(a, b),
+            into: transposed ? dotGeneral(a, b, { batch: [[], []], inner: [[0], [0]] }) : matmul(a, b),
           }),
-          { a: a.aval, b: b.aval, into: shape },
+          { a, b, into: productOf(kind, a, b) },
           ["into"],
         ),
     );
-    const into = this.#free.get(showAval(shape))?.pop() ?? this.#own(filled(this.device, 0, shape));
-    run.run(new Map([["a", a], ["b", b], ["into", into]]));
-    return into;
   }
 
   #randomDirections(n: number, q: number): DeviceArray {
@@ -207,6 +218,22 @@ export class Factoriser {
     this.#free.clear();
     this.#directions.clear();
   }
+}
+
+/** forward: a·b; back: aᵀ·b; gram: aᵀ·b of two thin ones; turn: a·b with b small. */
+type Product = "forward" | "back" | "gram" | "turn";
+
+function isTransposed(kind: Product): boolean {
+  return kind === "back" || kind === "gram";
+}
+
+function productOf(kind: Product, a: Aval, b: Aval): Aval {
+  return aval([a.shape[isTransposed(kind) ? 1 : 0]!, b.shape[1]!]);
+}
+
+/** Random directions for k singular triples. */
+function directionsOf(out: number, cols: number, k: number): number {
+  return Math.min(out, cols, Math.max(SMALL, 2 * k));
 }
 
 /** Standard normal numbers from a small generator (mulberry32, Box and Muller): directions to start from, no more. */

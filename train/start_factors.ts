@@ -1,5 +1,5 @@
 /** The factors that adapters ask for before they start: of their weights, or of the loss's gradients for them. @module */
-import { type Device, type DeviceArray, showBytes } from "../core/mod.ts";
+import { aval, type Device, type DeviceArray, showBytes } from "../core/mod.ts";
 import type { Ask, Fitted } from "../adapters/mod.ts";
 import type { ShapeClass } from "./arena.ts";
 import { UserError } from "./errors.ts";
@@ -87,6 +87,11 @@ export async function startFactors(
     if (learners.size > 0) {
       if (pass.batches === 0) {
         throw new UserError("An adapter starts from gradients (LoRA-GA): give rows to compute them on.");
+      }
+      for (const { fitted, members } of classes) {
+        if (!fitted || !members.some((m) => learners.has(m))) continue;
+        const { dims: { inDim, outDim }, asks } = fitted;
+        for (const ask of asks) if (ask.of === "gradient") factoriser.prepare(aval([outDim, inDim]), ask);
       }
       const start = performance.now();
       let peak = 0;
