@@ -230,6 +230,8 @@ Deno.test("what cannot be is refused", () => {
       [["--makers=PEFT"], "--python"],
       [["--timing-steps=3"], "from 12 on"],
       [["--suite=glu"], "did you mean glue?"],
+      [["--device=gpuu"], "did you mean gpu?"],
+      [["--page=docs/PAPER.md"], "give a file and the name of its section"],
     ] as const
   ) {
     const error = assertThrows(() => optionsOf("/x", ...flags), OptionError);
