@@ -47,6 +47,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   if (options.makers.includes("PEFT")) requirePython(options.python!);
+  say(`suite ${options.suite}: ${tasks.map(({ title }) => title).join(", ")}; results in ${options.out}`);
   const prepared = await prepare(options, dir, ROOT);
   if (options.dryRun) {
     console.log(showEstimates(await estimate(prepared), options.jobs));
