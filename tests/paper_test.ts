@@ -376,6 +376,12 @@ const pause = (ms) => new Promise((resume) => setTimeout(resume, ms));
 for await (const line of createInterface({ input: process.stdin })) {
   if (line === '"end"') { console.error("no more"); process.exit(3); }
   if (line === '"slow"') for (let i = 0; i < 8; i++) { await pause(300); console.error(i < 4 ? "at " + i : ""); }
+  if (line === '"held"') {
+    const { spawn } = await import("node:child_process");
+    spawn("sleep", ["20"], { stdio: ["ignore", "inherit", "inherit"] });
+    console.error("held");
+    for (;;) {}
+  }
   if (line === '"stuck"') { console.error("into the dark"); for (;;) {} }
   console.log(line);
 }`,
@@ -400,6 +406,11 @@ for await (const line of createInterface({ input: process.stdin })) {
       "no sign of life for 2 s and was ended; the last",
     );
     await assertRejects(() => watched.ask(1), UserError, "into the dark");
+    // What it has started keeps its output open.
+    await using holding = talkTo(Deno.execPath(), args, { patience: 2 });
+    const begun = performance.now();
+    await assertRejects(() => holding.ask("held"), UserError, "was ended; the last it said: held");
+    assert(performance.now() - begun < 15_000);
   });
 });
 

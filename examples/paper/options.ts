@@ -154,7 +154,12 @@ export const PAPER_FLAGS: TableOf<PaperOptions, { readonly root: string }> = {
     "steps that each method runs alone to have its time and its memory measured; 0: none",
   ),
   device: {
-    ...flag("NAME", oneOf(...DEVICES), "auto", "as for train.ts; on a GPU the comparison runs with CUDA"),
+    ...flag(
+      "NAME",
+      oneOf(...DEVICES),
+      "auto",
+      "as for train.ts; PEFT runs with CUDA on a GPU, and where auto finds it",
+    ),
     section: "Running",
   },
   dtype: flag("NAME", oneOf("f32", "f16"), "f32", "as for train.ts"),

@@ -151,9 +151,8 @@ function ratesText(records: readonly PaperRecord[]): string {
       `of each method by the loss on a fifth of the rows to learn of ${
         on.map((name) => taskNamed(name)?.title ?? name).join(", ")
       }, which were held out for that.`;
-  return `Learning rates (of orthogonal parameters after the stroke), for both makers: ${
-    list.join("; ")
-  }.${chosen}`;
+  const both = new Set(scored.map((r) => r.maker)).size > 1 ? ", for both makers" : "";
+  return `Learning rates (of orthogonal parameters after the stroke)${both}: ${list.join("; ")}.${chosen}`;
 }
 
 /** A share in hundredths, `81.2 ± 1.3`, or a number as it is; with the number of seeds where not all are there. */
