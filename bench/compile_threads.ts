@@ -28,7 +28,7 @@ function shadersOf(shape: string, method: MethodName, dtype: "f32" | "f16", salt
   const { capabilities, limits } = dawnLike(dtype);
   const { plan } = stepPlan({ shape, method, dtype, batch: 4, seq: 512 }, capabilities);
   const { maxSlots } = capabilities;
-  const all = launchesOf(plan, { wgsl: limits, maxSlots }).map((l) => launchShader(l.kernels, limits));
+  const all = launchesOf(plan, { wgsl: limits, maxSlots }).map((l) => launchShader(l.parts));
   const distinct = [...new Map(all.map((shader) => [shaderKey(shader), shader])).values()];
   return distinct.map(({ name, code, writes }) => {
     // The third number of a workgroup is always 0, which compilers cannot know.

@@ -92,7 +92,10 @@ def multiplier(step, total, warmup):
 def run(q):
     torch.set_num_threads(q["threads"])
     torch.manual_seed(q["seed"])
-    on_gpu = q["device"] == "cuda"
+    device = q["device"]
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    on_gpu = device == "cuda"
     if on_gpu and not torch.cuda.is_available():
         raise RuntimeError("PyTorch sees no GPU with CUDA here; give --device cpu, or a Python whose torch has CUDA")
     processor = torch.cuda.get_device_name() if on_gpu else f"CPU, {q['threads']} threads"
@@ -105,7 +108,7 @@ def run(q):
     model = AutoModelForSequenceClassification.from_pretrained(
         q["model"], num_labels=1 if numbers else len(task["target"]["labels"]), hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0, dtype=torch.float32)
-    model = adapt(model, q).to(q["device"])
+    model = adapt(model, q).to(device)
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     slow = [p for n, p in trained if any(o in n for o in ORTHOGONAL)]
     fast = [p for n, p in trained if not any(o in n for o in ORTHOGONAL)]
@@ -129,7 +132,7 @@ def run(q):
         for group in optimiser.param_groups:
             group["lr"] = group["base"] * multiplier(step, total, warmup)
         optimiser.zero_grad(set_to_none=True)
-        loss = model(**{k: v.to(q["device"]) for k, v in inputs.items()}, labels=labels.to(q["device"])).loss
+        loss = model(**{k: v.to(device) for k, v in inputs.items()}, labels=labels.to(device)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for _, p in trained], q["clip"])
         optimiser.step()
@@ -155,7 +158,7 @@ def run(q):
         for at in range(0, len(held), 32):
             if at % 320 == 0:
                 say(f"measuring: row {at} of {len(held)}")
-            inputs = encode(held[at:at + 32], max_length=q["seq"], padding=True).to(q["device"])
+            inputs = encode(held[at:at + 32], max_length=q["seq"], padding=True).to(device)
             logits = model(**inputs).logits
             answer["predicted"] += (logits[:, 0] if numbers else logits.argmax(1)).tolist()
     return {**answer, "truth": [r[1] for r in held]}

@@ -37,9 +37,9 @@ function measure({ shape, method, dtype }: Case, cache: string) {
   const planned = performance.now();
   const { maxSlots } = capabilities;
   const launches = launchesOf(plan, { wgsl: limits, maxSlots });
-  const distinct = new Map(launches.map((launch) => [variantOf(plan, launch), launch.kernels]));
+  const distinct = new Map(launches.map((launch) => [variantOf(plan, launch), launch.parts]));
   const texts = new Set(
-    [...distinct.values()].map((kernels) => shaderKey(launchShader(kernels, limits))),
+    [...distinct.values()].map((parts) => shaderKey(launchShader(parts))),
   );
   const printed = performance.now();
   return {

@@ -5,15 +5,15 @@
  * runs failed, 2 something given to it is wrong. @module
  */
 import { helpOf, runProgram, standardError, UserError } from "../train/mod.ts";
-import { writeTextAtomically } from "../train/atomic_file.ts";
+import { exists, writeTextAtomically } from "../train/atomic_file.ts";
 import { isEncoderDirectory } from "../train/encoder_checkpoint.ts";
 import { modelDirectory } from "../train/hub.ts";
 import { estimate, showEstimates } from "./paper/estimate.ts";
-import { requireFiles } from "./paper/files.ts";
 import { drawOverview } from "./paper/overview.ts";
 import { PAPER_FLAGS, type PaperOptions, parsePaperFlags, tasksOf } from "./paper/options.ts";
 import { pack } from "./paper/pack.ts";
 import { requirePython } from "./paper/peft.ts";
+import { requireFiles } from "./paper/published.ts";
 import { readRecords } from "./paper/records.ts";
 import type { Done } from "./paper/pool.ts";
 import { prepare } from "./paper/prepared.ts";
@@ -27,21 +27,27 @@ const ROOT = decodeURIComponent(new URL("..", import.meta.url).pathname).replace
 const say = (line: string): void => standardError.write(`${line}\n`);
 
 async function main(argv: readonly string[]): Promise<number> {
-  const options = parsePaperFlags(argv);
+  const options = parsePaperFlags(argv), page = options.page === null ? null : openPage(options.page);
   if (options.help) {
     console.log(helpOf("Repeat the paper's comparison: deno task paper [flags]", PAPER_FLAGS));
     return 0;
   }
-  if (options.report) return await leaveTables(options);
+  if (options.report) return await leaveTables(options, page);
   const { model, data } = options, tasks = tasksOf(options);
   requireFiles(data, tasks);
   const dir = await modelDirectory(model, { say });
+  if (!exists(`${dir}/config.json`)) {
+    throw new UserError(
+      `--model ${model}: has no config.json; give a model's directory in the Hugging Face layout, or an id of its hub.`,
+    );
+  }
   requireKind(isEncoderDirectory(dir), tasks);
   if (options.pack !== null) {
     await pack(dir, data, options.pack, tasks);
     return 0;
   }
   if (options.makers.includes("PEFT")) requirePython(options.python!);
+  say(`suite ${options.suite}: ${tasks.map(({ title }) => title).join(", ")}; results in ${options.out}`);
   const prepared = await prepare(options, dir, ROOT);
   if (options.dryRun) {
     console.log(showEstimates(await estimate(prepared), options.jobs));
@@ -52,7 +58,7 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     done = await runMissing(prepared);
   } finally {
-    await leaveTables(options);
+    await leaveTables(options, page);
   }
   if (done.left > 0) narrator.say(`${done.left} runs are left; the same command goes on with them`);
   if (done.failed === 0) return 0;
@@ -71,8 +77,22 @@ function requireKind(isEncoder: boolean, tasks: readonly PaperTask[]): void {
   );
 }
 
+/** A page that tables go into. */
+interface Page {
+  readonly file: string;
+  readonly section: string;
+}
+
+/** The page of `--page`, which must be there with its section before anything is run for it. Throws UserError. */
+function openPage(named: string): Page {
+  const at = named.lastIndexOf("#"), file = named.slice(0, at), section = named.slice(at + 1);
+  if (!exists(file)) throw new UserError(`--page ${named}: ${file} is not there; give a markdown page.`);
+  replaceSection(Deno.readTextFileSync(file), section, "");
+  return { file, section };
+}
+
 /** Write the tables of the results that are there. */
-async function leaveTables({ out, page }: PaperOptions): Promise<number> {
+async function leaveTables({ out }: Pick<PaperOptions, "out">, page: Page | null): Promise<number> {
   const records = readRecords(out);
   if (records.length === 0) {
     say(`there are no results in ${out}`);
@@ -82,7 +102,7 @@ async function leaveTables({ out, page }: PaperOptions): Promise<number> {
   writeTextAtomically(`${out}/tables.md`, `${table}\n`);
   writeTextAtomically(`${out}/overview.svg`, await drawOverview(records));
   if (page !== null) {
-    const [file = "", section = ""] = page.split("#");
+    const { file, section } = page;
     writeTextAtomically(file, replaceSection(Deno.readTextFileSync(file), section, table));
   }
   console.log(table);

@@ -5,7 +5,7 @@ import { openAdapter } from "../core/gpu/adapter.ts";
 import { CompileTeam } from "../core/gpu/compile_team.ts";
 import { openGpu } from "../core/gpu/mod.ts";
 import { launchShader, Pipelines } from "../core/gpu/pipelines.ts";
-import { defaultLimits } from "../core/kernel/wgsl.ts";
+import { defaultLimits, printed } from "../core/kernel/wgsl.ts";
 import type { HostArray, Plan } from "../core/plan/mod.ts";
 import { samples } from "./kernel_samples.ts";
 
@@ -20,18 +20,34 @@ const dawn = { sanitizeResources: false, sanitizeOps: false };
 
 /** Kernels with few bindings, which the null backend takes. */
 const kernels = samples.map((s) => s.kernel).filter((k) => k.slots.length <= 8).slice(0, 24);
-const shaders = kernels.map((k) => launchShader([k], defaultLimits));
+const shaders = kernels.map((k) => launchShader([printed(k, defaultLimits)]));
 
 Deno.test("compile team: each shader is compiled by one of the threads, and they end with their devices", async () => {
-  const team = new CompileTeam(nothing, 2);
+  const team = new CompileTeam(nothing, 2, 50);
   team.start();
   const first = await Promise.all(team.compile(shaders));
   assert(first.every((thread) => thread === 0 || thread === 1), `${first}`);
-  // They have ended and start again.
+  for (let waits = 0; team.size > 0; waits++) {
+    assert(waits < 500, "the threads have not ended");
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
   const again = await Promise.all(team.compile(shaders.slice(0, 3)));
   assert(again.every((thread) => thread !== null), `${again}`);
   await team.close();
   assertEquals(await Promise.all(team.compile(shaders.slice(0, 2))), [null, null]);
+});
+
+Deno.test("compile team: what is asked for last is compiled first", async () => {
+  const team = new CompileTeam(nothing, 1);
+  const early = team.compile([...shaders, ...shaders, ...shaders]);
+  const late = team.compile(shaders.slice(0, 3));
+  let isEarlyDone = false;
+  const all = Promise.all(early).then(() => isEarlyDone = true);
+  assertEquals(await Promise.all(late), [0, 0, 0]);
+  assert(!isEarlyDone);
+  await all;
+  assertEquals(await Promise.all(early), early.map(() => 0));
+  await team.close();
 });
 
 Deno.test("compile team: closed while its devices are opened, or while it compiles", async () => {
@@ -64,16 +80,39 @@ Deno.test({
     for (const [options, of] of [[absent, 0], [nothing, 2]] as const) {
       const team = new CompileTeam(options, 2),
         pipelines = new Pipelines(gpu, defaultLimits, undefined, team);
-      const ready = await Promise.all(pipelines.readyAll(kernels.map((k) => [k])));
+      const ready = await Promise.all(pipelines.readyAll(kernels.map((k) => [printed(k, defaultLimits)])));
       assert(ready.every((r) => r.pipeline));
       assert(new Set(ready.flatMap((r) => r.thread ?? [])).size <= of);
       assertEquals(ready.every((r) => r.thread === null), of === 0);
-      const broken = kernels.map((k) => [{ ...k, name: `${k.name}\nnot WGSL` }]);
+      const broken = kernels.map((k) => [printed({ ...k, name: `${k.name}\nnot WGSL` }, defaultLimits)]);
       for (const made of pipelines.readyAll(broken)) {
         await assertRejects(() => made, Error, "The GPU's driver does not accept kernel");
       }
       await team.close();
     }
+    gpu.destroy();
+  },
+});
+
+Deno.test({
+  name: "compile team: texts that a later plan needs too do not wait for the earlier one",
+  ...dawn,
+  fn: async () => {
+    const { gpu } = (await openAdapter(nothing))!;
+    const team = new CompileTeam(nothing, 1), pipelines = new Pipelines(gpu, defaultLimits, undefined, team);
+    const order: string[] = [];
+    const readyAll = (name: string, some: typeof kernels): Promise<unknown> =>
+      Promise.all(
+        pipelines.readyAll(some.map((k) => [printed(k, defaultLimits)])).map((r) =>
+          r.then(() => order.push(name))
+        ),
+      );
+    // The shortest come last in the earlier one.
+    const short = kernels.map((kernel, i) => ({ kernel, length: shaders[i]!.code.length }))
+      .sort((a, b) => a.length - b.length).slice(0, 8).map((s) => s.kernel);
+    await Promise.all([readyAll("early", kernels), readyAll("late", short)]);
+    assert(order.lastIndexOf("late") < order.lastIndexOf("early") - 4, order.join());
+    await team.close();
     gpu.destroy();
   },
 });

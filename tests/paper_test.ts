@@ -4,7 +4,6 @@ import * as fc from "fast-check";
 import {
   examplesOf,
   plannedBatches,
-  requireFiles,
   writeEvenRows,
   writeHeldOut,
   writeTaskFiles,
@@ -15,6 +14,7 @@ import { type PaperOptions, parsePaperFlags, tasksOf } from "../examples/paper/o
 import { requirePython } from "../examples/paper/peft.ts";
 import { doAll } from "../examples/paper/pool.ts";
 import { choicesOf } from "../examples/paper/prepared.ts";
+import { requireFiles } from "../examples/paper/published.ts";
 import { chosenRates, ratesOf, triedRates, usualRates } from "../examples/paper/rates.ts";
 import {
   addRecord,
@@ -79,7 +79,7 @@ Deno.test("parts of files without names, of files with theirs; a seed's batches;
       ...["--tasks=cola,sst2", "--rows=5", "--eval-rows=4", "--steps=4", "--batch=3", "--seq=24"],
     );
     const [colaTask, sst2] = tasksOf(options) as [never, never];
-    const files = writeTaskFiles(options, colaTask);
+    const files = await writeTaskFiles(options, colaTask);
     const ends = (file: string): string[] =>
       Deno.readTextFileSync(file).trimEnd().split("\n").map((line) => line.split(" ").at(-1)!);
     assertEquals([ends(files.train), files.dev.flatMap(ends)], [["0", "2", "4", "6", "8"], [
@@ -88,7 +88,7 @@ Deno.test("parts of files without names, of files with theirs; a seed's batches;
       "30",
       "31",
     ]]);
-    const other = writeTaskFiles(options, sst2);
+    const other = await writeTaskFiles(options, sst2);
     assertStringIncludes(Deno.readTextFileSync(other.train), "sentence\tlabel\ngood\t1\n");
     const examples = await examplesOf(options.model, colaTask, files.train);
     const planned = plannedBatches(examples, { steps: 4, batch: 3, seq: 24 }, 1);
@@ -106,6 +106,40 @@ Deno.test("parts of files without names, of files with theirs; a seed's batches;
     requireFiles(options.data, tasksOf(options));
     const error = assertThrows(() => requireFiles(options.data, tasksOf(optionsOf(dir))), DataError);
     assertStringIncludes(error.message, "has no RTE/train.tsv, RTE/dev.tsv, STS-B/train.tsv");
+  });
+});
+
+Deno.test("files of parquet stand for those of the same name", async () => {
+  const hub = decodeURIComponent(new URL("fixtures/parquet/hub", import.meta.url).pathname);
+  await inTempDir(async (dir) => {
+    const put = (from: string, to: string): void => {
+      Deno.mkdirSync(`${dir}/glue/${to}`.replace(/[^/]*$/, ""), { recursive: true });
+      Deno.copyFileSync(`${hub}/${from}.parquet`, `${dir}/glue/${to}.parquet`);
+    };
+    for (const part of ["train", "dev"]) put("rte", `RTE/${part}`);
+    for (const part of ["in_domain_train", "in_domain_dev", "out_of_domain_dev"]) put("cola", `CoLA/${part}`);
+    const glue = tasksOf(optionsOf(dir, "--tasks=rte,cola"));
+    requireFiles(`${dir}/glue`, glue);
+    const made = await Promise.all(glue.map((task) => writeTaskFiles(optionsOf(dir, "--eval-rows=3"), task)));
+    assertEquals(
+      made.flatMap(({ train, dev }) => [train, ...dev]).map((file) => Deno.readTextFileSync(file)),
+      [
+        "sentence1\tsentence2\tlabel\nIt is a fine day.\tThe sea is calm.\tnot_entailment\n" +
+        "The rain has stopped.\tThe rain has stopped.\tentailment\n",
+        "sentence1\tsentence2\tlabel\nIt is a fine day.\tThe sea is calm.\tnot_entailment\n" +
+        "The rain has stopped.\tThe rain has stopped.\tentailment\n",
+        "\t1\t\tIt is a fine day.\n\t0\t\tRain the stopped has.\n",
+        "\t1\t\tIt is a fine day.\n\t0\t\tRain the stopped has.\n\t1\t\tIt is a fine day.\n",
+      ],
+    );
+    for (const part of ["dev-en", "test-en"]) put("mnli", `xnli/${part}`);
+    const [xnli] = tasksOf(optionsOf(dir, "--suite=small", "--tasks=xnli")) as [never];
+    const texts = await writeTaskFiles(optionsOf(dir, "--suite=small", "--eval-rows=1"), xnli);
+    const rows = [texts.train, ...texts.dev].map((file) => Deno.readTextFileSync(file).trimEnd().split("\n"));
+    assertEquals([texts.dev[0]!.split("/").at(-1), rows[0]!.length], ["test-en.jsonl", 3]);
+    assertEquals(rows[1]!.map((row) => JSON.parse(row)), [
+      { premise: "It is a fine day.", hypothesis: "It is a fine day.", label: 0, idx: 0 },
+    ]);
   });
 });
 
@@ -230,6 +264,8 @@ Deno.test("what cannot be is refused", () => {
       [["--makers=PEFT"], "--python"],
       [["--timing-steps=3"], "from 12 on"],
       [["--suite=glu"], "did you mean glue?"],
+      [["--device=gpuu"], "did you mean gpu?"],
+      [["--page=docs/PAPER.md"], "give a file and the name of its section"],
     ] as const
   ) {
     const error = assertThrows(() => optionsOf("/x", ...flags), OptionError);
@@ -340,6 +376,12 @@ const pause = (ms) => new Promise((resume) => setTimeout(resume, ms));
 for await (const line of createInterface({ input: process.stdin })) {
   if (line === '"end"') { console.error("no more"); process.exit(3); }
   if (line === '"slow"') for (let i = 0; i < 8; i++) { await pause(300); console.error(i < 4 ? "at " + i : ""); }
+  if (line === '"held"') {
+    const { spawn } = await import("node:child_process");
+    spawn("sleep", ["20"], { stdio: ["ignore", "inherit", "inherit"] });
+    console.error("held");
+    for (;;) {}
+  }
   if (line === '"stuck"') { console.error("into the dark"); for (;;) {} }
   console.log(line);
 }`,
@@ -364,6 +406,11 @@ for await (const line of createInterface({ input: process.stdin })) {
       "no sign of life for 2 s and was ended; the last",
     );
     await assertRejects(() => watched.ask(1), UserError, "into the dark");
+    // What it has started keeps its output open.
+    await using holding = talkTo(Deno.execPath(), args, { patience: 2 });
+    const begun = performance.now();
+    await assertRejects(() => holding.ask("held"), UserError, "was ended; the last it said: held");
+    assert(performance.now() - begun < 15_000);
   });
 });
 

@@ -4,6 +4,7 @@ import { openCpu } from "../core/cpu/mod.ts";
 import { aval, type Device, sizeOf } from "../core/mod.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { batches } from "../train/batches.ts";
+import { openCounting } from "../train/counting_device.ts";
 import { loadCheckpoint } from "../train/checkpoint.ts";
 import { loadDataset } from "../train/data.ts";
 import { UserError } from "../train/errors.ts";
@@ -147,7 +148,10 @@ function transposed(x: Float64Array, rows: number): Float64Array {
 }
 
 Deno.test("factoriser: singular triples of tall, wide, small and singular matrices; Q and R", async () => {
-  const factoriser = new Factoriser(device);
+  const [factoriser, another] = [1, 2].map((seed) => new Factoriser(device, seed)) as [
+    Factoriser,
+    Factoriser,
+  ];
   for (
     const [out, inDim, rank, k] of [[90, 150, 90, 8], [200, 70, 70, 6], [12, 9, 9, 9], [
       80,
@@ -161,7 +165,7 @@ Deno.test("factoriser: singular triples of tall, wide, small and singular matric
       right = numbersOf(inDim * rank, 4).map((v, i) => v * 0.8 ** (i % rank));
     const m = timesTransposed(left, right, rank);
     const array = device.upload(Float32Array.from(m), aval([out, inDim]));
-    const { u, s, v } = await factoriser.factors(array, { by: "svd", columns: k }, 1);
+    const { u, s, v } = await factoriser.factors(array, { by: "svd", columns: k });
     const expected = out <= inDim ? singularValues(m, inDim) : singularValues(transposed(m, out), out);
     expected.sort((a, b) => b - a);
     for (let j = 0; j < k; j++) {
@@ -175,12 +179,12 @@ Deno.test("factoriser: singular triples of tall, wide, small and singular matric
     const us = Float64Array.from(u, (value, i) => value * s[i % k]!);
     assert(difference(mv, us) < 2e-3, `${out}×${inDim}: M·v and u·σ differ by ${difference(mv, us)}.`);
     // Other random directions give the same vectors, signs included.
-    const again = await factoriser.factors(array, { by: "svd", columns: k }, 2);
+    const again = await another.factors(array, { by: "svd", columns: k });
     for (const [one, other] of [[u, again.u], [v, again.v]] as const) {
       const gap = difference(Float64Array.from(one), Float64Array.from(other));
       assert(gap < 1e-2, `${out}×${inDim}: singular vectors of two seeds differ by ${gap}.`);
     }
-    const qr = await factoriser.factors(array, { by: "qr", columns: k }, 1);
+    const qr = await factoriser.factors(array, { by: "qr", columns: k });
     const lead = m.filter((_, i) => i % inDim < k);
     const back = timesTransposed(
       Float64Array.from(qr.u),
@@ -190,6 +194,29 @@ Deno.test("factoriser: singular triples of tall, wide, small and singular matric
     assert(difference(back, lead) < 1e-4, `${out}×${inDim}: Q·R is off by ${difference(back, lead)}.`);
     device.free(array);
   }
+  const { bytes } = device.memory();
+  await Promise.all([factoriser, another].map((f) => f.dispose()));
+  assert(device.memory().bytes < bytes);
+});
+
+Deno.test("factoriser: all plans of a factorisation are begun before it", async () => {
+  const counting = openCounting(device.capabilities);
+  let compiled = 0;
+  const counted: Device = {
+    ...counting,
+    compile: (plan) => {
+      compiled++;
+      return counting.compile(plan);
+    },
+  };
+  const factoriser = new Factoriser(counted, 1),
+    type = aval([90, 150]),
+    ask = { by: "svd", columns: 8 } as const;
+  factoriser.prepare(type, ask);
+  const begun = compiled;
+  assert(begun > 0);
+  await factoriser.factors(counted.upload(new Float32Array(90 * 150), type), ask);
+  assertEquals(compiled, begun);
   await factoriser.dispose();
 });
 

@@ -25,7 +25,7 @@ import {
   tableShapes,
 } from "./decoder.ts";
 import { filled } from "./counting_device.ts";
-import { RunnerCache, runnerOf } from "./runner.ts";
+import { type Runner, RunnerCache, runnerOf } from "./runner.ts";
 import type { HostBatch } from "./session.ts";
 import { firstPositions, headLoss, type Weights } from "./step.ts";
 
@@ -81,71 +81,92 @@ export async function* fullGradients(
     const windowOf = (i: number): number | null => config.windows?.[i] ?? null;
     /** Attention of layer i for what is traced as layer 0. */
     const attendAs = (i: number): Attend => (_, queries, fresh) => causal(config)(i, queries, fresh);
-    /** For each batch, the input of every layer and, at the end, the cotangent that goes back. */
-    const states: { readonly xs: DeviceArray[]; readonly back: DeviceArray }[] = [];
-    for (const { rows, length, ids, labels } of batches) {
-      const stateAval = aval([rows, length, config.hiddenSize]), tokens = aval([rows, length], "i32");
-      const xs = Array.from({ length: config.layers + 1 }, () => upload(stateAval));
-      const back = upload(stateAval);
-      const shape = `${rows} ${length}`;
-      const start = await plans.get(`embed ${shape}`, () =>
+    const modules = modulesOf(config);
+    const askedOf = (i: number): Module[] =>
+      modules.filter((m) => m.path.startsWith(prefix(i)) && paths.has(m.path))
+        .map((m): Module => ({ ...m, path: m.path.replace(prefix(i), prefix(0)) }));
+    const stateOf = ({ rows, length }: HostBatch): Aval => aval([rows, length, config.hiddenSize]);
+    const shapeOf = ({ rows, length }: HostBatch): string => `${rows} ${length}`;
+    const embed = (batch: HostBatch): Promise<Runner> =>
+      plans.get(`embed ${shapeOf(batch)}`, () =>
         runnerOf(
           device,
-          ({ weights, ids }) => ({ into: bind(weights, length).embed(ids) }),
-          { weights: frozen, ids: tokens, into: stateAval },
+          ({ weights, ids }) => ({ into: bind(weights, batch.length).embed(ids) }),
+          { weights: frozen, ids: aval([batch.rows, batch.length], "i32"), into: stateOf(batch) },
           ["into"],
         ));
-      start.run(new Map([...arrays, ["ids", upload(tokens, ids)], ["into", xs[0]!]]));
-      for (let i = 0; i < config.layers; i++) {
-        const forward = await plans.get(`forward ${shape} ${windowOf(i)}`, () =>
-          runnerOf(
-            device,
-            ({ weights, x }) => ({ into: bind(weights, length).layer(0, x, attendAs(i), i) }),
-            { weights: layerAvals, x: stateAval, into: stateAval },
-            ["into"],
-          ));
-        forward.run(new Map([...layerArrays(i), ["x", xs[i]!], ["into", xs[i + 1]!]]));
-      }
-      const head = await plans.get(`head ${shape}`, () =>
+    const forward = (batch: HostBatch, i: number): Promise<Runner> =>
+      plans.get(`forward ${shapeOf(batch)} ${windowOf(i)}`, () =>
+        runnerOf(
+          device,
+          ({ weights, x }) => ({ into: bind(weights, batch.length).layer(0, x, attendAs(i), i) }),
+          { weights: layerAvals, x: stateOf(batch), into: stateOf(batch) },
+          ["into"],
+        ));
+    const head = (batch: HostBatch): Promise<Runner> =>
+      plans.get(`head ${shapeOf(batch)}`, () =>
         runnerOf(
           device,
           ({ weights, x, labels }) => {
-            const model = bind(weights, length);
+            const model = bind(weights, batch.length);
             const { sum, count } = headLoss(model, model.finalNorm(x), labels);
             const loss = div(sum, maximum(count, 1));
             return { into: gradients([loss], [fill(1 / batches.length)], [x])[0]! };
           },
-          { weights: frozen, x: stateAval, labels: tokens, into: stateAval },
+          {
+            weights: frozen,
+            x: stateOf(batch),
+            labels: aval([batch.rows, batch.length], "i32"),
+            into: stateOf(batch),
+          },
           ["into"],
         ));
-      head.run(
+    const backward = (batch: HostBatch, i: number, asked: readonly Module[]): Promise<Runner> =>
+      plans.get(
+        `backward ${shapeOf(batch)} ${windowOf(i)} ${asked.map((m) => m.path).join()}`,
+        () =>
+          runnerOf(device, layerBackward(bind, asked, batch.length, attendAs(i), i), {
+            weights: layerAvals,
+            x: stateOf(batch),
+            back: stateOf(batch),
+            first: aval([]),
+            total: Object.fromEntries(asked.map((m) => [m.path, aval([m.outDim, m.inDim])])),
+          }, ["back", "total"]),
+      );
+    // All are compiled side by side, before the first is run.
+    const layers = Array.from({ length: config.layers }, (_, i) => i);
+    await Promise.all(
+      batches.flatMap((batch) => [
+        embed(batch),
+        head(batch),
+        ...layers.flatMap((i) => [forward(batch, i), backward(batch, i, askedOf(i))]),
+      ]),
+    );
+    /** For each batch, the input of every layer and, at the end, the cotangent that goes back. */
+    const states: { readonly xs: DeviceArray[]; readonly back: DeviceArray }[] = [];
+    for (const batch of batches) {
+      const { rows, length, ids, labels } = batch;
+      const tokens = aval([rows, length], "i32");
+      const xs = Array.from({ length: config.layers + 1 }, () => upload(stateOf(batch)));
+      const back = upload(stateOf(batch));
+      (await embed(batch)).run(new Map([...arrays, ["ids", upload(tokens, ids)], ["into", xs[0]!]]));
+      for (const i of layers) {
+        (await forward(batch, i)).run(new Map([...layerArrays(i), ["x", xs[i]!], ["into", xs[i + 1]!]]));
+      }
+      (await head(batch)).run(
         new Map([...arrays, ["x", xs[config.layers]!], ["labels", upload(tokens, labels)], ["into", back]]),
       );
       states.push({ xs, back });
     }
     const first = [1, 0].map((is) => upload(aval([]), Float32Array.of(is)));
     const totals = new Map<string, DeviceArray>();
-    const modules = modulesOf(config);
-    for (let i = config.layers - 1; i >= 0; i--) {
-      const asked = modules.filter((m) => m.path.startsWith(prefix(i)) && paths.has(m.path))
-        .map((m): Module => ({ ...m, path: m.path.replace(prefix(i), prefix(0)) }));
+    for (const i of layers.toReversed()) {
+      const asked = askedOf(i);
       for (const { path, inDim, outDim } of asked) {
         if (!totals.has(path)) totals.set(path, upload(aval([outDim, inDim])));
       }
       for (const [b, { xs, back }] of states.entries()) {
-        const { rows, length } = batches[b]!;
-        const name = `backward ${rows} ${length} ${windowOf(i)} ${asked.map((m) => m.path).join()}`;
-        const run = await plans.get(
-          name,
-          () =>
-            runnerOf(device, layerBackward(bind, asked, length, attendAs(i), i), {
-              weights: layerAvals,
-              x: xs[i]!.aval,
-              back: back.aval,
-              first: aval([]),
-              total: Object.fromEntries(asked.map((m) => [m.path, aval([m.outDim, m.inDim])])),
-            }, ["back", "total"]),
-        );
+        const run = await backward(batches[b]!, i, asked);
         run.run(
           new Map([
             ...layerArrays(i),

@@ -78,17 +78,21 @@ async function trainOn<
   sayTrainees(trainees, { options, layout, task, trainable }, say);
   const subject = { options, loaded, classes, weights };
   const longest = { rows: options.batch, length: epochShape(train, options).longest };
+  const upcoming = batchAfter(train, options, resumed?.step ?? 0);
+  const next = upcoming && (device.prepare || options.tuneKernels)
+    ? kind.planStep(subject, device.capabilities, upcoming)
+    : null;
+  // The driver compiles beside what comes before the first step: weights on their way, starts, measuring.
+  if (next && !options.tuneKernels) device.prepare?.(next.plan);
+  const isLongest = upcoming?.rows === longest.rows && upcoming.length === longest.length;
   requireRoom(
-    kind.planStep(subject, device.capabilities, longest),
+    next && isLongest ? next : kind.planStep(subject, device.capabilities, longest),
     device.capabilities,
     freeMemory(),
   );
-  // The driver compiles beside what comes before the first step: weights on their way, starts, measuring.
-  const upcoming = batchAfter(train, options, resumed?.step ?? 0);
-  if (upcoming && (device.prepare || options.tuneKernels)) {
-    const { plan } = kind.planStep(subject, device.capabilities, upcoming);
-    if (options.tuneKernels) await tuneKernels(device, plan, { noCache: options.noCache, say });
-    device.prepare?.(plan);
+  if (next && options.tuneKernels) {
+    await tuneKernels(device, next.plan, { noCache: options.noCache, say });
+    device.prepare?.(next.plan);
   }
   if (parseAsked(options.eval).tasks.length > 0) {
     // Tasks ask for longer sequences than steps, and for as much as a step and more.

@@ -1,5 +1,5 @@
 /** The factors that adapters ask for before they start: of their weights, or of the loss's gradients for them. @module */
-import { type Device, type DeviceArray, showBytes } from "../core/mod.ts";
+import { aval, type Device, type DeviceArray, showBytes } from "../core/mod.ts";
 import type { Ask, Fitted } from "../adapters/mod.ts";
 import type { ShapeClass } from "./arena.ts";
 import { UserError } from "./errors.ts";
@@ -14,6 +14,15 @@ function nothing({ asks, dims: { inDim, outDim } }: Fitted): HostFactors[] {
     s: new Float32Array(columns),
     v: new Float32Array(inDim * columns),
   }));
+}
+
+/** Matrices that are factorised at once, as many as a layer of a decoder has: they wait for the device together. */
+const TOGETHER = 7;
+
+/** Waits for all, then throws what the first one that failed threw. */
+async function allOf(work: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(work)).find((r) => r.status === "rejected");
+  if (failed) throw failed.reason;
 }
 
 /** What starts are computed from. */
@@ -50,14 +59,13 @@ export async function startFactors(
     }
   }
   if (asks.size === 0) return found;
-  const factoriser = new Factoriser(pass.device);
-  let done = 0;
+  const factoriser = new Factoriser(pass.device, seed);
   const take = async (of: Ask["of"], member: string, matrix: DeviceArray): Promise<void> => {
     const list = found.get(member) ?? [];
     found.set(member, list);
     for (const [i, ask] of asks.get(member)!.entries()) {
       if (ask.of !== of) continue;
-      list[i] = await factoriser.factors(matrix, ask, seed + done++).catch((error: unknown) => {
+      list[i] = await factoriser.factors(matrix, ask).catch((error: unknown) => {
         if (!(error instanceof RangeError)) throw error;
         throw new UserError(
           `The ${of} of ${member} has numbers that are not finite: no adapter can start from it. ` +
@@ -69,19 +77,27 @@ export async function startFactors(
   try {
     const wanting = (of: Ask["of"]): Set<string> =>
       new Set([...asks].filter(([, list]) => list.some((a) => a.of === of)).map(([member]) => member));
-    for (const member of wanting("weight")) {
-      await take("weight", member, pass.arrays.get(`weights.${member}.weight`)!);
+    const members = [...wanting("weight")];
+    for (let i = 0; i < members.length; i += TOGETHER) {
+      await allOf(
+        members.slice(i, i + TOGETHER).map((m) => take("weight", m, pass.arrays.get(`weights.${m}.weight`)!)),
+      );
     }
     const learners = wanting("gradient");
     if (learners.size > 0) {
       if (pass.batches === 0) {
         throw new UserError("An adapter starts from gradients (LoRA-GA): give rows to compute them on.");
       }
+      for (const { fitted, members } of classes) {
+        if (!fitted || !members.some((m) => learners.has(m))) continue;
+        const { dims: { inDim, outDim }, asks } = fitted;
+        for (const ask of asks) if (ask.of === "gradient") factoriser.prepare(aval([outDim, inDim]), ask);
+      }
       const start = performance.now();
       let peak = 0;
       for await (const { gradients, bytes } of pass.gradients(learners)) {
         peak = Math.max(peak, bytes);
-        for (const [member, gradient] of gradients) await take("gradient", member, gradient);
+        await allOf([...gradients].map(([member, gradient]) => take("gradient", member, gradient)));
       }
       const seconds = ((performance.now() - start) / 1000).toFixed(1);
       say(

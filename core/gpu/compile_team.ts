@@ -8,6 +8,9 @@ import type { AdapterOptions } from "./adapter.ts";
 import { type Batch, type Order, type Report, type Start, STOP, WORDS } from "./compile_worker.ts";
 import type { Shader } from "./shader.ts";
 
+/** Milliseconds that threads wait for more to compile: a start is several plans. */
+const LINGER_MS = 10_000;
+
 /** Threads with a device each, while there is something to compile. */
 export class CompileTeam {
   #members: readonly Member[] = [];
@@ -15,9 +18,19 @@ export class CompileTeam {
   readonly #ending = new Set<Promise<void>>();
   #count = 0;
   #isClosed = false;
+  #lingering: ReturnType<typeof setTimeout> | null = null;
 
   /** `options` must be those that the device that wants the shaders was opened with. */
-  constructor(readonly options: AdapterOptions, readonly threads: number) {}
+  constructor(
+    readonly options: AdapterOptions,
+    readonly threads: number,
+    readonly lingerMs: number = LINGER_MS,
+  ) {}
+
+  /** Threads that there are now. */
+  get size(): number {
+    return this.#members.length;
+  }
 
   /** Begin to open the devices, before there is something to compile. Threads without work keep no process alive. */
   start(): void {
@@ -29,10 +42,12 @@ export class CompileTeam {
   }
 
   /**
-   * Begin to compile, longest first; the threads end when all is done. Each promise tells which thread has compiled its
-   * shader, and null where none did: it is not valid, or no thread has a device. None rejects.
+   * Begin to compile, longest first, before what was asked for earlier; the threads end some time after all is done. Each
+   * promise tells which thread has compiled its shader, and null where none did: it is not valid, or no thread has a
+   * device. None rejects.
    */
   compile(shaders: readonly Shader[]): readonly Promise<number | null>[] {
+    this.#stay();
     this.start();
     const order = shaders.map((_, i) => i).sort((a, b) => shaders[b]!.code.length - shaders[a]!.code.length);
     const words = new Int32Array(new SharedArrayBuffer(4 * WORDS)), id = this.#count++;
@@ -54,6 +69,7 @@ export class CompileTeam {
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const { words } of this.#batches.values()) Atomics.store(words, STOP, 1);
+    this.#stay();
     this.#end();
     await Promise.all(this.#ending);
   }
@@ -76,7 +92,17 @@ export class CompileTeam {
   #finish(id: number): void {
     this.#batches.get(id)?.endAll();
     this.#batches.delete(id);
-    if (this.#batches.size === 0) this.#end();
+    if (this.#batches.size > 0 || this.#isClosed) return;
+    this.#members.forEach((m) => m.rest());
+    this.#stay();
+    const timer = setTimeout(() => this.#end(), this.lingerMs);
+    Deno.unrefTimer(timer);
+    this.#lingering = timer;
+  }
+
+  #stay(): void {
+    if (this.#lingering !== null) clearTimeout(this.#lingering);
+    this.#lingering = null;
   }
 
   #end(): void {
@@ -130,6 +156,11 @@ class Member {
   tell(order: Order): void {
     this.#worker.ref();
     this.#worker.postMessage(order);
+  }
+
+  /** Keep no process alive. */
+  rest(): void {
+    this.#worker.unref();
   }
 
   async close(): Promise<void> {

@@ -45,10 +45,11 @@ function isStart(x: unknown): x is Start {
 
 async function serve(port: Port, options: AdapterOptions): Promise<void> {
   const tell = (report: Report): void => port.postMessage(report);
-  const orders: Order[] = [];
-  let wake = (): void => {};
+  const batches: Batch[] = [];
+  let isClosing = false, wake = (): void => {};
   port.on("message", (order: Order) => {
-    orders.push(order);
+    if (order.kind === "batch") batches.push(order);
+    else isClosing = true;
     wake();
   });
   // Why it cannot be opened is told by the device that wants the shaders, which then compiles them itself.
@@ -57,27 +58,35 @@ async function serve(port: Port, options: AdapterOptions): Promise<void> {
   const { gpu, capabilities } = opened, begin = capabilities.gpu?.provider === "dawn" ? paced : plainly;
   const compiler = new ShaderCompiler(gpu, begin);
   for (;;) {
-    const order = orders.shift();
-    if (!order) await new Promise<void>((resolve) => wake = resolve);
-    else if (order.kind === "close") break;
-    else await work(order, compiler, tell);
+    // What was asked for last is waited for first: the shaders of later plans are asked for early.
+    const batch = batches.at(-1);
+    if (batch) {
+      if (await compileNext(batch, compiler, tell)) continue;
+      batches.splice(batches.indexOf(batch), 1);
+      tell({ kind: "done", id: batch.id });
+    } else if (isClosing) break;
+    else await new Promise<void>((resolve) => wake = resolve);
   }
   begin(() => gpu.destroy());
   await gpu.lost;
   tell({ kind: "closed" });
 }
 
-async function work({ id, shaders, words }: Batch, compiler: ShaderCompiler, tell: (r: Report) => void) {
-  while (Atomics.load(words, STOP) === 0) {
-    const shader = Atomics.add(words, NEXT, 1);
-    if (shader >= shaders.length) break;
-    try {
-      await compiler.compile(compiler.read(shaders[shader]!));
-    } catch {
-      // What is wrong with it is told by the device that wants it. Nothing says that this one can compile others.
-      break;
-    }
-    tell({ kind: "compiled", id, shader });
+/** Compile the next shader of a batch; false where this thread takes no more of them. */
+async function compileNext(
+  { id, shaders, words }: Batch,
+  compiler: ShaderCompiler,
+  tell: (report: Report) => void,
+): Promise<boolean> {
+  if (Atomics.load(words, STOP) !== 0) return false;
+  const shader = Atomics.add(words, NEXT, 1);
+  if (shader >= shaders.length) return false;
+  try {
+    await compiler.compile(compiler.read(shaders[shader]!));
+  } catch {
+    // What is wrong with it is told by the device that wants it. Nothing says that this one can compile others.
+    return false;
   }
-  tell({ kind: "done", id });
+  tell({ kind: "compiled", id, shader });
+  return true;
 }

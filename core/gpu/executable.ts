@@ -22,7 +22,7 @@ export interface Prepared {
 export function prepare(plan: Plan, pipelines: Pipelines): Prepared {
   const { maxStorageBuffersPerShaderStage: maxSlots } = pipelines.gpu.limits;
   const launches = launchesOf(plan, { wgsl: pipelines.limits, maxSlots });
-  const variants = new Map(launches.map((launch) => [variantOf(plan, launch), launch.kernels]));
+  const variants = new Map(launches.map((launch) => [variantOf(plan, launch), launch.parts]));
   const made = pipelines.readyAll([...variants.values()]);
   const place = new Map([...variants.keys()].map((key, i) => [key, made[i]!]));
   return { launches, ready: Promise.all(launches.map((launch) => place.get(variantOf(plan, launch))!)) };

@@ -15,6 +15,11 @@ export interface Launch {
   readonly kernels: readonly Kernel[];
 }
 
+/** A launch whose kernels are printed. */
+export interface PrintedLaunch extends Launch {
+  readonly parts: readonly Printed[];
+}
+
 /** What launches must respect. */
 export interface LaunchLimits {
   readonly wgsl: WgslLimits;
@@ -33,36 +38,32 @@ const MAX_TEXT = 50_000;
 /** Workgroups of a small step, for each processor. */
 const SMALL = 4;
 
-/** The launches of a plan, in order. */
+/** The launches of a plan, in order; each kernel is printed once for each way in which it is bound. */
 export function launchesOf(
   plan: Plan,
   { wgsl: limits, maxSlots, maxText = MAX_TEXT }: LaunchLimits,
-): Launch[] {
-  const touches = touchesOf(plan), bound = plan.steps.map((step) => boundKernel(plan, step));
-  const known = new Map<number, Part>();
-  const partOf = (i: number): Part => {
-    const { kernel } = plan.steps[i]!;
-    let part = known.get(kernel);
-    if (!part) {
-      const all = printed(plan.kernels[kernel]!, limits);
-      const isSmall = all.units <= SMALL * limits.busyWorkgroups && sharedBytes([all]) !== null;
-      known.set(kernel, part = { printed: all, isSmall, length: lengthOf(all) });
-    }
+): PrintedLaunch[] {
+  const touches = touchesOf(plan), known = new Map<string, Part>();
+  const parts = plan.steps.map((step) => {
+    const bound = boundKernel(plan, step);
+    const key = `${step.kernel} ${bound.slots.map((s) => s.access).join()}`;
+    const part = known.get(key) ?? partOf(printed(bound, limits), limits);
+    known.set(key, part);
     return part;
-  };
+  });
   const done = new Set<number>();
-  const launches: Launch[] = [];
+  const launches: PrintedLaunch[] = [];
   plan.steps.forEach((_, first) => {
     if (done.has(first)) return;
     const steps = [first];
     for (let i = first + 1; i <= first + WINDOW && i < plan.steps.length && steps.length < MOST; i++) {
-      if (!partOf(first).isSmall) break;
-      if (done.has(i) || !touches[i]!.needs.every((n) => done.has(n)) || !partOf(i).isSmall) continue;
-      const all = [...steps, i], parts = all.map((s) => partOf(s).printed);
+      if (!parts[first]!.isSmall) break;
+      if (done.has(i) || !touches[i]!.needs.every((n) => done.has(n)) || !parts[i]!.isSmall) continue;
+      const all = [...steps, i], printed = all.map((s) => parts[s]!.printed), [one] = printed;
       // Of one form, so that layers repeat the same launches: each text is compiled once.
-      const fits = parts.every((p) => p.lanes === parts[0]!.lanes && formOf(p) === formOf(parts[0]!)) &&
-        all.reduce((n, s) => n + partOf(s).length, 0) <= maxText &&
-        (sharedBytes(parts) ?? Infinity) <= limits.maxWorkgroupBytes &&
+      const fits = printed.every((p) => p.lanes === one!.lanes && formOf(p) === formOf(one!)) &&
+        all.reduce((n, s) => n + parts[s]!.length, 0) <= maxText &&
+        (sharedBytes(printed) ?? Infinity) <= limits.maxWorkgroupBytes &&
         all.reduce((n, s) => n + plan.steps[s]!.slots.length, 0) <= maxSlots &&
         areApart(plan, all.map((s) => plan.steps[s]!));
       if (fits) steps.push(i);
@@ -70,7 +71,8 @@ export function launchesOf(
     steps.forEach((i) => done.add(i));
     // By kernel, so that the same ones are one text in whatever order the plan has them.
     steps.sort((a, b) => plan.steps[a]!.kernel - plan.steps[b]!.kernel || a - b);
-    launches.push({ steps, kernels: steps.map((i) => bound[i]!) });
+    const own = steps.map((i) => parts[i]!.printed);
+    launches.push({ steps, kernels: own.map((p) => p.module.kernel), parts: own });
   });
   return launches;
 }
@@ -83,8 +85,13 @@ interface Part {
   readonly length: number;
 }
 
-function lengthOf({ module, lines }: Printed): number {
-  return [...module.definitions(), ...lines].reduce((n, line) => n + line.length + 1, 0);
+function partOf(printed: Printed, limits: WgslLimits): Part {
+  const { module, units, lines } = printed;
+  return {
+    printed,
+    isSmall: units <= SMALL * limits.busyWorkgroups && sharedBytes([printed]) !== null,
+    length: [...module.definitions(), ...lines].reduce((n, line) => n + line.length + 1, 0),
+  };
 }
 
 function formOf({ module }: Printed): string {

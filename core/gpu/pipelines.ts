@@ -1,10 +1,10 @@
 /** Compiled shaders of one device, shared by all plans on it. @module */
 import type { Kernel } from "../kernel/kernel.ts";
-import { type Wgsl, wgsl, type WgslLimits } from "../kernel/wgsl.ts";
-import { wgslTogether } from "../kernel/wgsl_together.ts";
+import { type Printed, printed, type Wgsl, type WgslLimits, wgslOf } from "../kernel/wgsl.ts";
+import { together } from "../kernel/wgsl_together.ts";
 import type { CompileTeam } from "./compile_team.ts";
 import { type Begin, plainly } from "./pace.ts";
-import { type Compiled, type Shader, ShaderCompiler } from "./shader.ts";
+import { type Compiled, type ReadShader, type Shader, ShaderCompiler } from "./shader.ts";
 
 /** Shaders from which on threads that compile are worth their devices. */
 const MANY = 8;
@@ -17,15 +17,11 @@ export interface Ready extends Compiled {
   readonly thread: number | null;
 }
 
-/** The shader of kernels that are one launch. */
-export function launchText(kernels: readonly Kernel[], limits: WgslLimits): Wgsl {
-  return kernels.length === 1 ? wgsl(kernels[0]!, limits) : wgslTogether(kernels, limits);
-}
-
-/** The shader of a launch, with what it binds. */
-export function launchShader(kernels: readonly Kernel[], limits: WgslLimits): Shader & Wgsl {
+/** The shader of a launch: of one kernel, or of several together. */
+export function launchShader(parts: readonly Printed[]): Shader & Wgsl {
+  const kernels = parts.map((p) => p.module.kernel);
   return {
-    ...launchText(kernels, limits),
+    ...(parts.length === 1 ? wgslOf(parts[0]!) : together(parts)),
     name: kernels.map((k) => k.name).join(" | "),
     writes: kernels.flatMap((k) => k.slots.map((s) => s.access !== "read")),
   };
@@ -39,7 +35,7 @@ export function shaderKey({ code }: Shader): string {
 /** Compiles each distinct shader text once. */
 export class Pipelines {
   readonly #compiler: ShaderCompiler;
-  readonly #compiled = new Map<string, Promise<Compiled & Pick<Ready, "thread">>>();
+  readonly #texts = new Map<string, Text>();
   readonly #team: CompileTeam | null;
 
   #limits: WgslLimits;
@@ -66,25 +62,56 @@ export class Pipelines {
 
   /** Print and compile kernels as one launch; rejects with their names and the driver's message when it is not valid. */
   ready(kernels: readonly Kernel[], limits = this.limits): Promise<Ready> {
-    return this.readyAll([kernels], limits)[0]!;
+    return this.readyAll([kernels.map((k) => printed(k, limits))])[0]!;
   }
 
-  /** {@linkcode ready} for several launches, side by side; many are compiled on other threads first. */
-  readyAll(launches: readonly (readonly Kernel[])[], limits = this.limits): readonly Promise<Ready>[] {
-    const shaders = launches.map((kernels) => launchShader(kernels, limits));
-    const fresh = new Map(
-      shaders.map((s) => [shaderKey(s), s] as const).filter(([key]) => !this.#compiled.has(key)),
-    );
-    const first = fresh.size >= MANY ? this.#team?.compile([...fresh.values()]) : undefined;
-    [...fresh].forEach(([key, shader], i) => this.#compiled.set(key, this.#compile(shader, first?.[i])));
-    return shaders.map(async (shader) => {
-      const { name, workgroups } = shader;
-      return { name, workgroups, ...await this.#compiled.get(shaderKey(shader))! };
+  /** {@linkcode ready} for launches whose kernels are printed, side by side; many are compiled on other threads first. */
+  readyAll(launches: readonly (readonly Printed[])[]): readonly Promise<Ready>[] {
+    const shaders = launches.map(launchShader);
+    const texts = shaders.map((shader) => this.#textOf(shader));
+    // What an earlier plan still waits for is asked for again, since this plan may be needed before that one.
+    const asked = [...new Set(texts.filter((text) => text.isWaiting()))];
+    const first = asked.length >= MANY ? this.#team?.compile(asked.map((t) => t.shader)) : undefined;
+    asked.forEach((text, i) => {
+      text.read();
+      if (first) first[i]!.then(text.begin);
+      else text.begin(null);
     });
+    return shaders.map(async ({ name, workgroups }, i) => ({
+      name,
+      workgroups,
+      ...await texts[i]!.compiled,
+    }));
   }
 
-  async #compile(shader: Shader, first?: Promise<number | null>): Promise<Compiled & Pick<Ready, "thread">> {
-    const read = this.#compiler.read(shader), thread = first ? await first : null;
-    return { ...await this.#compiler.compile(read), thread };
+  #textOf(shader: Shader): Text {
+    const key = shaderKey(shader), known = this.#texts.get(key);
+    if (known) return known;
+    const { promise, resolve } = Promise.withResolvers<number | null>();
+    let isWaiting = true, read: ReadShader | null = null;
+    const text: Text = {
+      shader,
+      isWaiting: () => isWaiting,
+      read: () => read ??= this.#compiler.read(shader),
+      begin: (thread) => {
+        isWaiting = false;
+        resolve(thread);
+      },
+      compiled: promise.then(async (thread) => ({ ...await this.#compiler.compile(text.read()), thread })),
+    };
+    this.#texts.set(key, text);
+    return text;
   }
+}
+
+/** A text of this device. */
+interface Text {
+  readonly shader: Shader;
+  /** Whether the device has not been asked to compile it. */
+  readonly isWaiting: () => boolean;
+  /** Have it checked, once: there is time while threads compile it. */
+  readonly read: () => ReadShader;
+  /** Ask it now; `thread` is the thread that compiled it before. */
+  readonly begin: (thread: number | null) => void;
+  readonly compiled: Promise<Compiled & Pick<Ready, "thread">>;
 }

@@ -47,8 +47,12 @@ export function printed(kernel: Kernel, limits: WgslLimits): Printed {
 
 /** Print a kernel; slot i is binding i of group 0. Throws where a form does not fit into workgroup memory. */
 export function wgsl(kernel: Kernel, limits: WgslLimits = defaultLimits): Wgsl {
-  const { module, lines, units, lanes } = printed(kernel, limits);
-  return entryPoint(kernel.name, module.preamble(), units, lanes, "unit", lines);
+  return wgslOf(printed(kernel, limits));
+}
+
+/** The shader of a kernel that was printed. */
+export function wgslOf({ module, lines, units, lanes }: Printed): Wgsl {
+  return entryPoint(module.kernel.name, module.preamble(), units, lanes, "unit", lines);
 }
 
 /** A shader whose `lines` find the number of their workgroup, below `units`, in the local called `unit`. */

@@ -57,7 +57,12 @@ function variablesOf(
  * i-th of all their slots.
  */
 export function wgslTogether(kernels: readonly Kernel[], limits: WgslLimits): Together {
-  const parts = kernels.map((k) => printed(k, limits)), room = roomOf(parts), { lanes } = parts[0]!;
+  return together(kernels.map((k) => printed(k, limits)));
+}
+
+/** {@linkcode wgslTogether} for kernels that were printed. */
+export function together(parts: readonly Printed[]): Together {
+  const kernels = parts.map((p) => p.module.kernel), room = roomOf(parts), { lanes } = parts[0]!;
   if (room === null || parts.some((p) => p.lanes !== lanes)) {
     throw new Error(`Kernels ${kernels.map((k) => k.name).join(", ")} cannot be one.`);
   }

@@ -17,10 +17,12 @@ import { readRecords, type RunChoice, type ScoreRecord } from "./records.ts";
 import { ratesFor } from "./run.ts";
 import { missingScores } from "./score.ts";
 import type { PaperTask } from "./suites.ts";
+import { missingTrials } from "./tune.ts";
 
 /** The runs of a task by a maker. */
 export interface Estimate {
   readonly maker: Maker;
+  /** Its name, and what the runs are for where they make no score. */
   readonly task: string;
   readonly runs: number;
   readonly left: number;
@@ -39,7 +41,14 @@ export async function estimate(prepared: Prepared): Promise<Estimate[]> {
   for (const maker of options.makers) {
     const known = readRecords(options.out, [maker]).filter((r): r is ScoreRecord => r.kind === "score");
     const missing = missingScores(prepared, maker, known, ratesFor(prepared));
+    const trials = maker === "Gyre" && options.tune.length > 0 ? missingTrials(prepared) : [];
     for (const task of tasksFor(maker, tasks)) {
+      const tried = trials.filter((trial) => trial.task === task.name);
+      if (tried.length > 0) {
+        const time = await timeOf(prepared, task, tried, known),
+          runs = options.methods.length * options.tune.length;
+        found.push({ maker, task: `${task.name}, rates`, runs, left: tried.length, ...time });
+      }
       const left = missing.filter((choice) => choice.task === task.name);
       found.push({
         ...{ maker, task: task.name, runs: choicesOf(options, [task], maker).length, left: left.length },

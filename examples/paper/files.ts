@@ -2,7 +2,6 @@
 import {
   batches,
   bucketLengths,
-  DataError,
   type Example,
   GLUE_TASKS,
   loadEncoderConfig,
@@ -12,9 +11,9 @@ import {
   openDataset,
   positions,
 } from "../../train/mod.ts";
-import { exists, writeTextAtomically } from "../../train/atomic_file.ts";
-import { readText } from "../../train/data/text_file.ts";
+import { writeTextAtomically } from "../../train/atomic_file.ts";
 import type { PaperOptions } from "./options.ts";
+import { glueLines, linesOf, publishedFile } from "./published.ts";
 import { spread } from "./spread.ts";
 import type { PaperTask, SentenceTask } from "./suites.ts";
 import { writeTextFiles } from "./text_files.ts";
@@ -29,20 +28,6 @@ export interface TaskFiles {
 /** What decides which rows are taken; `evalRows` null: as many as the task says. */
 export type RowOptions = Pick<PaperOptions, "data" | "work" | "rows" | "evalRows">;
 
-/** Refuse tasks whose files are not there. Throws DataError naming all that lack. */
-export function requireFiles(data: string, tasks: readonly PaperTask[]): void {
-  const lacking = tasks.flatMap(({ train, dev }) => [...train, ...dev]).filter((f) =>
-    !exists(`${data}/${f}`)
-  );
-  if (lacking.length === 0) return;
-  throw new DataError(
-    `--data ${data}: has no ${
-      lacking.join(", ")
-    }; put the files there (docs/PAPER.md says where they come from), or choose other tasks with --tasks.`,
-    { data, lacking },
-  );
-}
-
 /** Rows of sentences that are measured on where nothing else is asked for. */
 const EVAL_ROWS = 1000;
 
@@ -51,33 +36,31 @@ export function evalRowsOf({ evalRows }: Pick<RowOptions, "evalRows">, task: Pap
   return evalRows ?? (task.kind === "text" ? task.evalRows : EVAL_ROWS);
 }
 
-/** Write a task's parts of the published files into the working directory. Throws DataError. */
-export function writeTaskFiles(options: RowOptions, task: PaperTask): TaskFiles {
+/** Write a task's parts of the published files into the working directory. Rejects with DataError. */
+export async function writeTaskFiles(options: RowOptions, task: PaperTask): Promise<TaskFiles> {
   Deno.mkdirSync(`${options.work}/data`, { recursive: true });
   const most = evalRowsOf(options, task);
-  return task.kind === "text" ? writeTextFiles(options, task, most) : writeSentenceFiles(options, task, most);
+  return await (task.kind === "text"
+    ? writeTextFiles(options, task, most)
+    : writeSentenceFiles(options, task, most));
 }
 
-function writeSentenceFiles(
+async function writeSentenceFiles(
   { data, work, rows }: RowOptions,
   { name, glue, train, dev }: SentenceTask,
   evalRows: number,
-): TaskFiles {
+): Promise<TaskFiles> {
   const { named } = GLUE_TASKS[glue];
-  const write = (file: string, parts: readonly string[], most: number): void => {
-    const texts = parts.map((part) => linesOf(`${data}/${part}`));
+  const write = async (file: string, parts: readonly string[], most: number): Promise<void> => {
+    const texts = await Promise.all(parts.map((part) => glueLines(publishedFile(data, part)!, glue)));
     const head = named ? texts[0]!.slice(0, 1) : [];
     const body = texts.flatMap((lines) => lines.slice(named ? 1 : 0));
     writeTextAtomically(file, [...head, ...spread(body, most), ""].join("\n"));
   };
   const to = { train: `${work}/data/${name}-train.tsv`, dev: `${work}/data/${name}-dev.tsv` };
-  write(to.train, train, rows);
-  write(to.dev, dev, evalRows);
+  await write(to.train, train, rows);
+  await write(to.dev, dev, evalRows);
   return { train: to.train, dev: [to.dev] };
-}
-
-function linesOf(file: string): string[] {
-  return readText(file).split("\n").filter((line) => line !== "");
 }
 
 /** The rows of a task's file as a model sees them, in their order. Throws DataError. */

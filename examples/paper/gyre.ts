@@ -24,7 +24,7 @@ export function gyre(common: Common): RunMaker {
     make: async (process, asked) => {
       const { task, files, purpose } = asked, out = outs.get(process)!;
       removeIfThere(out);
-      const measures = task.kind === "text" && purpose === "score" ? task.measures : [];
+      const measures = task.kind === "text" ? MEASURES[purpose](task) : [];
       const request: Request = {
         train: argvOf({ ...trainFlags(common, asked), out }),
         evaluate: measures.map((measure) => [
@@ -46,7 +46,7 @@ export function gyre(common: Common): RunMaker {
           : scoresOf(result)),
         trainable: result.trainable,
         loss: result.loss_after,
-        heldOut: result.eval_after,
+        heldOut: task.kind === "text" ? metrics?.["loss"] ?? null : result.eval_after,
         // The last ones come back together.
         seconds: seconds.slice(0, -IN_FLIGHT),
         deviceBytes: result.device === "gpu" ? result.peak_bytes : null,
@@ -54,6 +54,13 @@ export function gyre(common: Common): RunMaker {
     },
   };
 }
+
+/** What is measured on texts once a run is over; where rates are tried, no answers are asked for. */
+const MEASURES: Readonly<Record<Asked["purpose"], (task: TextTask) => TextTask["measures"]>> = {
+  score: (task) => task.measures,
+  loss: () => ["perplexity"],
+  time: () => [],
+};
 
 /** Flags as a command line. */
 export function argvOf(flags: Flags): string[] {
@@ -65,9 +72,9 @@ export function trainFlags(
   { model, rank, device, dtype }: Common,
   { task, files, method, seed, rates, purpose }: Asked,
 ): Flags {
-  // Scores of texts are measured afterwards.
   const pooler = poolerOf(model, method, task.kind);
-  const isHeld = purpose === "loss" || (purpose === "score" && task.kind === "sentences");
+  // Texts are measured on afterwards.
+  const isHeld = purpose !== "time" && task.kind === "sentences";
   return {
     ...{ model, data: files.train, eval: isHeld ? files.dev[0]! : "none", method, seed, ...task.budget },
     ...{ rank, device, dtype, lr: rates.lr, "orthogonal-lr": rates.orthogonalLr },

@@ -2,6 +2,7 @@
 import * as Either from "fp-ts/Either.js";
 import { type MethodName, METHODS, OptionError, parseFlags, type TableOf } from "../../train/mod.ts";
 import { flag, optional, toggle } from "../../train/parse_flags.ts";
+import { type DeviceChoice, DEVICES } from "../../train/devices.ts";
 import { above0, number, oneOf, type Read, text, whole } from "../../train/readers.ts";
 import { type Budget, type PaperTask, SUITE_NAMES, type SuiteName, SUITES } from "./suites.ts";
 
@@ -35,7 +36,7 @@ export interface PaperOptions {
   readonly rows: number;
   /** Null: as many as each task says. */
   readonly evalRows: number | null;
-  readonly device: string;
+  readonly device: DeviceChoice;
   readonly dtype: "f32" | "f16";
   readonly jobs: number;
   readonly timingSteps: number;
@@ -153,7 +154,12 @@ export const PAPER_FLAGS: TableOf<PaperOptions, { readonly root: string }> = {
     "steps that each method runs alone to have its time and its memory measured; 0: none",
   ),
   device: {
-    ...flag("NAME", text, "auto", "as for train.ts; on a GPU the comparison runs with CUDA"),
+    ...flag(
+      "NAME",
+      oneOf(...DEVICES),
+      "auto",
+      "as for train.ts; PEFT runs with CUDA on a GPU, and where auto finds it",
+    ),
     section: "Running",
   },
   dtype: flag("NAME", oneOf("f32", "f16"), "f32", "as for train.ts"),
@@ -207,7 +213,9 @@ export const PAPER_FLAGS: TableOf<PaperOptions, { readonly root: string }> = {
 export function parsePaperFlags(argv: readonly string[]): PaperOptions {
   const options = parseFlags(PAPER_FLAGS, argv, { root: "" });
   const { help, report, model, data, makers, python } = options;
-  if (help || report) return options;
+  if (help) return options;
+  requirePage(options);
+  if (report) return options;
   if (model === "" || data === "") {
     throw new OptionError(
       "Give --model, a model's directory, and --data, the directory of the suite's files.",
@@ -230,6 +238,16 @@ export function parsePaperFlags(argv: readonly string[]): PaperOptions {
     );
   }
   return options;
+}
+
+/** Refuse a page that is no file with a section before anything is run for it. Throws OptionError. */
+function requirePage({ page }: PaperOptions): void {
+  if (page !== null && !/^.+#.+$/.test(page)) {
+    throw new OptionError(
+      `--page is "${page}"; give a file and the name of its section, as docs/PAPER.md#small.`,
+      { page },
+    );
+  }
 }
 
 /** The tasks that are asked for, with the budgets that are. Throws OptionError for a task that the suite has not. */

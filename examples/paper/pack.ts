@@ -2,9 +2,11 @@
 import { gzipSync } from "node:zlib";
 import { GLUE_TASKS, loadEncoder, outputsOf, type StoredTensor } from "../../train/mod.ts";
 import { writeAtomically } from "../../train/atomic_file.ts";
+import { isParquet } from "../../train/data/row_parts.ts";
 import { readBytes } from "../../train/data/text_file.ts";
 import { loadModel } from "../../train/load_model.ts";
 import { writeModel } from "../../train/model_directory.ts";
+import { publishedFile } from "./published.ts";
 import type { PaperTask } from "./suites.ts";
 
 /**
@@ -18,10 +20,10 @@ export async function pack(
   tasks: readonly PaperTask[],
 ): Promise<void> {
   writeModel(`${to}/model`, model, await weightsOf(model, tasks), "f16");
-  for (const file of tasks.flatMap(({ train, dev }) => [...train, ...dev])) {
-    const target = `${to}/data/${file}`;
+  for (const name of tasks.flatMap(({ train, dev }) => [...train, ...dev])) {
+    const file = publishedFile(data, name)!, target = `${to}/data${file.slice(data.length)}`;
     Deno.mkdirSync(target.slice(0, target.lastIndexOf("/")), { recursive: true });
-    const bytes = readBytes(`${data}/${file}`), packed = bytes[0] === 0x1f && bytes[1] === 0x8b;
+    const bytes = readBytes(file), packed = isParquet(file) || (bytes[0] === 0x1f && bytes[1] === 0x8b);
     writeAtomically(target, [packed ? bytes : gzipSync(bytes, { level: 9 })]);
   }
 }

@@ -72,7 +72,7 @@ export function peft(common: Common, python: string): RunMaker {
         ...{ model, train: files.train, dev: timed ? null : files.dev[0]!, task: GLUE_TASKS[task.glue] },
         ...{ method, seed, seq: budget.seq, rank, alpha: 2 * rank, ...rates },
         saved: [poolerOf(model, method, task.kind)].filter((name) => name !== null),
-        ...{ warmup: WARMUP, clip: CLIP, device: device === "cpu" ? "cpu" : "cuda" },
+        ...{ warmup: WARMUP, clip: CLIP, device: device === "cpu" || device === "auto" ? device : "cuda" },
         threads: timed ? cores : Math.ceil(cores / jobs),
         batches: plannedBatches(await examples(task, files.train), budget, seed),
       });

@@ -31,7 +31,9 @@ export async function prepare(options: PaperOptions, dir: string, root: string):
   const begun = performance.now(), tasks = tasksOf(options);
   return {
     ...{ options, model: Deno.realPathSync(dir), root, name: await modelName(dir, options.name), tasks },
-    files: new Map(tasks.map((task) => [task.name, writeTaskFiles(options, task)])),
+    files: new Map(
+      await Promise.all(tasks.map(async (task) => [task.name, await writeTaskFiles(options, task)] as const)),
+    ),
     late: () => performance.now() - begun > options.minutes * 60_000,
     narrator: narrate((line) => standardError.write(`${line}\n`)),
   };

@@ -1,6 +1,7 @@
 /** The tables of a comparison, made of its results alone. @module */
 import { METHODS } from "../../train/mod.ts";
 import { type Stat, statOf } from "../study/summary.ts";
+import { describe } from "./describe.ts";
 import { failuresText } from "./failures.ts";
 import type { Maker } from "./options.ts";
 import type { PaperRecord, ScoreRecord, Settings, TimeRecord, TuneRecord } from "./records.ts";
@@ -150,9 +151,8 @@ function ratesText(records: readonly PaperRecord[]): string {
       `of each method by the loss on a fifth of the rows to learn of ${
         on.map((name) => taskNamed(name)?.title ?? name).join(", ")
       }, which were held out for that.`;
-  return `Learning rates (of orthogonal parameters after the stroke), for both makers: ${
-    list.join("; ")
-  }.${chosen}`;
+  const both = new Set(scored.map((r) => r.maker)).size > 1 ? ", for both makers" : "";
+  return `Learning rates (of orthogonal parameters after the stroke)${both}: ${list.join("; ")}.${chosen}`;
 }
 
 /** A share in hundredths, `81.2 ± 1.3`, or a number as it is; with the number of seeds where not all are there. */
@@ -172,53 +172,4 @@ function milliseconds(seconds: number): string {
 
 function ratio(x: number): string {
   return `${x.toFixed(2)}×`;
-}
-
-/** Different values of a setting, in the order in which they occur. */
-function valuesOf(settings: readonly Settings[], name: string): (string | number)[] {
-  return [...new Set(settings.flatMap((s) => s[name] ?? []))];
-}
-
-/** What results were made with, in words. */
-export function describe(records: readonly PaperRecord[]): string {
-  const scored = records.filter((r): r is ScoreRecord => r.kind === "score");
-  const timed = records.filter((r): r is TimeRecord => r.kind === "time");
-  const count = (n: string | number | undefined): string => Number(n).toLocaleString("en");
-  const models = valuesOf(records.map((r) => r.settings), "model").map((m) => String(m).split(" ")[0]);
-  const made = records.filter((r) => r.kind !== "failed");
-  const processors = [...new Set(made.map((r) => `${r.processor} (${r.maker})`))].sort();
-  const budgets = tasksIn(records).map((task) => {
-    const { settings } = scored.find((r) => r.task === task)!;
-    const { steps, batch, seq } = settings;
-    return `${
-      (taskNamed(task)?.title ?? task).replace(/ \(.*/, "")
-    } ${steps} steps of ${batch} rows, at most ${seq} tokens`;
-  });
-  const seeds = new Set(scored.map((r) => r.seed)).size;
-  const [one] = scored, [alone] = timed;
-  const parts = [
-    `Model: ${models.join(", ")}. Processor: ${processors.join(", ")}.`,
-    one &&
-    `Budgets: ${budgets.join("; ")}; out of ${
-        count(one.settings["rows"])
-      } rows of each training file at most. Scores in ` +
-      `hundredths on up to ${
-        count(one.settings["evalRows"])
-      } rows, mean ± sample standard deviation over ${seeds} seeds. ` +
-      `Rank and reflections ${one.settings["rank"]}, AdamW, cosine, no dropout${
-        valuesOf(scored.map((r) => r.settings), "head").map((head) => `; adapters train ${head} whole`).join(
-          "",
-        )
-      }.`,
-    alone &&
-    `Time and memory: each method alone, ${alone.settings["batch"]} rows of ${
-        alone.settings["length"]
-      } tokens, over the ` +
-      `second half of ${alone.settings["steps"]} steps; ${
-        alone.deviceBytes === null
-          ? "peak of the process"
-          : "peak of what is allocated on the device while training"
-      }.`,
-  ];
-  return parts.filter((part) => part !== undefined).join("\n\n");
 }

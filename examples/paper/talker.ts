@@ -24,8 +24,8 @@ export interface Listening {
 
 /** Lines of standard error that are kept to tell why a process ended. */
 const KEPT_LINES = 4;
-/** Milliseconds that a process which is no longer needed has to end by itself. */
-const FAREWELL = 10_000;
+/** Milliseconds that a process has to end by itself when it is no longer needed, and to be gone when it was ended. */
+const FAREWELL = 5_000;
 
 /** Start a process to talk to. */
 export function talkTo(
@@ -37,6 +37,10 @@ export function talkTo(
   const writer = child.stdin.getWriter();
   const answers = linesOf(child.stdout)[Symbol.asyncIterator]();
   const last: string[] = [];
+  // A driver, or a process of its own that holds its output, may keep an ended process from going.
+  const stays = Promise.withResolvers<never>();
+  stays.promise.catch(() => {});
+  const unlessStays = <T>(work: Promise<T>): Promise<T> => Promise.race([work, stays.promise]);
   let alive = performance.now(), isKilled = false;
   const drained = (async () => {
     for await (const line of linesOf(child.stderr)) {
@@ -48,7 +52,9 @@ export function talkTo(
     }
   })();
   const kill = (): void => {
+    if (isKilled) return;
     isKilled = true;
+    setTimeout(() => stays.reject(silent()), FAREWELL);
     try {
       child.kill("SIGKILL");
     } catch (error) {
@@ -56,17 +62,18 @@ export function talkTo(
       if (!(error instanceof TypeError)) throw error;
     }
   };
-  const ended = async (): Promise<UserError> => {
-    const { code } = await child.status;
-    await drained;
-    const words = last.join("; ");
-    return new UserError(
-      isKilled
-        ? `its process gave no sign of life for ${patience} s and was ended; the last it said: ${
-          words || "nothing"
-        }`
-        : `${command} ${args.join(" ")} ended with code ${code}: ${words}`,
+  const silent = (): UserError =>
+    new UserError(
+      `its process gave no sign of life for ${patience} s and was ended; the last it said: ${
+        last.join("; ") || "nothing"
+      }`,
     );
+  const ended = async (): Promise<UserError> => {
+    const { code } = await unlessStays(child.status);
+    await unlessStays(drained);
+    return isKilled
+      ? silent()
+      : new UserError(`${command} ${args.join(" ")} ended with code ${code}: ${last.join("; ")}`);
   };
   return {
     ask: async <T>(request: unknown) => {
@@ -78,7 +85,7 @@ export function talkTo(
         : undefined;
       try {
         await writer.write(new TextEncoder().encode(`${JSON.stringify(request)}\n`));
-        const { value, done } = await answers.next();
+        const { value, done } = await unlessStays(answers.next());
         if (done) throw await ended();
         return JSON.parse(value) as T;
       } catch (error) {
@@ -91,12 +98,17 @@ export function talkTo(
     peakBytes: () => peakOf(child.pid),
     lastSaid: () => last.at(-1) ?? "",
     [Symbol.asyncDispose]: async () => {
-      const late = setTimeout(kill, FAREWELL);
-      await writer.close().catch(() => {});
-      // It ends when its input does; what it still says is of no use.
-      for (let more = await answers.next(); !more.done;) more = await answers.next();
-      await child.status;
-      await drained;
+      const late = setTimeout(kill, FAREWELL),
+        left = async (): Promise<void> => {
+          await writer.close().catch(() => {});
+          // It ends when its input does; what it still says is of no use.
+          for (let more = await answers.next(); !more.done;) more = await answers.next();
+          await child.status;
+          await drained;
+        };
+      await unlessStays(left()).catch((error) => {
+        if (!(error instanceof UserError)) throw error;
+      });
       clearTimeout(late);
     },
   };

@@ -1,40 +1,45 @@
 /** Rows of a comparison for language models: JSON lines to learn, and parts of files to measure on. @module */
-import { DataError } from "../../train/mod.ts";
 import { writeTextAtomically } from "../../train/atomic_file.ts";
-import { readText } from "../../train/data/text_file.ts";
+import { isParquet, valuesIn } from "../../train/data/row_parts.ts";
 import { parsePairs, TEMPLATE, translationPrompt } from "../../train/evaluation/flores.ts";
-import { languageOf } from "../../train/evaluation/flores_files.ts";
-import { valuesOf } from "../../train/rows.ts";
+import { loadTexts } from "../../train/evaluation/flores_files.ts";
 import type { RowOptions, TaskFiles } from "./files.ts";
+import { linesOf, publishedFile } from "./published.ts";
 import { spread } from "./spread.ts";
 import type { TextTask } from "./suites.ts";
 
-/** Write a task's rows to learn, `rows` at most, and the files to measure on with `evalRows` rows at most each. Throws DataError. */
-export function writeTextFiles(
+/** Write a task's rows to learn, `rows` at most, and the files to measure on with `evalRows` rows at most each. Rejects with DataError. */
+export async function writeTextFiles(
   { data, work, rows }: Pick<RowOptions, "data" | "work" | "rows">,
   { name, learns, train, dev }: TextTask,
   evalRows: number,
-): TaskFiles {
-  const files = train.map((file) => `${data}/${file}`);
-  const learnt = learns === "translations" ? translations(files) : files.flatMap((file) => objects(file));
+): Promise<TaskFiles> {
+  const files = train.map((file) => publishedFile(data, file)!);
+  const learnt = learns === "translations"
+    ? await translations(files)
+    : (await Promise.all(files.map(valuesIn))).flat().map(({ json }) => json);
   const to = `${work}/data/${name}-train.jsonl`;
-  writeTextAtomically(to, spread(learnt, rows).map((row) => `${JSON.stringify(row)}\n`).join(""));
+  writeTextAtomically(to, jsonLines(spread(learnt, rows)));
   Deno.mkdirSync(`${work}/data/${name}`, { recursive: true });
-  return {
-    train: to,
-    dev: dev.map((file) => {
-      // Names say which language a file has, and how rows stand in it.
-      const part = `${work}/data/${name}/${file.split("/").at(-1)!.replace(/\.gz$/, "")}`;
-      const lines = readText(`${data}/${file}`).split("\n").filter((line) => line !== "");
-      const head = /\.tsv(\.gz)?$/.test(file) ? lines.splice(0, 1) : [];
-      writeTextAtomically(part, [...head, ...spread(lines, evalRows), ""].join("\n"));
-      return part;
-    }),
-  };
+  const parts = dev.map((file) => writePart(publishedFile(data, file)!, `${work}/data/${name}`, evalRows));
+  return { train: to, dev: await Promise.all(parts) };
 }
 
-function objects(file: string): unknown[] {
-  return valuesOf(readText(file).replace(/^\uFEFF/, ""), file).map(({ json }) => json);
+function jsonLines(rows: readonly unknown[]): string {
+  return rows.map((row) => `${JSON.stringify(row)}\n`).join("");
+}
+
+/** Write a file's part of `most` rows into a directory. Its name says which language it has, and how rows stand in it. */
+async function writePart(file: string, to: string, most: number): Promise<string> {
+  const name = file.split("/").at(-1)!.replace(/\.gz$/, "");
+  if (isParquet(file)) {
+    const part = `${to}/${name.replace(/\.parquet$/i, ".jsonl")}`;
+    writeTextAtomically(part, jsonLines(spread(await valuesIn(file), most).map(({ json }) => json)));
+    return part;
+  }
+  const part = `${to}/${name}`, lines = linesOf(file), head = name.endsWith(".tsv") ? lines.splice(0, 1) : [];
+  writeTextAtomically(part, [...head, ...spread(lines, most), ""].join("\n"));
+  return part;
 }
 
 /** A translation to learn. */
@@ -44,18 +49,8 @@ interface Translation {
 }
 
 /** Rows that ask as `evaluate.ts` does, from the first file's language into each other. */
-function translations(files: readonly string[]): Translation[] {
-  const texts = new Map(files.map((file) => [languageOf(file), readText(file).trimEnd().split(/\r?\n/)]));
-  const lengths = [...texts.values()].map((lines) => lines.length);
-  const odd = lengths.findIndex((n) => n !== lengths[0]);
-  if (odd >= 0) {
-    throw new DataError(
-      `${files[odd]}: has ${lengths[odd]} lines and ${files[0]} has ${
-        lengths[0]
-      }; line n must be the same sentence in all.`,
-      { files },
-    );
-  }
+async function translations(files: readonly string[]): Promise<Translation[]> {
+  const texts = await loadTexts(files, false);
   const pairs = parsePairs(null, [...texts.keys()]);
   return texts.get(pairs[0]!.source)!.flatMap((sentence, i) =>
     pairs.map((pair) => ({

@@ -139,7 +139,8 @@ export const EVALUATE_FLAGS: TableOf<EvaluateFlags, EvaluateSite> = {
     value: "FILE",
     read: (t) => Either.right([t]),
     join: (earlier, later) => [...earlier, ...later],
-    help: "the task's file as it is published, also packed by gzip; may be given several times",
+    help:
+      "the task's file as it is published, also packed by gzip, or glue's, xnli's and flores's in parquet; may be given several times",
     absent: () => [],
     shown: "must be given",
   },
@@ -194,7 +195,7 @@ export const EVALUATE_FLAGS: TableOf<EvaluateFlags, EvaluateSite> = {
     "LIST",
     text,
     "from the first file's language into each other",
-    "languages by the files' names, as eng-deu,deu-eng",
+    "languages by the names of files or columns, as eng-deu,deu-eng",
   ),
   template: only(
     "template",
