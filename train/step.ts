@@ -159,7 +159,7 @@ export function headLoss(
  * The losses of each row added up, f32[rows]: −log probability of the row's labels together. Where there would be more than
  * `most` logits, they are made for some positions at a time.
  */
-export function rowLosses(model: Decoder, { ids, labels }: Batch, most = MOST_LOGITS): Tensor {
+export function rowLosses(model: Decoder, { ids, labels }: Batch, most = mostLogits(model.config)): Tensor {
   const [rows, t] = labels.shape as [number, number];
   const { hiddenSize, vocabSize } = model.config;
   const states = reshape(model.hidden(ids), [rows * t, hiddenSize]), flat = reshape(labels, [rows * t]);
@@ -269,8 +269,13 @@ export function objectiveStep(
   };
 }
 
-/** Logits that may exist at a time. */
-const MOST_LOGITS = 2 ** 26;
+/** Logits that may exist at a time whatever the model. */
+const LEAST_LOGITS = 2 ** 25;
+
+/** Logits that may exist at a time: in f32 they take half of what the weight that makes them takes in f16. */
+function mostLogits({ vocabSize, hiddenSize }: Decoder["config"]): number {
+  return Math.max(LEAST_LOGITS, vocabSize * hiddenSize / 4);
+}
 
 /** Whether the weight that makes the logits is trained itself. */
 function trainsHead({ config, classes }: Subject): boolean {
@@ -287,7 +292,7 @@ export function lossAndCotangents(
   wrt: readonly Tensor[],
   whole: boolean,
   scale = fill(1),
-  most = MOST_LOGITS,
+  most = mostLogits(model.config),
 ): { readonly sum: Tensor; readonly fresh: (Tensor | null)[] } {
   const [rows, t] = batch.ids.shape as [number, number];
   const { hiddenSize, vocabSize } = model.config;

@@ -70,6 +70,20 @@ export function canUpdate(draft: Draft, bindings: Bindings, from: number, to: nu
   );
 }
 
+/** A kernel with other values in the place of some. */
+export function withValues(draft: Draft, ids: ReadonlyMap<number, number>, bindings: Bindings): Draft {
+  const slots = [...readSlots(draft.body), ...writeSlots(draft.body)];
+  const number = new Map(slots.map((slot) => {
+    const { node, base } = bindings.at(slot);
+    return [slot, ids.has(node) ? bindings.slot(ids.get(node)!, base) : slot];
+  }));
+  return {
+    ...draft,
+    writes: draft.writes.map((id) => ids.get(id) ?? id),
+    body: renumber(draft.body, number),
+  };
+}
+
 /** A form with other slot numbers. */
 export function renumber(body: Form, number: ReadonlyMap<number, number>): Form {
   const memo = new Map<Expr, Expr>();

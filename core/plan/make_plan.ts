@@ -9,6 +9,7 @@ import type { Kernel } from "../kernel/kernel.ts";
 import { kernelKey } from "../kernel/show_kernel.ts";
 import { ALIGNMENT, type BufferSpec, bytesFor, type Place, type Plan, type Step } from "./plan.ts";
 import { expand } from "./expand.ts";
+import { halveLate } from "./halve_late.ts";
 import { narrow } from "./narrow.ts";
 import { overlap } from "./overlap.ts";
 import { type Recomputation, recompute } from "./recompute.ts";
@@ -35,7 +36,10 @@ export function makePlan(source: Program, limits: PlanLimits, donations: readonl
     ? { ...fused, program: narrow(prepared, fused.drafts, bindings) }
     : fused;
   const whole = limits.recompute ? recompute(stored, limits, limits.recompute) : stored;
-  const { program, drafts } = limits.split ? splitDeep({ ...whole, bindings }, limits.split) : whole;
+  const light = limits.halfProducts && limits.recompute
+    ? halveLate({ ...whole, bindings }, limits, limits.recompute)
+    : whole;
+  const { program, drafts } = limits.split ? splitDeep({ ...light, bindings }, limits.split) : light;
   const lastRead = new Map<number, number>();
   drafts.forEach((d, i) => bindings.reads(d.body).forEach((id) => lastRead.set(id, i)));
   const { inPlace, late } = takeOver(program, donations, (to, from) => {
@@ -102,8 +106,8 @@ class KernelTable {
 
 /** Kernels that memory is left alone after its last use where kernels overlap: what takes it over must wait for them. */
 const LINGER = 8;
-/** Bytes above which memory is taken over at once. */
-const LARGE = 2 ** 24;
+/** Bytes from which on memory is taken over at once. */
+const LARGE = 2 ** 23;
 
 /** Give each stored value a place. */
 function allocate(
@@ -137,9 +141,11 @@ function allocate(
     for (const id of use.writes) {
       if (places.has(id)) continue;
       const need = bytes(id);
-      const buffer = takeFree(free, buffers, need) ?? buffers.push({ bytes: need, role: "temporary" }) - 1;
+      const isBrief = lastRead.get(id)! - i <= BRIEF;
+      const buffer = takeFree(free, buffers, need, isBrief) ??
+        buffers.push({ bytes: need, role: "temporary" }) - 1;
       places.set(id, { buffer, offset: 0 });
-      const end = lastRead.get(id)! + (need > LARGE ? 0 : linger);
+      const end = lastRead.get(id)! + (need >= LARGE ? 0 : linger);
       expiring.set(end, [...(expiring.get(end) ?? []), buffer]);
     }
     free.push(...(expiring.get(i) ?? []));
@@ -149,22 +155,27 @@ function allocate(
 
 /** A long-lived value in a buffer much larger than itself keeps the rest from others. */
 const ROOMY = 1.25;
+/** Kernels for which that does not matter; a layer has a few dozens. */
+const BRIEF = 16;
 /** Below this many bytes, growing a free buffer costs less than one more. */
 const SMALL = 2 ** 20;
 
 /**
- * The smallest free buffer that is large enough and not much larger, else, for a small value, the largest free one of
+ * The smallest free buffer that is large enough and, but for brief values, not much larger, else, for a small value, the largest free one of
  * the small, grown; undefined for a new one.
  */
 function takeFree(
   free: number[],
   buffers: { bytes: number; role: BufferSpec["role"] }[],
   need: number,
+  isBrief: boolean,
 ): number | undefined {
   const sizeOfBuffer = (b: number): number => buffers[b]!.bytes;
   const bySize = [...free].sort((a, b) => sizeOfBuffer(a) - sizeOfBuffer(b));
   const chosen =
-    bySize.find((b) => sizeOfBuffer(b) >= need && sizeOfBuffer(b) <= Math.max(SMALL, ROOMY * need)) ??
+    bySize.find((b) =>
+      sizeOfBuffer(b) >= need && (isBrief || sizeOfBuffer(b) <= Math.max(SMALL, ROOMY * need))
+    ) ??
       (need <= SMALL ? bySize.findLast((b) => sizeOfBuffer(b) <= need) : undefined);
   if (chosen === undefined) return undefined;
   free.splice(free.indexOf(chosen), 1);

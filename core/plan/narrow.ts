@@ -1,7 +1,8 @@
 /**
  * Where products may round their operands to f16: which values are also stored in f16. Operands of products lose nothing
  * by it that the product would keep; results of products that only elementwise kernels read lose their last digits.
- * What a norm, a softmax or a loss adds up stays f32, and so do residual sums, which norms read. @module
+ * What a norm, a softmax or a loss adds up stays f32, and so do residual sums, which norms read (see `halve_late.ts` for the
+ * backward pass). @module
  */
 import { sizeOf } from "../ir/aval.ts";
 import { type Expr, loadsOf } from "../ir/expr.ts";

@@ -6,7 +6,7 @@
 import type { Node, Program } from "../ir/program.ts";
 import { build } from "../kernel/build.ts";
 import { type Draft, readSlots, writeSlots } from "../kernel/draft.ts";
-import { renumber } from "../kernel/finish.ts";
+import { withValues } from "../kernel/finish.ts";
 import type { Fused, FuseLimits } from "../kernel/fuse.ts";
 import type { Form } from "../kernel/kernel.ts";
 import { Materialise } from "../kernel/pull.ts";
@@ -28,16 +28,26 @@ const WORTH = 192;
 const CHAIN = 2;
 
 /** Where a value is written and read, as places in the line of kernels. */
-interface Uses {
-  written: number;
+export interface Uses {
+  readonly written: number;
   readonly reads: number[];
+}
+
+/** Whether some kernels lie between two uses, and which read comes after the most of them. */
+export function widestGap(
+  { written, reads }: Uses,
+  apart = APART,
+): { readonly gap: boolean; readonly place: number } {
+  const gaps = reads.map((r, i) => r - (i === 0 ? written : reads[i - 1]!));
+  const widest = Math.max(...gaps);
+  return { gap: widest >= apart, place: gaps.indexOf(widest) };
 }
 
 /** Kernels in a line, with those that are run again. */
 export function recompute(
   fused: Fused,
   { maxSlots }: FuseLimits,
-  { from, apart = APART }: Recomputation,
+  { from, apart }: Recomputation,
 ): Pick<Fused, "program" | "drafts"> {
   const { program, bindings, stored } = fused;
   const nodes: Node[] = [...program.nodes];
@@ -72,28 +82,14 @@ export function recompute(
       throw reason;
     }
   };
-  const renamed = (draft: Draft, ids: ReadonlyMap<number, number>): Draft => {
-    const slots = [...readSlots(draft.body), ...writeSlots(draft.body)];
-    const number = new Map(slots.map((slot) => {
-      const { node, base } = bindings.at(slot);
-      return [slot, ids.has(node) ? bindings.slot(ids.get(node)!, base) : slot];
-    }));
-    return {
-      ...draft,
-      writes: draft.writes.map((id) => ids.get(id) ?? id),
-      body: renumber(draft.body, number),
-    };
-  };
   const candidates = line.flatMap((d) => d.writes)
     .filter((id) => !kept.has(id) && bytesFor(nodes[id]!.aval) >= from)
     .sort((a, b) => bytesFor(nodes[b]!.aval) - bytesFor(nodes[a]!.aval) || a - b);
   let uses = usesOf(line, reads);
   for (const id of candidates) {
-    const { written, reads: read } = uses[id]!;
-    const gaps = read.map((r, i) => r - (i === 0 ? written : read[i - 1]!));
-    const widest = gaps.indexOf(Math.max(...gaps));
-    if (!(gaps[widest]! >= apart)) continue;
-    const at = read[widest]!;
+    const { gap, place } = widestGap(uses[id]!, apart);
+    if (!gap) continue;
+    const at = uses[id]!.reads[place]!;
     const chain = chainOf(id, at, uses, CHAIN);
     if (!chain || chain.reduce((sum, d) => sum + costOf(d.body), 0) > WORTH * bytesFor(nodes[id]!.aval)) {
       continue;
@@ -107,8 +103,8 @@ export function recompute(
     const own = new Map([[id, ids.get(id)!]]);
     line = [
       ...line.slice(0, at),
-      ...chain.map((d) => renamed(d, ids)),
-      ...line.slice(at).map((d) => (reads(d).has(id) ? renamed(d, own) : d)),
+      ...chain.map((d) => withValues(d, ids, bindings)),
+      ...line.slice(at).map((d) => (reads(d).has(id) ? withValues(d, own, bindings) : d)),
     ];
     uses = usesOf(line, reads);
   }
@@ -116,7 +112,7 @@ export function recompute(
 }
 
 /** Values with a place in memory of their own. */
-function keptOf({ nodes, inputs, outputs }: Program): Set<number> {
+export function keptOf({ nodes, inputs, outputs }: Program): Set<number> {
   const kept = new Set([...inputs, ...outputs]);
   for (const { id, rules, inputs: parts } of nodes) {
     if (rules?.lower.kind === "pack") [id, ...parts].forEach((part) => kept.add(part));
@@ -125,9 +121,9 @@ function keptOf({ nodes, inputs, outputs }: Program): Set<number> {
 }
 
 /** By value; absent where no kernel writes it. */
-type AllUses = readonly (Uses | undefined)[];
+export type AllUses = readonly (Uses | undefined)[];
 
-function usesOf(line: readonly Draft[], reads: (d: Draft) => ReadonlySet<number>): AllUses {
+export function usesOf(line: readonly Draft[], reads: (d: Draft) => ReadonlySet<number>): AllUses {
   const uses: (Uses | undefined)[] = [];
   line.forEach((draft, i) => {
     for (const id of draft.writes) uses[id] = { written: i, reads: [] };
