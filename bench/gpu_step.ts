@@ -281,6 +281,7 @@ function watch(gpu: Gpu): {
         seen.uploadSeconds += clock();
         return array;
       },
+      zeros: (aval) => gpu.zeros(aval),
       write: (array, data) => gpu.write(array, data),
       download: (array) => gpu.download(array),
       free: (array) => gpu.free(array),

@@ -227,6 +227,23 @@ Deno.test({
 });
 
 Deno.test({
+  name: "gpu: zeros are zero, and may be written and freed as what was uploaded",
+  ...options,
+  fn: async () => {
+    const before = gpu!.memory().bytes;
+    const x = gpu!.zeros(aval([3, 5])), odd = gpu!.zeros(aval([3], "f16"));
+    assertEquals(await gpu!.download(x), new Float32Array(15));
+    assertEquals(await gpu!.download(odd), new Uint16Array(3));
+    const data = Float32Array.from({ length: 15 }, (_, i) => i);
+    gpu!.write(x, data);
+    assertEquals(await gpu!.download(x), data);
+    gpu!.free(x);
+    gpu!.free(odd);
+    assertEquals(gpu!.memory().bytes, before);
+  },
+});
+
+Deno.test({
   name: "gpu: errors say what is wrong",
   ...options,
   fn: async () => {

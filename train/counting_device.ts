@@ -86,7 +86,9 @@ function zeros({ shape, dtype }: Aval): HostArray {
 
 /** An array of one number on a device; where the device only counts, none is made on the host. */
 export function filled(device: Device, value: number, aval: Aval): DeviceArray {
-  return isCounting(device) ? device.filled(value, aval) : device.upload(
+  if (isCounting(device)) return device.filled(value, aval);
+  if (value === 0 && device.zeros) return device.zeros(aval);
+  return device.upload(
     aval.dtype === "i32"
       ? new Int32Array(sizeOf(aval.shape)).fill(value)
       : new Float32Array(sizeOf(aval.shape)).fill(value),

@@ -1,5 +1,5 @@
 /** The GPU target: plans on WebGPU, as Deno or Dawn provides it. @module */
-import { type Aval, showAval } from "../ir/aval.ts";
+import { type Aval, bytesOf, showAval, sizeOf } from "../ir/aval.ts";
 import {
   type Capabilities,
   type Device,
@@ -138,6 +138,16 @@ export class Gpu implements Device {
     const buffer = this.#memory.allocate(data.byteLength, showAval(aval));
     this.#memory.write(buffer, 0, data);
     return new GpuArray(aval, buffer, 0, true);
+  }
+
+  zeros(aval: Aval): DeviceArray {
+    this.#check();
+    return new GpuArray(
+      aval,
+      this.#memory.allocate(sizeOf(aval.shape) * bytesOf(aval.dtype), showAval(aval)),
+      0,
+      true,
+    );
   }
 
   write(array: DeviceArray, data: HostArray): void {

@@ -97,7 +97,12 @@ export class Pipelines {
         isWaiting = false;
         resolve(thread);
       },
-      compiled: promise.then(async (thread) => ({ ...await this.#compiler.compile(text.read()), thread })),
+      compiled: promise.then(async (thread) => {
+        const compiling = this.#compiler.compile(text.read());
+        // What the provider has made of the text is large, and not needed again.
+        read = null;
+        return { ...await compiling, thread };
+      }),
     };
     this.#texts.set(key, text);
     return text;

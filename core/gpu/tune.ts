@@ -3,7 +3,7 @@
  * change in their last digits only, since sums are added up in another order. @module
  */
 import type { Kernel } from "../kernel/kernel.ts";
-import { wgsl } from "../kernel/wgsl.ts";
+import { printed, wgsl, type WgslLimits } from "../kernel/wgsl.ts";
 import {
   type MatrixTile,
   productOf,
@@ -50,9 +50,18 @@ export async function tune(
   const all = candidatesOf(plan, pipelines);
   const chosen = new Map<string, string>(), start = performance.now();
   let measured = 0, other = 0;
-  for (const { key, kernel, step, tiles, text } of all) {
-    const names = tiles.map(tileName), old = known.get(text);
-    let name = names.find((n) => n === old);
+  const remembered = ({ tiles, text }: Candidates): string | undefined =>
+    tiles.map(tileName).find((n) => n === known.get(text));
+  // Begun all at once, since threads share what is many; what goes wrong is told when it is timed.
+  const unknown = all.filter((c) => remembered(c) === undefined);
+  pipelines.readyAll(
+    unknown.flatMap((c) =>
+      c.tiles.map((tile) => [printed(boundKernel(plan, c.step), withTile(pipelines, c.key, tile))])
+    ),
+  ).forEach((ready) => ready.catch(() => {}));
+  for (const candidate of all) {
+    const { key, kernel, step, tiles, text } = candidate, names = tiles.map(tileName);
+    let name = remembered(candidate);
     if (name === undefined) {
       const times = await timesOf(plan, step, kernel, tiles, memory, pipelines);
       const best = times.indexOf(Math.min(...times));
@@ -65,6 +74,11 @@ export async function tune(
   }
   pipelines.useTiles(chosen);
   return { products: all.length, measured, other, seconds: (performance.now() - start) / 1000 };
+}
+
+/** Limits with which the product of this key has one tile. */
+function withTile({ limits }: Pipelines, key: string, tile: Tile | MatrixTile): WgslLimits {
+  return { ...limits, tuned: new Map([[key, tileName(tile)]]) };
 }
 
 function candidatesOf(plan: Plan, { limits }: Pipelines): Candidates[] {
@@ -105,9 +119,7 @@ async function timesOf(
   const executables: GpuExecutable[] = [];
   try {
     const ready = await Promise.all(
-      tiles.map((tile) =>
-        pipelines.ready([bound], { ...pipelines.limits, tuned: new Map([[key, tileName(tile)]]) })
-      ),
+      tiles.map((tile) => pipelines.ready([bound], withTile(pipelines, key, tile))),
     );
     for (const each of ready) {
       executables.push(new GpuExecutable(alone, memory, launches, launches.map(() => each), 0));

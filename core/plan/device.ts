@@ -94,6 +94,8 @@ export interface Device {
    */
   readonly tune?: (plan: Plan, known: TileMemory) => Promise<Tuned>;
   readonly upload: (data: HostArray, aval: Aval) => DeviceArray;
+  /** An array of zeros, as if uploaded; absent where uploading them is no slower. */
+  readonly zeros?: (aval: Aval) => DeviceArray;
   /** Replace the numbers of an array made by `upload`. */
   readonly write: (array: DeviceArray, data: HostArray) => void;
   /** Waits for all work before it. */
