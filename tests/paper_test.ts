@@ -320,6 +320,23 @@ Deno.test("the table: two makers, seeds and tasks that lack, runs that were not 
   ]);
 });
 
+Deno.test("the table says how rates were chosen, and where the choice was at an end of what was tried", () => {
+  const rated = (lr: number) => ({ settings: { ...SETTINGS, lr, orthogonalLr: lr / 2 } });
+  const trials = [3, 1, 2].map((lr): TuneRecord => ({ ...tune("lora"), ...rated(lr) }));
+  const lines = (...records: readonly PaperRecord[]): string => paperTable(records).split("\n").at(-1)!;
+  const rates = "Learning rates (of orthogonal parameters after the stroke): lora 2 / 1.";
+  const chosen =
+    "They were chosen with Gyre among 3 of each method by the loss on a fifth of the rows to learn of CoLA, " +
+    "which were held out for that";
+  assertEquals(lines(score(rated(2))), rates);
+  assertEquals(lines(score(rated(2)), ...trials), `${rates} ${chosen}.`);
+  const edge = [score(rated(3)), { ...score(rated(3)), method: "boft" as const }, ...trials];
+  assertEquals(
+    lines(...edge).split(". ").at(-1),
+    `${chosen}; it was the greatest for lora.`,
+  );
+});
+
 Deno.test("failures are in the table until the run is made, and what was not as it was asked for", () => {
   const failure: FailRecord = {
     ...{ kind: "failed", of: "score", maker: "PEFT", task: "sst2", method: "boft", seed: 1 },

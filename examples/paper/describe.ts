@@ -1,5 +1,6 @@
 /** What results were made with, in words. @module */
-import type { PaperRecord, ScoreRecord, Settings, TimeRecord } from "./records.ts";
+import { type MethodName, METHODS } from "../../train/mod.ts";
+import type { PaperRecord, ScoreRecord, Settings, TimeRecord, TuneRecord } from "./records.ts";
 import { taskNamed } from "./suites.ts";
 
 /** Paragraphs of markdown above a table: model, processors, budgets, how time and memory were measured. */
@@ -61,4 +62,56 @@ function timingOf({ settings: { batch, length, task, steps }, deviceBytes }: Tim
     titleOf(`${task}`)
   }, over the ` +
     `second half of ${steps} steps; ${peak}.`;
+}
+
+/** What was not as it was asked for; empty where all was. */
+export function notesText(records: readonly PaperRecord[]): string {
+  const noted = records.flatMap((r) =>
+    r.kind === "score" && r.note !== undefined ? [`${r.maker}'s ${r.method}: ${r.note}.`] : []
+  );
+  return [...new Set(noted)].join(" ");
+}
+
+/** The learning rates of the scored runs, and what they were chosen among; empty where there are none. */
+export function ratesText(records: readonly PaperRecord[]): string {
+  const scored = records.filter((r): r is ScoreRecord => r.kind === "score");
+  if (scored.length === 0) return "";
+  const list = METHODS.flatMap((method) => {
+    const own = new Set(scored.filter((r) => r.method === method).map((r) => showRates(r.settings)));
+    return own.size === 0 ? [] : [`${method} ${[...own].join(" and ")}`];
+  });
+  const both = new Set(scored.map((r) => r.maker)).size > 1 ? ", for both makers" : "";
+  const tried = records.filter((r): r is TuneRecord => r.kind === "tune");
+  return `Learning rates (of orthogonal parameters after the stroke)${both}: ${list.join("; ")}.` +
+    (tried.length === 0 ? "" : ` ${choiceText(scored, tried)}`);
+}
+
+function showRates({ lr, orthogonalLr }: Settings): string {
+  return `${lr} / ${orthogonalLr}`;
+}
+
+/** How rates were chosen, and which methods might have done better with others. */
+function choiceText(scored: readonly ScoreRecord[], tried: readonly TuneRecord[]): string {
+  const on = [...new Set(tried.map((r) => titleOf(r.task)))];
+  const triedOf = (method: MethodName): string[] => {
+    const own = tried.filter((r) => r.method === method).map((r) => r.settings);
+    const rising = own.toSorted((a, b) =>
+      Number(a["lr"]) - Number(b["lr"]) || Number(a["orthogonalLr"]) - Number(b["orthogonalLr"])
+    );
+    return [...new Set(rising.map(showRates))];
+  };
+  const atEnd = (end: number): MethodName[] =>
+    METHODS.filter((method) => {
+      const all = triedOf(method), last = all.at(end);
+      return all.length > 1 && scored.some((r) => r.method === method && showRates(r.settings) === last);
+    });
+  const ends = [["greatest", atEnd(-1)], ["least", atEnd(0)]] as const;
+  const edges = ends.flatMap(([end, methods]) =>
+    methods.length === 0 ? [] : [`the ${end} for ${methods.join(", ")}`]
+  );
+  return `They were chosen with Gyre among ${
+    triedOf(tried[0]!.method).length
+  } of each method by the loss on a fifth of ` +
+    `the rows to learn of ${on.join(", ")}, which were held out for that` +
+    `${edges.length === 0 ? "" : `; it was ${edges.join(", and ")}`}.`;
 }

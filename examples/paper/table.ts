@@ -1,10 +1,10 @@
 /** The tables of a comparison, made of its results alone. @module */
 import { METHODS } from "../../train/mod.ts";
 import { type Stat, statOf } from "../study/summary.ts";
-import { describe } from "./describe.ts";
+import { describe, notesText, ratesText } from "./describe.ts";
 import { failuresText } from "./failures.ts";
 import type { Maker } from "./options.ts";
-import type { PaperRecord, ScoreRecord, Settings, TimeRecord, TuneRecord } from "./records.ts";
+import type { PaperRecord, ScoreRecord, TimeRecord } from "./records.ts";
 import { type Column, taskNamed } from "./suites.ts";
 
 /** A row: what a maker's method came to. */
@@ -122,37 +122,6 @@ export function paperTable(records: readonly PaperRecord[]): string {
       text === "" ? [] : ["", text]
     ),
   ].join("\n");
-}
-
-/** What was not as it was asked for. */
-function notesText(records: readonly PaperRecord[]): string {
-  const noted = records.flatMap((r) =>
-    r.kind === "score" && r.note !== undefined ? [`${r.maker}'s ${r.method}: ${r.note}.`] : []
-  );
-  return [...new Set(noted)].join(" ");
-}
-
-/** The learning rates of the scored runs, and what they were chosen among. */
-function ratesText(records: readonly PaperRecord[]): string {
-  const scored = records.filter((r): r is ScoreRecord => r.kind === "score");
-  const tried = records.filter((r): r is TuneRecord => r.kind === "tune");
-  const show = ({ lr, orthogonalLr }: Settings): string => `${lr} / ${orthogonalLr}`;
-  const list = METHODS.flatMap((method) => {
-    const own = new Set(scored.filter((r) => r.method === method).map((r) => show(r.settings)));
-    return own.size === 0 ? [] : [`${method} ${[...own].join(" and ")}`];
-  });
-  if (list.length === 0) return "";
-  const on = [...new Set(tried.map((r) => r.task))];
-  const chosen = tried.length === 0
-    ? ""
-    : ` They were chosen with Gyre among ${
-      new Set(tried.filter((r) => r.method === tried[0]!.method).map((r) => show(r.settings))).size
-    } ` +
-      `of each method by the loss on a fifth of the rows to learn of ${
-        on.map((name) => taskNamed(name)?.title ?? name).join(", ")
-      }, which were held out for that.`;
-  const both = new Set(scored.map((r) => r.maker)).size > 1 ? ", for both makers" : "";
-  return `Learning rates (of orthogonal parameters after the stroke)${both}: ${list.join("; ")}.${chosen}`;
 }
 
 /** A share in hundredths, `81.2 ± 1.3`, or a number as it is; with the number of seeds where not all are there. */
