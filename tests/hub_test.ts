@@ -116,11 +116,16 @@ Deno.test("hub: bytes that are not those of the file are found, and removed", ()
     assertEquals(Deno.readFileSync(`${dir}/${WEIGHTS}`), server.files.get(WEIGHTS));
   }));
 
-Deno.test("hub: where only the configuration is needed, only that is taken, and the rest later", () =>
+Deno.test("hub: where only the configuration is needed, or all but the weights, only that is taken, and the rest later", () =>
   withHub(async ({ server, home, get }) => {
     const environment = (name: string) => ({ HF_ENDPOINT: server.endpoint, HF_HOME: home })[name];
     const dir = await modelDirectory(HUB_MODEL, { say: () => {}, environment, only: "config" });
     assertEquals([...Deno.readDirSync(dir)].map((e) => e.name), ["config.json"]);
+    assertEquals(await modelDirectory(HUB_MODEL, { say: () => {}, environment, only: "tokenizer" }), dir);
+    assertEquals(
+      [...Deno.readDirSync(dir)].map((e) => e.name).sort(),
+      WANTED.filter((n) => n !== WEIGHTS).sort(),
+    );
     assertEquals(await get(), dir);
     assertEquals(Deno.readFileSync(`${dir}/${WEIGHTS}`), server.files.get(WEIGHTS));
   }));

@@ -191,6 +191,17 @@ function missingTensor(dir: string, name: string, at: Aval): CheckpointError {
   });
 }
 
+/** Shapes of the tensors in a directory's files, by the names that `nameOf` makes of theirs. Throws CheckpointError and SafetensorsError. */
+export function tensorShapes(
+  dir: string,
+  nameOf: (stored: string) => string,
+): ReadonlyMap<string, readonly number[]> {
+  using shards = openShards(dir);
+  return new Map(
+    [...shards.places].map(([name, file]) => [nameOf(name), file.header.tensors.get(name)!.shape]),
+  );
+}
+
 interface Shards extends Disposable {
   /** Which open file holds a tensor. */
   readonly places: ReadonlyMap<string, SafetensorsFile>;

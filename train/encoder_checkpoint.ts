@@ -1,7 +1,8 @@
 /** Encoders in Hugging Face's directory layout, with the head of a task: the model's own, or a fresh one. @module */
-import { type Aval, evaluate } from "../core/mod.ts";
+import { type Aval, evaluate, sameShape } from "../core/mod.ts";
 import { foldIn, key, mul, normal } from "../ops/mod.ts";
-import { type Checkpoint, loadTensors } from "./checkpoint.ts";
+import { exists } from "./atomic_file.ts";
+import { type Checkpoint, loadTensors, tensorShapes } from "./checkpoint.ts";
 import { encoderModules, encoderShapes, headShapes } from "./encoder.ts";
 import { type EncoderConfig, isEncoderConfig, parseEncoderConfig } from "./encoder_config.ts";
 import { CheckpointError } from "./errors.ts";
@@ -91,14 +92,33 @@ export function loadEncoder(
   const fresh = [...head.keys()].filter((name) => lacking.has(mapOf(name)));
   const all = new Map(weights);
   fresh.forEach((name, i) => all.set(name, draw(shapes.get(name)!, seed, i)));
-  const whole = [...head.keys()].filter((name) => name.startsWith("classifier") || fresh.includes(name));
+  return { config, weights: all, lost, layout: headLayout(config, outputs, fresh), fresh };
+}
+
+/** What can be trained in an encoder whose head gives `outputs` numbers: adapters leave what is `fresh` of it to be trained whole. */
+export function headLayout(config: EncoderConfig, outputs: number, fresh: readonly string[]): ModelLayout {
+  const head = headShapes(config, outputs);
   return {
-    config,
-    weights: all,
-    lost,
-    layout: { modules: encoderModules(config), shapes, tied: false, whole },
-    fresh,
+    modules: encoderModules(config),
+    shapes: new Map([...encoderShapes(config), ...head]),
+    tied: false,
+    whole: [...head.keys()].filter((name) => name.startsWith("classifier") || fresh.includes(name)),
   };
+}
+
+/**
+ * The weights of the head that the files of a directory do not have, or have for another number of outputs. A directory
+ * without weights is taken to have all but a classifier, as pretrained encoders do. Throws CheckpointError and
+ * SafetensorsError.
+ */
+export function freshOf(dir: string, config: EncoderConfig, outputs: number): readonly string[] {
+  const head = headShapes(config, outputs);
+  const hasWeights = ["model.safetensors", "model.safetensors.index.json"].some((n) => exists(`${dir}/${n}`));
+  const stored = hasWeights ? tensorShapes(dir, (name) => nameOf(name, config.family)) : null;
+  const has = (name: string): boolean =>
+    stored ? sameShape(stored.get(name) ?? [-1], head.get(name)!.shape) : !name.startsWith("classifier");
+  const lacking = new Set([...head.keys()].filter((name) => !has(name)).map(mapOf));
+  return [...head.keys()].filter((name) => lacking.has(mapOf(name)));
 }
 
 /** A weight's name without `.weight` or `.bias`. */

@@ -116,3 +116,8 @@ export function parseEncoderConfig(json: unknown, file: string): EncoderConfig {
     },
   };
 }
+
+/** The configuration with one rate of dropout everywhere, where it is given. */
+export function withDropout(config: EncoderConfig, rate: number | null): EncoderConfig {
+  return rate === null ? config : { ...config, dropout: { hidden: rate, attention: rate, head: rate } };
+}

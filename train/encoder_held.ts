@@ -9,7 +9,7 @@ import type { Measured } from "./state_files.ts";
 import type { HeldOut } from "./run_kind.ts";
 
 /** Rows whose predictions are computed at once. */
-const PREDICTED = 32;
+export const PREDICTED = 32;
 
 /** Predictions on the held-out rows, and what they come to. */
 export interface Scored extends HeldOut {

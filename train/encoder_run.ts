@@ -15,7 +15,7 @@ import { digestRows } from "./data/row_digest.ts";
 import { rowFiles } from "./data/row_files.ts";
 import { type DryRun, type DryRunHooks, dryRunOf } from "./dry_run.ts";
 import { type EncoderCheckpoint, loadEncoder } from "./encoder_checkpoint.ts";
-import type { EncoderConfig } from "./encoder_config.ts";
+import { type EncoderConfig, withDropout } from "./encoder_config.ts";
 import { evaluateEncoder, type Scored, tellScores } from "./encoder_held.ts";
 import { loadSentenceTokenizer, type SentenceTokenizer } from "./encoder_tokenizer.ts";
 import { UserError } from "./errors.ts";
@@ -126,11 +126,6 @@ async function load(options: TrainOptions, { say }: RowHooks): Promise<LoadedEnc
     ...{ task, dir, checkpoint, tokenizer, layout, weights, lost },
     ...await loadRows(options, { read, pick, say }),
   };
-}
-
-/** The configuration with one rate everywhere, where it is given. */
-function withDropout(config: EncoderConfig, rate: number | null): EncoderConfig {
-  return rate === null ? config : { ...config, dropout: { hidden: rate, attention: rate, head: rate } };
 }
 
 /** The task that was asked for. Throws UserError where none was. */

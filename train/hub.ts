@@ -16,14 +16,17 @@ import {
 } from "./hub_cache.ts";
 import { didYouMean } from "./nearby_path.ts";
 
+/** What may be enough of a model. */
+type Part = "config" | "tokenizer";
+
 /** How a model is looked for. */
 export interface HubOptions {
   /** A line for people. */
   readonly say: (line: string) => void;
   /** The process's own unless given. */
   readonly environment?: Environment;
-  /** Only the configuration is needed. Default: all of it. */
-  readonly only?: "config";
+  /** Only the configuration is needed, or all but the weights. Default: all of it. */
+  readonly only?: Part;
 }
 
 /** Files of a model besides its weights; the first three it must have. */
@@ -69,7 +72,8 @@ export async function modelDirectory(
   const { endpoint, token, own, offline } = settings(model, environment, fail);
   const commit = knownCommit(own);
   const cached = commit === null ? null : snapshotOf(own, commit);
-  const suffices = (dir: string): boolean => only ? exists(`${dir}/config.json`) : isComplete(dir);
+  const suffices = (dir: string): boolean =>
+    only ? neededOf(only).every((name) => exists(`${dir}/${name}`)) : isComplete(dir);
   const isCached = cached !== null && suffices(cached);
   if (offline) {
     if (!isCached) throw fail(`${own} has no complete copy, while HF_HUB_OFFLINE forbids to download one`);
@@ -77,7 +81,7 @@ export async function modelDirectory(
   }
   const access: HubAccess = { id: model, endpoint, token };
   try {
-    return await fetchModel(access, own, { say, fail, suffices, only: only ? ["config.json"] : null });
+    return await fetchModel(access, own, { say, fail, suffices, only: only ?? null });
   } catch (error) {
     if (error instanceof CheckpointError) throw error;
     const status = statusOf(error);
@@ -125,8 +129,12 @@ interface Fetching {
   readonly fail: Fail;
   /** Whether a directory has what is needed. */
   readonly suffices: (dir: string) => boolean;
-  /** The files that are needed; null: all that a model has. */
-  readonly only: readonly string[] | null;
+  /** What is needed; null: all that a model has. */
+  readonly only: Part | null;
+}
+
+function neededOf(only: Part | null): readonly string[] {
+  return only === "config" ? NEEDED.slice(0, 1) : NEEDED;
 }
 
 /** Have the files of the branch's newest commit in the cache; their directory. */
@@ -150,7 +158,7 @@ async function fetchModel(
       if (file.type !== "file" || !/^[0-9a-f]{40}([0-9a-f]{24})?$/.test(hash)) continue;
       files.set(file.path, { path: file.path, size: file.lfs?.size ?? file.size, hash });
     }
-    const lacking = (only ?? NEEDED).find((name) => !files.has(name));
+    const lacking = neededOf(only).find((name) => !files.has(name));
     if (lacking !== undefined) throw fail(`the model at ${endpoint} has no ${lacking}, which Gyre needs`);
     const take = async (names: readonly string[]): Promise<void> => {
       for (const name of names) {
@@ -160,7 +168,7 @@ async function fetchModel(
         linkBlob(own, sha, name, file.hash);
       }
     };
-    await take(only ?? WANTED.filter((name) => files.has(name)));
+    await take(only === "config" ? neededOf(only) : WANTED.filter((name) => files.has(name)));
     if (only) return dir;
     if (files.has("model.safetensors")) await take(["model.safetensors"]);
     else if (files.has(INDEX)) {

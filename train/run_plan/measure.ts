@@ -2,14 +2,9 @@
 import { type Capabilities, type Plan } from "../../core/mod.ts";
 import { bytesTouched, productOperations } from "../../core/kernel/work.ts";
 import { countTrainable } from "../arena.ts";
-import { type DecoderConfig, weightShapes } from "../decoder.ts";
-import { parseAsked } from "../evaluation/asked.ts";
-import { methodClasses } from "../methods.ts";
-import { lossScaleOf } from "../loss_scale.ts";
-import { adamW } from "../optimiser.ts";
 import type { TrainOptions } from "../options.ts";
 import { type StepBytes, stepBytes } from "../step_bytes.ts";
-import { planStep } from "../step_plan.ts";
+import type { PlannedModel } from "./planned_model.ts";
 
 /** A processor as far as time depends on it. */
 export interface Speed {
@@ -40,37 +35,15 @@ export interface LargestBuffer {
   readonly what: string;
 }
 
-/** Longest sequence of a run of which no rows are known: held-out rows may be answered at as much length again. */
-export function longestOf({ maxPositions }: DecoderConfig, { seq, eval: asked }: TrainOptions): number {
-  return Math.min(maxPositions, parseAsked(asked).rows === null ? seq : 2 * seq);
-}
-
-/** Plan the step of a model with this configuration and batch length, and count. Throws ShapeError and UserError. */
+/** Plan the step of a model at this batch length, and count. Throws ShapeError and UserError. */
 export function stepNeeds(
-  config: DecoderConfig,
+  model: PlannedModel,
   options: TrainOptions,
   capabilities: Capabilities,
   speed: Speed,
   length: number,
 ): StepNeeds {
-  const classes = methodClasses(options, config);
-  const weights = new Map(
-    [...weightShapes(config)].map(([name, at]) => [
-      name,
-      at.shape.length > 1 ? { ...at, dtype: options.dtype } : at,
-    ]),
-  );
-  const compiled = planStep({
-    ...{
-      capabilities,
-      subject: { config, classes },
-      weights,
-      optimiser: adamW({ clip: options.clip, lossScale: lossScaleOf(options) }),
-    },
-    accumulate: options.accumulate,
-    maxLength: longestOf(config, options),
-    batch: { rows: options.batch, length },
-  });
+  const compiled = model.step(options, capabilities, length);
   const { plan, inputs } = compiled;
   let all = 0, bytes = 0, seconds = 0;
   const each = plan.kernels.map((k) => ({
@@ -85,7 +58,7 @@ export function stepNeeds(
   }
   return {
     ...stepBytes({ compiled }),
-    trainable: countTrainable(classes),
+    trainable: countTrainable(model.classes(options)),
     kernels: plan.steps.length,
     operations: all,
     traffic: bytes,
@@ -126,41 +99,4 @@ function largestOf(plan: Plan, inputs: readonly string[]): LargestBuffer {
     ? inputs[input]!.replace(/^weights\./, "")
     : `an intermediate of ${made.get(at) ?? "?"}`;
   return { bytes, what };
-}
-
-/**
- * Needs at `layers` layers from those at two smaller numbers: every layer more costs the same. Of intermediates this is
- * near but not exact, since buffers of one layer serve another. The largest buffer is that of the larger model.
- */
-export function extrapolate(
-  few: StepNeeds,
-  more: StepNeeds,
-  [fewer, several]: readonly [number, number],
-  layers: number,
-): StepNeeds {
-  const at = (a: number, b: number): number => b + (b - a) / (several - fewer) * (layers - several);
-  const keys = [
-    "weights",
-    "trained",
-    "optimiser",
-    "temporaries",
-    "total",
-    "trainable",
-    "kernels",
-    "operations",
-    "traffic",
-    "seconds",
-  ] as const;
-  const numbers = Object.fromEntries(keys.map((key) => [key, at(few[key], more[key])])) as Record<
-    typeof keys[number],
-    number
-  >;
-  const names = Object.keys(more.intermediates);
-  return {
-    ...numbers,
-    largest: more.largest,
-    intermediates: Object.fromEntries(
-      names.map((name) => [name, Math.max(0, at(few.intermediates[name] ?? 0, more.intermediates[name]!))]),
-    ),
-  };
 }

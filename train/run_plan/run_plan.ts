@@ -1,15 +1,13 @@
 /** Memory and time of a run that nobody has to start: from the plan of its step, without weights. @module */
 import { type Capabilities, matrixGpu, showBytes } from "../../core/mod.ts";
-import { loadConfig } from "../checkpoint.ts";
 import type { RunBytes } from "../count_run.ts";
 import { UserError } from "../errors.ts";
-import { type DecoderConfig, weightShapes } from "../decoder.ts";
-import { modelDirectory } from "../hub.ts";
 import type { TrainOptions } from "../options.ts";
-import { extrapolate, type Speed, type StepNeeds, stepNeeds } from "./measure.ts";
+import { extrapolate, extrapolateRun } from "./extrapolate.ts";
+import { type Speed, type StepNeeds, stepNeeds } from "./measure.ts";
+import { openPlanned } from "./open_planned.ts";
 import type { PlanOptions } from "./options.ts";
-import { MODEL_SHAPES } from "./shapes.ts";
-import { extrapolateRun, wholeRun } from "./whole_run.ts";
+import type { PlannedModel } from "./planned_model.ts";
 
 /** What a change of the settings would do. */
 export interface Advice {
@@ -54,35 +52,37 @@ export async function planRun(
   say: (line: string) => void = () => {},
 ): Promise<RunPlan> {
   const { train, memory } = options;
-  requirePlannable(train);
-  const { name, config } = await modelOf(options, say);
-  if (train.seq > config.maxPositions) {
+  if (train.adapter !== null) {
     throw new UserError(
-      `--seq ${train.seq}: ${name} has ${config.maxPositions} positions; use at most that many.`,
+      `--adapter ${train.adapter}: a plan is of a fresh adapter; give its --method and sizes instead.`,
     );
   }
+  const model = await openPlanned(options, say), { name, layers, maxPositions, shapes } = model;
+  if (train.seq > maxPositions) {
+    throw new UserError(`--seq ${train.seq}: ${name} has ${maxPositions} positions; use at most that many.`);
+  }
   const capabilities = capabilitiesOf(options), speed = options.speed;
-  const whole = options.exact || !alike(config), exact = whole || config.layers <= MOST_LAYERS;
+  const whole = options.exact || !model.alike, exact = whole || layers <= MOST_LAYERS;
   // What is said besides the step may be a little less exact, and is there at once.
   const needs = (of: TrainOptions, length: number): StepNeeds =>
-    whole || config.layers <= PLANNED[1]
-      ? stepNeeds(config, of, capabilities, speed, length)
-      : extrapolated(config, of, capabilities, speed, length);
-  const step = exact ? stepNeeds(config, train, capabilities, speed, train.seq) : needs(train, train.seq);
+    whole || layers <= PLANNED[1]
+      ? stepNeeds(model, of, capabilities, speed, length)
+      : extrapolated(model, of, capabilities, speed, length);
+  const step = exact ? stepNeeds(model, train, capabilities, speed, train.seq) : needs(train, train.seq);
   const runOf = async (of: TrainOptions): Promise<RunBytes> => {
     // The limits of the device are told of beside what is needed, not in its place.
     const open = { ...capabilities, maxBufferBytes: Infinity, maxTotalBytes: null };
-    if (whole || config.layers <= PLANNED[1]) return await wholeRun(config, of, open);
+    if (whole || layers <= PLANNED[1]) return await model.run(of, open);
     const [few, more] = [
-      await wholeRun(cutTo(config, PLANNED[0]), of, open),
-      await wholeRun(cutTo(config, PLANNED[1]), of, open),
+      await model.cutTo(PLANNED[0]).run(of, open),
+      await model.cutTo(PLANNED[1]).run(of, open),
     ];
-    return extrapolateRun(few, more, PLANNED, config.layers);
+    return extrapolateRun(few, more, PLANNED, layers);
   };
   const run = await runOf(train), problems = problemsOf(run.peak, step.largest, options);
   return {
     model: name,
-    parameters: [...weightShapes(config).values()].reduce(
+    parameters: [...shapes.values()].reduce(
       (n, { shape }) => n + shape.reduce((a, b) => a * b, 1),
       0,
     ),
@@ -93,7 +93,7 @@ export async function planRun(
     step,
     run,
     tokens_per_s: train.batch * train.seq / step.seconds,
-    weights: weightsByKind(config, train),
+    weights: weightsByKind(shapes, train),
     planned_layers: exact ? null : PLANNED,
     fits: problems.length === 0,
     problems,
@@ -104,53 +104,16 @@ export async function planRun(
   };
 }
 
-/** Refuse what would be planned as something else. */
-function requirePlannable({ task, adapter }: TrainOptions): void {
-  if (task !== null) {
-    throw new UserError(
-      `--task ${task}: plans are made of language models; train.ts with --dry-run tells the memory of an encoder's run.`,
-    );
-  }
-  if (adapter !== null) {
-    throw new UserError(
-      `--adapter ${adapter}: a plan is of a fresh adapter; give its --method and sizes instead.`,
-    );
-  }
-}
-
-/** The model that is asked for: named sizes, or a `config.json`. */
-async function modelOf(
-  { shape, train }: PlanOptions,
-  say: (line: string) => void,
-): Promise<{ readonly name: string; readonly config: DecoderConfig }> {
-  if (shape !== null) return { name: shape, config: MODEL_SHAPES[shape]! };
-  return {
-    name: train.model,
-    config: loadConfig(await modelDirectory(train.model, { say, only: "config" })),
-  };
-}
-
-/** The same model with fewer layers. */
-function cutTo(config: DecoderConfig, layers: number): DecoderConfig {
-  const { windows } = config;
-  return { ...config, layers, ...(windows ? { windows: windows.slice(0, layers) } : {}) };
-}
-
-/** Whether all layers see equally far. */
-function alike({ windows = [] }: DecoderConfig): boolean {
-  return new Set(windows).size <= 1;
-}
-
 function extrapolated(
-  config: DecoderConfig,
+  model: PlannedModel,
   train: TrainOptions,
   capabilities: Capabilities,
   speed: Speed,
   length: number,
 ): StepNeeds {
   const at = (layers: number): StepNeeds =>
-    stepNeeds(cutTo(config, layers), train, capabilities, speed, length);
-  return extrapolate(at(PLANNED[0]), at(PLANNED[1]), PLANNED, config.layers);
+    stepNeeds(model.cutTo(layers), train, capabilities, speed, length);
+  return extrapolate(at(PLANNED[0]), at(PLANNED[1]), PLANNED, model.layers);
 }
 
 /** What the planner asks of a device: the CPU target, or a GPU through Dawn. */
@@ -179,16 +142,21 @@ function problemsOf(
 }
 
 /** Bytes of the frozen and trained weights of the model by what they are, as they are stored. */
-function weightsByKind(config: DecoderConfig, { dtype, method }: TrainOptions): Record<string, number> {
+function weightsByKind(
+  shapes: PlannedModel["shapes"],
+  { dtype, method }: TrainOptions,
+): Record<string, number> {
   const found: Record<string, number> = {};
-  for (const [name, { shape }] of weightShapes(config)) {
-    const kind = /attn/.test(name)
+  for (const [name, { shape }] of shapes) {
+    const kind = /LayerNorm/.test(name)
+      ? "norms"
+      : /attn|attention/.test(name)
       ? "attention"
-      : /mlp/.test(name)
+      : /mlp|\.(intermediate|output)\./.test(name)
       ? "feed-forward"
       : /embed|wte|wpe/.test(name)
       ? "embedding"
-      : /lm_head/.test(name)
+      : /lm_head|pooler|classifier/.test(name)
       ? "head"
       : "norms";
     const width = shape.length > 1 && method !== "full" && dtype === "f16" ? 2 : 4;

@@ -1,5 +1,6 @@
 /** A plan for people. @module */
 import { showBytes } from "../../core/mod.ts";
+import { showParts } from "../memory.ts";
 import { showTable } from "../report.ts";
 import type { RunPlan } from "./run_plan.ts";
 
@@ -47,11 +48,9 @@ export function showRunPlan(plan: RunPlan): string {
     "",
     `the whole run at its peak: ${
       showBytes(run.peak)
-    }, with batches of all lengths up to ${seq} (at the start ${
-      showBytes(run.start)
-    }; then weights and state ${showBytes(run.staying)}, steps ${showBytes(run.steps)}, evaluation ${
-      showBytes(run.evaluations)
-    }, answers ${showBytes(run.answers)})`,
+    }, with batches of all lengths up to ${seq} (at the start ${showBytes(run.start)}; then ${
+      showParts(run)
+    })`,
     `largest buffer: ${showBytes(step.largest.bytes)} (${step.largest.what})`,
     `time of a step: ${seconds(step.seconds)} at least (${count(step.kernels)} kernels, ${
       (step.operations / 1e12).toPrecision(3)
