@@ -1,5 +1,5 @@
 /** Attention and its derivative on matrix units, in kernels of their own beside products and a softmax. @module */
-import { type Gpu, profile } from "../core/gpu/mod.ts";
+import { type Gpu, type LaunchTime, profile } from "../core/gpu/mod.ts";
 import { aval, compileTraced, gradients, input, sizeOf, type Tensor } from "../core/mod.ts";
 import type { Kernel } from "../core/kernel/kernel.ts";
 import { bytesTouched, productOperations } from "../core/kernel/work.ts";
@@ -79,13 +79,14 @@ async function measure(gpu: Gpu, of: AttentionCase, way: AttentionTime["way"]) {
   };
   const begin = performance.now();
   while (performance.now() - begin < WARM_MS) await once();
-  const runs: { readonly seconds: number }[][] = [];
+  const runs: LaunchTime[][] = [];
   for (let i = 0; i < MEASURED; i++) runs.push(await once());
   const results = await Promise.all(
     executable.run(inputs).map(async (z) => new Float16Array((await gpu.download(z)).buffer as ArrayBuffer)),
   );
-  const seconds = plan.steps.map((_, step) => median(runs.map((r) => r[step]!.seconds)));
-  const kernels = plan.steps.map((s) => plan.kernels[s.kernel]!);
+  const seconds = runs[0]!.map((_, launch) => median(runs.map((r) => r[launch]!.seconds)));
+  const kernelsOf = (steps: readonly number[]): Kernel[] =>
+    steps.map((i) => plan.kernels[plan.steps[i]!.kernel]!);
   inputs.forEach((x) => gpu.free(x));
   executable.dispose();
   const line = (kernel: string, s: number, parts: readonly Kernel[]): AttentionTime => ({
@@ -99,8 +100,8 @@ async function measure(gpu: Gpu, of: AttentionCase, way: AttentionTime["way"]) {
   return {
     results,
     times: [
-      ...kernels.map((kernel, i) => line(kernel.name, seconds[i]!, [kernel])),
-      line(WHOLE, seconds.reduce((a, b) => a + b, 0), kernels),
+      ...runs[0]!.map(({ kernel, steps }, i) => line(kernel, seconds[i]!, kernelsOf(steps))),
+      line(WHOLE, seconds.reduce((a, b) => a + b, 0), kernelsOf(plan.steps.map((_, i) => i))),
     ],
   };
 }
