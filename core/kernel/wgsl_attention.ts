@@ -37,8 +37,6 @@ import type { Scope } from "./wgsl_expr.ts";
 import { MATRIX_DIRECTIVES } from "./wgsl_matrix.ts";
 import { SIDE } from "./wgsl_tile.ts";
 
-/** Rows of keys in memory, where they fit. */
-const BLOCK = 64;
 /** How far, as a power of 2, a score may be above the top of its row before all of the row is scaled anew. */
 const SLACK = 8;
 /** A top below any score, and far above hidden ones. */
@@ -65,7 +63,7 @@ export function attention(scope: Scope, body: AttentionForm): Grid {
 
 function forward(scope: Scope, body: AttentionForm): Grid {
   const { module } = scope, { query, key, group, feature } = body;
-  const l = chooseLayout(feature.extent, BLOCK, module.limits);
+  const l = chooseLayout(feature.extent, module.limits);
   const blocks = Math.ceil(query.extent / OWN), heads = headsOf(body, "query");
   const hasOutput = body.stores.some((s) => s.result === "output");
   const rows = new Rows(module, body);

@@ -33,8 +33,6 @@ import { declareRange, readScores, segmentMoves } from "./wgsl_attention_scores.
 import type { Scope } from "./wgsl_expr.ts";
 import { plus } from "./wgsl_operand.ts";
 
-/** Rows of the other side in memory, where they fit: keys, and queries, beside which more is in registers. */
-const KEYS = 64, QUERIES = 32;
 /** Up to which head size the sums of both keys and values are kept in registers. */
 const BOTH = 64;
 
@@ -56,7 +54,7 @@ function declareRows(scope: Scope, body: AttentionForm): void {
 /** Print the pass that computes the queries' cotangent. */
 export function ofQueries(scope: Scope, body: AttentionForm): Grid {
   const { module } = scope, { query, key, group, feature } = body;
-  const l = chooseLayout(feature.extent, KEYS, module.limits);
+  const l = chooseLayout(feature.extent, module.limits);
   const blocks = Math.ceil(query.extent / OWN), heads = headsOf(body, "query");
   declareRows(scope, body);
   begin(scope, l);
@@ -136,7 +134,7 @@ function finishRows(
 /** Print the pass that computes the cotangents of keys, of values, or of both. */
 export function ofKeys(scope: Scope, body: AttentionForm): Grid {
   const { module } = scope, { key, feature, stores } = body;
-  const l = chooseLayout(feature.extent, QUERIES, module.limits);
+  const l = chooseLayout(feature.extent, module.limits);
   const blocks = Math.ceil(key.extent / OWN), heads = headsOf(body, "key");
   declareRows(scope, body);
   begin(scope, l);

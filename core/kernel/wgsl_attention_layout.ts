@@ -53,18 +53,18 @@ function layoutOf(depth: number, block: number): Layout {
   };
 }
 
-/** Blocks of the other side, largest first. */
-const BLOCKS = [64, 32];
+/**
+ * Rows of the other side in memory at a time. With 64 features two workgroups share a processor then: where one has at most
+ * 48 KiB, as on an H200, that is all that a processor has.
+ */
+const BLOCK = 32;
 
-/** The largest block that fits, up to `most` rows. */
-export function chooseLayout(depth: number, most: number, { maxWorkgroupBytes }: WgslLimits): Layout {
-  const layouts = BLOCKS.filter((block) => block <= most).map((block) => layoutOf(depth, block));
-  const fits = layouts.find((l) => l.bytes <= maxWorkgroupBytes);
-  if (fits) return fits;
+/** The layout for heads of `depth`. Throws Error where it does not fit. */
+export function chooseLayout(depth: number, { maxWorkgroupBytes }: WgslLimits): Layout {
+  const layout = layoutOf(depth, BLOCK);
+  if (layout.bytes <= maxWorkgroupBytes) return layout;
   throw new Error(
-    `Attention with heads of ${depth} needs ${
-      layouts.at(-1)!.bytes
-    } bytes of workgroup memory and the device has ${maxWorkgroupBytes}.`,
+    `Attention with heads of ${depth} needs ${layout.bytes} bytes of workgroup memory and the device has ${maxWorkgroupBytes}.`,
   );
 }
 
