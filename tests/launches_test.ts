@@ -4,8 +4,9 @@ import { compileTraced } from "../core/compile.ts";
 import { gradients } from "../core/diff/mod.ts";
 import { evaluateProgram } from "../core/eval/mod.ts";
 import { launchesOf, openGpu } from "../core/gpu/mod.ts";
+import { cutRare } from "../core/gpu/rare_launches.ts";
 import { aval, fill, input, sizeOf, type Tensor } from "../core/ir/mod.ts";
-import { defaultLimits, wgsl } from "../core/kernel/wgsl.ts";
+import { defaultLimits, type Printed, wgsl, wgslOf } from "../core/kernel/wgsl.ts";
 import { wgslTogether } from "../core/kernel/wgsl_together.ts";
 import { touchesOf } from "../core/plan/overlap.ts";
 import { add, linear, mul, pack, softmax, sum } from "../ops/mod.ts";
@@ -66,12 +67,27 @@ Deno.test("launches: texts of several steps are no longer together than they may
   assertEquals(joined(0), []);
 });
 
-Deno.test("launches: steps are in the order of their kernels, so that equal sets have one text", () => {
+Deno.test("launches: equal sets of kernels are one text", () => {
   const { plan } = compiled();
-  for (const { steps } of launchesOf(plan, { wgsl: limits, maxSlots: 16 })) {
-    const kernels = steps.map((i) => plan.steps[i]!.kernel);
-    assertEquals(kernels, kernels.toSorted((a, b) => a - b));
+  const alone = (p: Printed): string => wgslOf(p).code.replace(/^.*\n/, "");
+  const found = new Map<string, string>();
+  for (const { parts } of launchesOf(plan, { wgsl: limits, maxSlots: 16 })) {
+    const texts = parts.map(alone), set = texts.toSorted().join(), whole = texts.join();
+    assertEquals(found.get(set) ?? whole, whole);
+    found.set(set, whole);
   }
+});
+
+Deno.test("launches: those with a rare text are cut into such as there are anyway", () => {
+  const often = Array.from({ length: 5 }, () => [[1, 2], [3]]).flat(), rare = [1, 2, 3, 4];
+  const cuts = cutRare([...often, rare, [5, 6]], 4);
+  assertEquals(cuts.slice(0, 10), often.map((parts) => [[...parts.keys()]]));
+  // What no other launch has stays together, and what has nothing of the others as it is.
+  assertEquals(cuts.slice(10), [[[0, 1], [2], [3]], [[0, 1]]]);
+  // The same text twice in a launch, and the order of the others.
+  assertEquals(cutRare([...often, [3, 1, 3, 2]], 4).at(-1), [[1, 3], [0], [2]]);
+  // In a small plan nothing is rare.
+  assertEquals(cutRare([[1, 2], [1], [2]]), [[[0, 1]], [[0]], [[0]]]);
 });
 
 Deno.test("launches: kernels with other numbers of invocations cannot be one", () => {

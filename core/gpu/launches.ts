@@ -8,6 +8,7 @@ import { type Printed, printed, type WgslLimits } from "../kernel/wgsl.ts";
 import { sharedBytes } from "../kernel/wgsl_together.ts";
 import { touchesOf } from "../plan/overlap.ts";
 import type { Plan, Step } from "../plan/plan.ts";
+import { cutRare } from "./rare_launches.ts";
 
 /** Steps run at once, as places in the plan, and their kernels as they are bound. */
 export interface Launch {
@@ -43,16 +44,9 @@ export function launchesOf(
   plan: Plan,
   { wgsl: limits, maxSlots, maxText = MAX_TEXT }: LaunchLimits,
 ): PrintedLaunch[] {
-  const touches = touchesOf(plan), known = new Map<string, Part>();
-  const parts = plan.steps.map((step) => {
-    const bound = boundKernel(plan, step);
-    const key = `${step.kernel} ${bound.slots.map((s) => s.access).join()}`;
-    const part = known.get(key) ?? partOf(printed(bound, limits), limits);
-    known.set(key, part);
-    return part;
-  });
+  const touches = touchesOf(plan), parts = partsOf(plan, limits);
   const done = new Set<number>();
-  const launches: PrintedLaunch[] = [];
+  const launches: number[][] = [];
   plan.steps.forEach((_, first) => {
     if (done.has(first)) return;
     const steps = [first];
@@ -69,29 +63,48 @@ export function launchesOf(
       if (fits) steps.push(i);
     }
     steps.forEach((i) => done.add(i));
-    // By kernel, so that the same ones are one text in whatever order the plan has them.
-    steps.sort((a, b) => plan.steps[a]!.kernel - plan.steps[b]!.kernel || a - b);
-    const own = steps.map((i) => parts[i]!.printed);
-    launches.push({ steps, kernels: own.map((p) => p.module.kernel), parts: own });
+    // By text, so that the same ones are one text in whatever order the plan has them.
+    launches.push(steps.sort((a, b) => parts[a]!.text - parts[b]!.text || a - b));
   });
-  return launches;
+  const cuts = cutRare(launches.map((steps) => steps.map((i) => parts[i]!.text)));
+  return launches.flatMap((steps, l) =>
+    cuts[l]!.map((places) => {
+      const some = places.map((place) => steps[place]!), own = some.map((i) => parts[i]!.printed);
+      return { steps: some, kernels: own.map((p) => p.module.kernel), parts: own };
+    })
+  );
 }
 
 /** A step's kernel as a part of a launch. */
 interface Part {
   readonly printed: Printed;
   readonly isSmall: boolean;
-  /** Characters. */
+  /** Characters, without bindings. */
   readonly length: number;
+  /** The same number for the same text. */
+  readonly text: number;
 }
 
-function partOf(printed: Printed, limits: WgslLimits): Part {
-  const { module, units, lines } = printed;
-  return {
-    printed,
-    isSmall: units <= SMALL * limits.busyWorkgroups && sharedBytes([printed]) !== null,
-    length: [...module.definitions(), ...lines].reduce((n, line) => n + line.length + 1, 0),
-  };
+/** For each step; kernels that are bound alike are printed once. */
+function partsOf(plan: Plan, limits: WgslLimits): Part[] {
+  const known = new Map<string, Part>(), texts = new Map<string, number>();
+  return plan.steps.map((step) => {
+    const bound = boundKernel(plan, step);
+    const key = `${step.kernel} ${bound.slots.map((s) => s.access).join()}`;
+    const old = known.get(key);
+    if (old) return old;
+    const all = printed(bound, limits), { module, units, lanes, lines } = all;
+    const text = [units, lanes, ...module.preamble(), ...lines].join("\n");
+    if (!texts.has(text)) texts.set(text, texts.size);
+    const part: Part = {
+      printed: all,
+      isSmall: units <= SMALL * limits.busyWorkgroups && sharedBytes([all]) !== null,
+      length: [...module.definitions(), ...lines].reduce((n, line) => n + line.length + 1, 0),
+      text: texts.get(text)!,
+    };
+    known.set(key, part);
+    return part;
+  });
 }
 
 function formOf({ module }: Printed): string {
