@@ -129,7 +129,20 @@ Deno.test("plans: an encoder's head is what its files lack of it", () =>
       assertEquals(names(outputs), fresh, `${kept} ${outputs}`);
       assertEquals(loadEncoder(dir, { dtype: "f32", outputs, seed: 0 }).fresh, fresh);
     }
-    const flags = ["--task", "rte", "--data", "x.tsv", "--seq", "16", "--method", "lora", "--device", "cpu"];
+    const flags = [
+      "--task",
+      "rte",
+      "--data",
+      "x.tsv",
+      "--seq",
+      "16",
+      "--batch",
+      "2",
+      "--method",
+      "lora",
+      "--device",
+      "cpu",
+    ];
     const small = await plan("--model", dir, ...flags, "--memory", "0.001");
     assert(!small.fits && small.advice.length > 0);
     assertStringIncludes(showRunPlan(small), "DOES NOT FIT");
