@@ -262,8 +262,8 @@ function watch(gpu: Gpu): {
     uploadSeconds: 0,
     device: {
       capabilities: gpu.capabilities,
-      compile: async (plan): Promise<Executable> => {
-        const executable = await gpu.compile(plan);
+      compile: async (plan, exact): Promise<Executable> => {
+        const executable = await gpu.compile(plan, exact);
         return {
           compileSeconds: executable.compileSeconds,
           dispose: () => executable.dispose(),

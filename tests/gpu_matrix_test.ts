@@ -2,7 +2,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { openAdapter } from "../core/gpu/adapter.ts";
 import { Gpu } from "../core/gpu/mod.ts";
+import { aval } from "../core/ir/mod.ts";
 import { matrixTiles } from "../core/kernel/wgsl.ts";
+import { Factoriser } from "../train/factorise.ts";
 import { emulateMatrix } from "./emulate_matrix.ts";
 import { halves, hasMatrixUnits, requireSame } from "./gpu_compare.ts";
 import { sampleNamed, samples } from "./kernel_samples.ts";
@@ -62,5 +64,43 @@ Deno.test({
       }
       await device.close();
     }
+  },
+});
+
+Deno.test({
+  name: "gpu: factors of a matrix are computed in f32 on a device whose products round otherwise",
+  ...options,
+  ignore: !isSoftware,
+  fn: async () => {
+    const opened = (await openAdapter({ software: true, provider: "deno", halfProducts: false }))!;
+    const texts: string[] = [], make = opened.gpu.createShaderModule.bind(opened.gpu);
+    opened.gpu.createShaderModule = (d: GPUShaderModuleDescriptor) => {
+      texts.push(d.code);
+      return make(d);
+    };
+    const { capabilities, limits } = opened;
+    const gpu = { ...capabilities.gpu!, matrix: true, halfProducts: true };
+    const device = new Gpu({
+      ...{ ...opened, capabilities: { ...capabilities, gpu } },
+      limits: { ...limits, maxWorkgroupBytes: 65536, maxInvocations: 1024, matrix: matrixTiles },
+    });
+    // Halves hold neither these numbers nor what makes their directions orthonormal.
+    const m = 96, n = 80, k = 4, matrix = aval([m, n]);
+    const data = Float32Array.from({ length: m * n }, (_, i) => 1e-9 * Math.sin(i * i % 1009));
+    const factoriser = new Factoriser(device, 3);
+    const { u, s, v } = await factoriser.factors(device.upload(data, matrix), { by: "svd", columns: k });
+    for (const [side, rows] of [[u, m], [v, n]] as const) {
+      for (let i = 0; i < k; i++) {
+        for (let j = 0; j < k; j++) {
+          let dot = 0;
+          for (let r = 0; r < rows; r++) dot += side[r * k + i]! * side[r * k + j]!;
+          assert(Math.abs(dot - (i === j ? 1 : 0)) < 1e-5, `columns ${i} and ${j}: ${dot}`);
+        }
+      }
+    }
+    assert(s.every((x) => x > 1e-9 && x < 1e-6), `${s}`);
+    assert(texts.length > 0 && texts.every((code) => !/subgroup_matrix/.test(code)));
+    await factoriser.dispose();
+    await device.close();
   },
 });

@@ -71,7 +71,7 @@ export async function* classifierGradients(
             first: aval([]),
             total: avals,
           },
-          ["total"],
+          { inPlace: ["total"] },
         ));
       run.run(
         new Map([
@@ -111,11 +111,11 @@ function gradientsOf(
   };
   const rows = batch as ClassifierBatch;
   const { sum } = classifierLoss({ config, weight: plain.weight, map }, target, rows);
-  const loss = div(sum, maximum(countRows(rows), 1));
   const list = paths.map((path) => taps.get(path)!);
-  const cts = gradients([loss], [fill(1)], list.map((t) => t.zero));
+  // Of the sum of the losses, so that cotangents are of an order that f16 holds; gradients are divided.
+  const cts = gradients([sum], [fill(1)], list.map((t) => t.zero)), count = maximum(countRows(rows), 1);
   return Object.fromEntries(paths.map((path, i) => {
     const inner = [[0, 1], [0, 1]] as const;
-    return [path, use(path, dotGeneral(cts[i]!, list[i]!.input, { batch: [[], []], inner }))];
+    return [path, use(path, div(dotGeneral(cts[i]!, list[i]!.input, { batch: [[], []], inner }), count))];
   }));
 }

@@ -169,7 +169,7 @@ export class Factoriser {
             into: transposed ? dotGeneral(a, b, { batch: [[], []], inner: [[0], [0]] }) : matmul(a, b),
           }),
           { a, b, into: productOf(kind, a, b) },
-          ["into"],
+          { inPlace: ["into"], exact: true },
         ),
     );
   }

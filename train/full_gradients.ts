@@ -12,7 +12,7 @@ import {
   sizeOf,
   type Tensor,
 } from "../core/mod.ts";
-import { add, div, dotGeneral, eq, maximum, reshape, where } from "../ops/mod.ts";
+import { add, div, dotGeneral, eq, maximum, mul, reshape, where } from "../ops/mod.ts";
 import { baseMap, type Module } from "../adapters/mod.ts";
 import { type Attend, causal } from "./attend.ts";
 import {
@@ -93,7 +93,7 @@ export async function* fullGradients(
           device,
           ({ weights, ids }) => ({ into: bind(weights, batch.length).embed(ids) }),
           { weights: frozen, ids: aval([batch.rows, batch.length], "i32"), into: stateOf(batch) },
-          ["into"],
+          { inPlace: ["into"] },
         ));
     const forward = (batch: HostBatch, i: number): Promise<Runner> =>
       plans.get(`forward ${shapeOf(batch)} ${windowOf(i)}`, () =>
@@ -101,7 +101,7 @@ export async function* fullGradients(
           device,
           ({ weights, x }) => ({ into: bind(weights, batch.length).layer(0, x, attendAs(i), i) }),
           { weights: layerAvals, x: stateOf(batch), into: stateOf(batch) },
-          ["into"],
+          { inPlace: ["into"] },
         ));
     const head = (batch: HostBatch): Promise<Runner> =>
       plans.get(`head ${shapeOf(batch)}`, () =>
@@ -110,16 +110,20 @@ export async function* fullGradients(
           ({ weights, x, labels }) => {
             const model = bind(weights, batch.length);
             const { sum, count } = headLoss(model, model.finalNorm(x), labels);
-            const loss = div(sum, maximum(count, 1));
-            return { into: gradients([loss], [fill(1 / batches.length)], [x])[0]! };
+            // Of the sum of the losses, so that cotangents are of an order that f16 holds; gradients are divided.
+            return {
+              into: gradients([sum], [fill(1)], [x])[0]!,
+              share: div(1 / batches.length, maximum(count, 1)),
+            };
           },
           {
             weights: frozen,
             x: stateOf(batch),
             labels: aval([batch.rows, batch.length], "i32"),
             into: stateOf(batch),
+            share: aval([]),
           },
-          ["into"],
+          { inPlace: ["into", "share"] },
         ));
     const backward = (batch: HostBatch, i: number, asked: readonly Module[]): Promise<Runner> =>
       plans.get(
@@ -129,9 +133,10 @@ export async function* fullGradients(
             weights: layerAvals,
             x: stateOf(batch),
             back: stateOf(batch),
+            share: aval([]),
             first: aval([]),
             total: Object.fromEntries(asked.map((m) => [m.path, aval([m.outDim, m.inDim])])),
-          }, ["back", "total"]),
+          }, { inPlace: ["back", "total"] }),
       );
     // All are compiled side by side, before the first is run.
     const layers = Array.from({ length: config.layers }, (_, i) => i);
@@ -143,20 +148,27 @@ export async function* fullGradients(
       ]),
     );
     /** For each batch, the input of every layer and, at the end, the cotangent that goes back. */
-    const states: { readonly xs: DeviceArray[]; readonly back: DeviceArray }[] = [];
+    const states: { readonly xs: DeviceArray[]; readonly back: DeviceArray; readonly share: DeviceArray }[] =
+      [];
     for (const batch of batches) {
       const { rows, length, ids, labels } = batch;
       const tokens = aval([rows, length], "i32");
       const xs = Array.from({ length: config.layers + 1 }, () => upload(stateOf(batch)));
-      const back = upload(stateOf(batch));
+      const back = upload(stateOf(batch)), share = upload(aval([]));
       (await embed(batch)).run(new Map([...arrays, ["ids", upload(tokens, ids)], ["into", xs[0]!]]));
       for (const i of layers) {
         (await forward(batch, i)).run(new Map([...layerArrays(i), ["x", xs[i]!], ["into", xs[i + 1]!]]));
       }
       (await head(batch)).run(
-        new Map([...arrays, ["x", xs[config.layers]!], ["labels", upload(tokens, labels)], ["into", back]]),
+        new Map([
+          ...arrays,
+          ["x", xs[config.layers]!],
+          ["labels", upload(tokens, labels)],
+          ["into", back],
+          ["share", share],
+        ]),
       );
-      states.push({ xs, back });
+      states.push({ xs, back, share });
     }
     const first = [1, 0].map((is) => upload(aval([]), Float32Array.of(is)));
     const totals = new Map<string, DeviceArray>();
@@ -165,13 +177,14 @@ export async function* fullGradients(
       for (const { path, inDim, outDim } of asked) {
         if (!totals.has(path)) totals.set(path, upload(aval([outDim, inDim])));
       }
-      for (const [b, { xs, back }] of states.entries()) {
+      for (const [b, { xs, back, share }] of states.entries()) {
         const run = await backward(batches[b]!, i, asked);
         run.run(
           new Map([
             ...layerArrays(i),
             ["x", xs[i]!],
             ["back", back],
+            ["share", share],
             ["first", first[b === 0 ? 0 : 1]!],
             ...asked.map((m) => [`total.${m.path}`, totals.get(m.path)!] as const),
           ]),
@@ -195,6 +208,8 @@ interface BackwardInput {
   readonly weights: Weights;
   readonly x: Tensor;
   readonly back: Tensor;
+  /** f32[]: what the gradient of the batch's sum of losses is multiplied by. */
+  readonly share: Tensor;
   /** f32[]: 1 for the first batch, whose gradient replaces the total. */
   readonly first: Tensor;
   readonly total: Readonly<Record<string, Tensor>>;
@@ -208,7 +223,7 @@ function layerBackward(
   attend: Attend,
   like: number,
 ): (x: BackwardInput) => { readonly back: Tensor; readonly total: Readonly<Record<string, Tensor>> } {
-  return ({ weights, x, back, first, total }) => {
+  return ({ weights, x, back, share, first, total }) => {
     // A zero added to each map's result catches its cotangent: the weight itself may be stored in f16.
     const taps = new Map<string, { readonly input: Tensor; readonly zero: Tensor }>();
     const wanted = new Set(asked.map((m) => m.path));
@@ -224,7 +239,10 @@ function layerBackward(
     const [dx, ...cts] = gradients([y], [back], [x, ...list.map((t) => t.zero)]);
     const totals = asked.map((m, i) => {
       const inner = [[0, 1], [0, 1]] as const;
-      const g = dotGeneral(cts[i]!, list[i]!.input, { batch: [[], []], inner });
+      const g = mul(
+        dotGeneral(cts[i]!, list[i]!.input, { batch: [[], []], inner }),
+        reshape(share, [1, 1]),
+      );
       const old = total[m.path]!;
       return [m.path, where(eq(reshape(first, [1, 1]), 1), g, add(old, g))] as const;
     });

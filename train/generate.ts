@@ -93,7 +93,7 @@ export async function generate(
         lengths: aval([rows]),
         ...(choice ? { choice: choiceAvals(choice) } : {}),
       },
-      ["state"],
+      { inPlace: ["state"] },
     ));
   const tokens = new Float32Array(rows * t);
   prompts.forEach((p, i) => tokens.set(p, i * t));

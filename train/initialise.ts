@@ -57,6 +57,7 @@ export async function initialise(
       params: packAll(classes, initialParams(classes, weights, keys, new Map(Object.entries(factors)))),
     }),
     { weights, keys: keysAval, factors: found },
+    { exact: true },
   );
   // The executable owns these arrays: it lives as long as the device.
   for (const [path, array] of run.run(given)) arrays.set(path, array);

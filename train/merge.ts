@@ -31,6 +31,7 @@ export async function* mergedWeights(
           return { merged: of.fitted ? of.fitted.merge(own, cast(weights[name]!, "f32")) : own[0]! };
         },
         { weights: (of.fitted ? { [name]: frozen[name]! } : {}) as Record<string, Aval>, params },
+        { exact: true },
       );
       const array = run(arrays).get("merged")!;
       yield [name, { aval: array.aval, data: (await device.download(array)).slice() }];

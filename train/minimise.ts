@@ -107,7 +107,7 @@ export async function minimise<P>(
     params: Object.fromEntries(arenasOf(classes).map(({ of, leaf }) => [leaf.key, arenaAval(of, leaf)])),
     state: Object.fromEntries(stateSpec.map(([name, { aval }]) => [name, aval])),
     rates: aval([3]),
-  }, ["params", "state"]);
+  }, { inPlace: ["params", "state"] });
   try {
     const losses: number[] = [];
     for (let t = 1; t <= steps; t++) {

@@ -149,7 +149,7 @@ export async function openTraining<B>(options: TrainingOptions<B>): Promise<Open
             rates: aval([4]),
             key: aval([2], "u32"),
           },
-          ["params", "optimiser"],
+          { inPlace: ["params", "optimiser"] },
         ).then((fresh) => {
           const bytes = stepBytes(fresh);
           if (bytes.total > (stats.step?.total ?? 0)) stats.step = bytes;

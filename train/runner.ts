@@ -40,16 +40,22 @@ export function usePlans(store: Plans): void {
   plans = store;
 }
 
-/**
- * Compile `f` to a plan for a device of these capabilities; whether it fits them is not checked. Outputs whose path is
- * also an input's path, and starts with one of `inPlace`, are updated in place. Throws ShapeError.
- */
+/** How a function is compiled. */
+export interface RunnerOptions {
+  /** Outputs whose path is also an input's path, and starts with one of these, are updated in place. */
+  readonly inPlace?: readonly string[];
+  /** Products do not round their operands, where others of the device do; default false. */
+  readonly exact?: boolean;
+}
+
+/** Compile `f` to a plan for a device of these capabilities; whether it fits them is not checked. Throws ShapeError. */
 export function compileFor<A>(
   { maxSlots, gpu }: Capabilities,
   f: (x: MapTree<A, Aval, Tensor>) => object,
   avals: A,
-  inPlace: readonly string[] = [],
+  { inPlace = [], exact = false }: RunnerOptions = {},
 ): Compiled {
+  const rounds = !exact && gpu?.halfProducts === true;
   const traced = traceTree(f, avals);
   const isInput = new Set(traced.inputs.map((x) => x.path));
   const taken = traced.outputs.map((x) => x.path)
@@ -58,10 +64,10 @@ export function compileFor<A>(
     );
   const options = {
     maxSlots,
-    halfProducts: gpu?.halfProducts ?? false,
+    halfProducts: rounds,
     ...(gpu ? { recompute: { from: RECOMPUTE_FROM }, overlap: true } : {}),
     // Two workgroups share a processor in products on matrix units.
-    ...(gpu?.halfProducts ? { split: { workgroups: 2 * gpu.processors } } : {}),
+    ...(gpu && rounds ? { split: { workgroups: 2 * gpu.processors } } : {}),
     inPlace: taken.map((path) => ({ output: path, input: path })),
   };
   return compileTraced(traced, options, (request) => plans.plan(request));
@@ -72,11 +78,11 @@ export async function runnerOf<A>(
   device: Device,
   f: (x: MapTree<A, Aval, Tensor>) => object,
   avals: A,
-  inPlace: readonly string[] = [],
+  options: RunnerOptions = {},
 ): Promise<Runner> {
-  const compiled = compileFor(device.capabilities, f, avals, inPlace);
+  const compiled = compileFor(device.capabilities, f, avals, options);
   checkLimits(compiled.plan, device.capabilities);
-  const executable = await device.compile(compiled.plan);
+  const executable = await device.compile(compiled.plan, options.exact);
   return {
     compiled,
     executable,

@@ -57,7 +57,7 @@ export function planObjective(options: ObjectivePlanOptions): Compiled {
       rates: aval([4]),
       key: aval([2], "u32"),
     },
-    ["params", "optimiser"],
+    { inPlace: ["params", "optimiser"] },
   );
 }
 

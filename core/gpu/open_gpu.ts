@@ -78,6 +78,8 @@ export class Gpu implements Device {
   readonly #begin: Begin;
   readonly #memory: Memory;
   readonly #pipelines: Pipelines;
+  /** Those of plans whose products do not round. */
+  readonly #exact: Pipelines;
   readonly #team: CompileTeam | null;
   readonly #prepared = new WeakMap<Plan, Prepared>();
   #failure: Error | null = null;
@@ -90,6 +92,7 @@ export class Gpu implements Device {
     this.#begin = capabilities.gpu?.provider === "dawn" ? paced : plainly;
     this.#memory = new Memory(gpu, this.#begin);
     this.#pipelines = new Pipelines(gpu, limits, this.#begin, team);
+    this.#exact = new Pipelines(gpu, { ...limits, matrix: null }, this.#begin, team);
     this.#team = team;
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
@@ -124,9 +127,9 @@ export class Gpu implements Device {
     return tuned;
   }
 
-  async compile(plan: Plan): Promise<GpuExecutable> {
+  async compile(plan: Plan, exact = false): Promise<GpuExecutable> {
     this.#check();
-    const executable = await makeExecutable(plan, this.#memory, () => this.#prepare(plan))
+    const executable = await makeExecutable(plan, this.#memory, () => this.#prepare(plan, exact))
       .catch((error: unknown) => this.#fail(error));
     this.#check();
     return executable;
@@ -180,7 +183,8 @@ export class Gpu implements Device {
     await this.#gpu.lost;
   }
 
-  #prepare(plan: Plan): Prepared {
+  #prepare(plan: Plan, exact = false): Prepared {
+    if (exact) return prepare(plan, this.#exact);
     const prepared = this.#prepared.get(plan) ?? prepare(plan, this.#pipelines);
     this.#prepared.set(plan, prepared);
     return prepared;

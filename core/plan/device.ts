@@ -85,7 +85,8 @@ export function matrixGpu(halfProducts: boolean): GpuCapabilities {
 /** A processor that runs plans. */
 export interface Device {
   readonly capabilities: Capabilities;
-  readonly compile: (plan: Plan) => Promise<Executable>;
+  /** `exact`: products do not round their operands, whatever else runs on the device; default false. */
+  readonly compile: (plan: Plan, exact?: boolean) => Promise<Executable>;
   /** Begin with what takes {@linkcode compile} of this plan long; absent where nothing does. */
   readonly prepare?: (plan: Plan) => void;
   /**
