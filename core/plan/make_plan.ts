@@ -3,11 +3,12 @@ import { type Aval, bytesOf, sizeOf } from "../ir/aval.ts";
 import { ixVar } from "../ir/ix.ts";
 import type { Program } from "../ir/program.ts";
 import { scalarType } from "../ir/expr.ts";
-import { canUpdate, finish, type Use } from "../kernel/finish.ts";
+import { canUpdate, finish } from "../kernel/finish.ts";
 import { fuse, type FuseLimits } from "../kernel/fuse.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { kernelKey } from "../kernel/show_kernel.ts";
-import { ALIGNMENT, type BufferSpec, bytesFor, type Place, type Plan, type Step } from "./plan.ts";
+import { allocate } from "./allocate.ts";
+import type { Plan, Step } from "./plan.ts";
 import { expand } from "./expand.ts";
 import { halveLate } from "./halve_late.ts";
 import { narrow } from "./narrow.ts";
@@ -47,7 +48,7 @@ export function makePlan(source: Program, limits: PlanLimits, donations: readonl
     return i >= 0 && (lastRead.get(from) ?? -1) <= i && canUpdate(drafts[i]!, bindings, from, to);
   });
   const uses = drafts.map((d) => finish(program, d, bindings, inPlace));
-  const { places, buffers } = allocate(program, uses, inPlace, limits.overlap ? LINGER : 0);
+  const { places, buffers } = allocate(program, uses, inPlace, limits.overlap ?? false);
   const table = new KernelTable();
   const steps: Step[] = uses.map((use) => ({
     kernel: table.add(use.kernel),
@@ -102,89 +103,6 @@ class KernelTable {
     this.#known.set(key, this.kernels.length);
     return this.kernels.push(kernel) - 1;
   }
-}
-
-/** Kernels that memory is left alone after its last use where kernels overlap: what takes it over must wait for them. */
-const LINGER = 8;
-/** Bytes from which on memory is taken over at once. */
-const LARGE = 2 ** 23;
-
-/** Give each stored value a place. */
-function allocate(
-  program: Program,
-  uses: readonly Use[],
-  inPlace: ReadonlyMap<number, number>,
-  linger: number,
-): { places: Map<number, Place>; buffers: BufferSpec[] } {
-  const places = new Map<number, Place>();
-  const buffers: { bytes: number; role: BufferSpec["role"] }[] = [];
-  const bytes = (id: number): number => padded(bytesFor(program.nodes[id]!.aval));
-  const fresh = (id: number, role: BufferSpec["role"]): void => {
-    places.set(id, { buffer: buffers.push({ bytes: bytes(id), role }) - 1, offset: 0 });
-  };
-  for (const id of program.inputs) fresh(id, "input");
-  for (const node of program.nodes) {
-    const lower = node.rules?.lower;
-    if (lower?.kind !== "pack") continue;
-    fresh(node.id, "zeroed");
-    const { buffer } = places.get(node.id)!;
-    const slot = lower.slot * bytesOf(node.aval.dtype);
-    node.inputs.forEach((part, i) => places.set(part, { buffer, offset: i * slot }));
-  }
-  for (const [to, from] of inPlace) places.set(to, places.get(from)!);
-  for (const id of program.outputs) if (!places.has(id)) fresh(id, "output");
-  const lastRead = new Map<number, number>();
-  uses.forEach((use, i) => use.bound.forEach(({ node }) => lastRead.set(node, i)));
-  const free: number[] = [];
-  const expiring = new Map<number, number[]>();
-  uses.forEach((use, i) => {
-    for (const id of use.writes) {
-      if (places.has(id)) continue;
-      const need = bytes(id);
-      const isBrief = lastRead.get(id)! - i <= BRIEF;
-      const buffer = takeFree(free, buffers, need, isBrief) ??
-        buffers.push({ bytes: need, role: "temporary" }) - 1;
-      places.set(id, { buffer, offset: 0 });
-      const end = lastRead.get(id)! + (need >= LARGE ? 0 : linger);
-      expiring.set(end, [...(expiring.get(end) ?? []), buffer]);
-    }
-    free.push(...(expiring.get(i) ?? []));
-  });
-  return { places, buffers };
-}
-
-/** A long-lived value in a buffer much larger than itself keeps the rest from others. */
-const ROOMY = 1.25;
-/** Kernels for which that does not matter; a layer has a few dozens. */
-const BRIEF = 16;
-/** Below this many bytes, growing a free buffer costs less than one more. */
-const SMALL = 2 ** 20;
-
-/**
- * The smallest free buffer that is large enough and, but for brief values, not much larger, else, for a small value, the largest free one of
- * the small, grown; undefined for a new one.
- */
-function takeFree(
-  free: number[],
-  buffers: { bytes: number; role: BufferSpec["role"] }[],
-  need: number,
-  isBrief: boolean,
-): number | undefined {
-  const sizeOfBuffer = (b: number): number => buffers[b]!.bytes;
-  const bySize = [...free].sort((a, b) => sizeOfBuffer(a) - sizeOfBuffer(b));
-  const chosen =
-    bySize.find((b) =>
-      sizeOfBuffer(b) >= need && (isBrief || sizeOfBuffer(b) <= Math.max(SMALL, ROOMY * need))
-    ) ??
-      (need <= SMALL ? bySize.findLast((b) => sizeOfBuffer(b) <= need) : undefined);
-  if (chosen === undefined) return undefined;
-  free.splice(free.indexOf(chosen), 1);
-  buffers[chosen]!.bytes = Math.max(buffers[chosen]!.bytes, need);
-  return chosen;
-}
-
-function padded(bytes: number): number {
-  return Math.max(1, Math.ceil(bytes / ALIGNMENT)) * ALIGNMENT;
 }
 
 /** Copies slot 0 to slot 1, element by element. */
