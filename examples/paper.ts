@@ -2,7 +2,7 @@
  * Repeat the paper's comparison: methods × tasks × seeds on a given model, beside transformers + PEFT on the same rows
  * where a Python with them is given: `deno task paper --suite NAME --model DIR --data DIR`. What is done is not done again
  * by the same command. `--help` lists the flags, docs/PAPER.md tells more. Exit codes: 0 done, or the time was over, 1 some
- * runs failed, 2 something given to it is wrong. @module
+ * runs failed, 2 something given to it is wrong, 130 interrupted. @module
  */
 import { helpOf, runProgram, standardError, UserError } from "../train/mod.ts";
 import { exists, writeTextAtomically } from "../train/atomic_file.ts";
@@ -23,6 +23,9 @@ import type { PaperTask } from "./paper/suites.ts";
 import { replaceSection } from "./study/report.ts";
 
 const ROOT = decodeURIComponent(new URL("..", import.meta.url).pathname).replace(/\/$/, "");
+
+/** Ctrl-C, and what schedulers and `kill` send; Windows has only the first. */
+const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
 
 const say = (line: string): void => standardError.write(`${line}\n`);
 
@@ -54,6 +57,13 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   using narrator = prepared.narrator;
+  const interrupt = (): never => {
+    narrator.say(
+      `interrupted: the same command goes on, and --report makes tables of what is in ${options.out}`,
+    );
+    Deno.exit(130);
+  };
+  SIGNALS.forEach((signal) => Deno.addSignalListener(signal, interrupt));
   let done: Done | null = null;
   try {
     done = await runMissing(prepared);
