@@ -6,10 +6,10 @@ import { batches, batchShapes } from "../train/batches.ts";
 import type { Example } from "../train/data.ts";
 import { type Examples, firstExamples } from "../train/data/examples.ts";
 import { type OpenRows, openRows, type RowOptions } from "../train/data/open_rows.ts";
-import { textParts } from "../train/data/text_file.ts";
 import { DataError, UserError, WriteError } from "../train/errors.ts";
-import { type FormatName, parseRows, valueReader } from "../train/rows.ts";
+import { type FormatName } from "../train/rows.ts";
 import { loadTokenizer } from "../train/tokenizer.ts";
+import { filesOf, tables } from "./row_tables.ts";
 import { fineTuned, inTempDir, root } from "./runs.ts";
 
 const tokenizer = loadTokenizer(`${root}/examples/base`);
@@ -37,28 +37,6 @@ async function open(
 
 function allOf(examples: Examples): Example[] {
   return firstExamples(examples, Infinity);
-}
-
-const word = fc.constantFrom("Tom", " has", " 38", "é", "\u{1F600}", "\n", '"', ",", "\\", "##", "#### 7");
-const text = fc.array(word, { maxLength: 12 }).map((words) => words.join(""));
-const NAMES: readonly (readonly [string, string])[] = [["question", "answer"], ["prompt", "completion"]];
-const tables = fc.record({
-  names: fc.constantFrom(...NAMES),
-  rows: fc.array(fc.tuple(text, text), { minLength: 1, maxLength: 40 }),
-});
-
-/** A table in each form of a file, by the file's name. */
-function filesOf(names: readonly string[], rows: readonly (readonly string[])[]): Map<string, string> {
-  const objects = rows.map((cells) => Object.fromEntries(names.map((n, i) => [n, cells[i]!])));
-  const quoted = [names, ...rows].map((r) => r.map((c) => `"${c.replaceAll('"', '""')}"`).join(","));
-  const plain = [names, ...rows].map((r) => r.map((c) => c.replace(/[\t\n\r]/g, " ")).join("\t"));
-  return new Map([
-    ["d.jsonl", objects.map((o) => JSON.stringify(o)).join("\n")],
-    ["d.json", JSON.stringify(objects, null, 1)],
-    ["d.data", `\uFEFF\n [${objects.map((o) => JSON.stringify(o)).join(" ,\n")}]\n`],
-    ["d.csv", quoted.join("\r\n")],
-    ["d.tsv", plain.join("\n")],
-  ]);
 }
 
 Deno.test("token caches: examples, batches and digests are those of memory, in every form of file", () =>
@@ -126,66 +104,6 @@ Deno.test("token caches: parquet's rows are read some at a time, pages that begi
         assertEquals(tokenizer.decode([...ids]), `${prompt}${`${i % 7}`.repeat(1 + i % 3)}`);
         assertEquals(where, `${file}: row ${i + 1}`);
       }
-    }
-  }));
-
-Deno.test("rows in parts: where the parts end makes no difference, to rows and to errors", () => {
-  const broken = fc.constantFrom('{"text":1}', "x", '{"text":"a"', '"', "[", '{"text":"a"}{}');
-  const contents = fc.oneof(
-    tables.map(({ names, rows }) => [...filesOf(names, rows)]),
-    tables.chain(({ names, rows }) =>
-      broken.map((bad) => [...filesOf(names, rows)].map(([n, c]) => [n, `${c}\n${bad}\n${c}`] as const))
-    ),
-  );
-  fc.assert(
-    fc.property(contents, fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1 }), (files, sizes) => {
-      for (const [name, content] of files) {
-        const outcome = (read: () => unknown): unknown => {
-          try {
-            return read();
-          } catch (error) {
-            if (error instanceof DataError) return error.message;
-            throw error;
-          }
-        };
-        const whole = outcome(() => valueReader(name)(content, true));
-        const inParts = outcome(() => {
-          const read = valueReader(name), values: unknown[] = [];
-          for (let at = 0, i = 0; at < content.length; i++) {
-            const end = at + sizes[i % sizes.length]!;
-            values.push(...read(content.slice(at, end), false));
-            at = end;
-          }
-          return [...values, ...read("", true)];
-        });
-        assertEquals(inParts, whole, name);
-      }
-    }),
-    { numRuns: 300 },
-  );
-});
-
-Deno.test("texts in parts: characters of several bytes over the ends of parts, and bytes that are none", () =>
-  inTempDir(async (dir) => {
-    const file = `${dir}/d.jsonl`;
-    const content = `\uFEFFa${"é\n–\u{1F600}".repeat(300_000)}`, bytes = new TextEncoder().encode(content);
-    for (const packed of [bytes, gzipSync(bytes)]) {
-      Deno.writeFileSync(file, packed);
-      let found = "", read = 0;
-      for await (const part of textParts(file, { read: (n) => read = n })) found += part;
-      assert(found === content.slice(1) && read === packed.length);
-    }
-    // Cut in its last character; a byte of 2 MiB that is none.
-    const cut = bytes.subarray(0, bytes.length - 1), wrong = bytes.slice();
-    const at = wrong.indexOf(0x0a, 2 ** 21) + 1;
-    wrong[at] = 0xff;
-    const line = new TextDecoder().decode(wrong.subarray(0, at)).split("\n").length;
-    for (const [bad, number] of [[cut, 300_001], [wrong, line]] as const) {
-      Deno.writeFileSync(file, bad);
-      const error = await assertRejects(async () => {
-        for await (const _ of textParts(file));
-      }, DataError);
-      assertStringIncludes(error.message, `d.jsonl:${number}: not UTF-8`);
     }
   }));
 
@@ -350,11 +268,6 @@ Deno.test("token caches: pipes have none", () =>
     assertStringIncludes(error.message, "is a pipe, which cannot be told from another");
     await writer.status;
   }));
-
-Deno.test("rows in parts: a byte order mark, and files of nothing", () => {
-  assertEquals(parseRows('\uFEFF{"text":"a"}', "d.jsonl").length, 1);
-  for (const name of ["d.json", "d.jsonl", "d.csv", "d.tsv"]) assertEquals(valueReader(name)("", true), []);
-});
 
 /** The metrics without what depends on the clock, and what was trained. */
 function resultsOf(out: string): unknown {
