@@ -162,3 +162,17 @@ Deno.test("(e) elementwise chains and residuals live in epilogues; a gated produ
   }, sizes);
   assertEquals(forms(gated), ["contract", "contract"]);
 });
+
+Deno.test("a chain that reads each of its values twice, and too many buffers, is cut without following every path", () => {
+  const names = Array.from({ length: 20 }, (_, i) => `x${i}`);
+  // Every step doubles the ways from the end to the start: 2⁶⁰ in all.
+  const chain = (x: Inputs): Tensor =>
+    inOf(x, ...names).reduce((y, next) => {
+      let z = ops.add(ops.mul(y, y), next);
+      for (let i = 0; i < 2; i++) z = ops.mul(ops.add(z, 0.5), z);
+      return z;
+    });
+  const c = compiled((x) => ({ y: chain(x) }), Object.fromEntries(names.map((name) => [name, rows])));
+  assert(c.plan.kernels.every((k) => k.slots.length <= 16));
+  assert(c.plan.steps.length <= 4, forms(c).join());
+});

@@ -118,15 +118,18 @@ function costOf(program: Program, id: number, drafts: ReadonlyMap<number, Draft>
 
 /** A value inside a kernel that binds too many buffers: storing it takes the most buffers away. */
 function relief(program: Program, draft: Draft, bindings: Bindings, limits: FuseLimits): number {
-  const leaves = (id: number, seen: Set<number>): Set<number> => {
-    for (const i of program.nodes[id]!.inputs) {
-      if (draft.inlined.has(i)) leaves(i, seen);
-      else seen.add(i);
-    }
-    return seen;
+  const leavesOf = (id: number): Set<number> => {
+    const leaves = new Set<number>(), seen = new Set<number>();
+    const visit = (of: number): void => {
+      if (seen.has(of)) return;
+      seen.add(of);
+      for (const i of program.nodes[of]!.inputs) draft.inlined.has(i) ? visit(i) : leaves.add(i);
+    };
+    visit(id);
+    return leaves;
   };
   const candidates = [...draft.inlined].filter((id) => program.nodes[id]!.rules!.lower.kind !== "view")
-    .map((id) => ({ id, count: leaves(id, new Set()).size }))
+    .map((id) => ({ id, count: leavesOf(id).size }))
     .filter(({ count }) => count >= 2 && count < limits.maxSlots)
     .sort((a, b) => b.count - a.count || b.id - a.id);
   const [best] = candidates;
