@@ -53,6 +53,19 @@ Deno.test("an adapter's own model is taken where none is given", () =>
     assertEquals(found.model, model);
     assertEquals(found.metrics, (await evaluate("--adapter", adapter, "--model", model)).metrics);
 
+    // Training goes on with it too, and --resume with what the run was begun with.
+    const next = await fineTuned(`${dir}/next`, [
+      "--adapter",
+      adapter,
+      ...flags.slice(0, 4),
+      ...flags.slice(6),
+    ]);
+    assert(!(next.result instanceof UserError), String(next.result));
+    assertStringIncludes(next.said, `model: ${model}, `);
+    const more = await fineTuned(`${dir}/next`, ["--resume", "--steps", "2"]);
+    assert(!(more.result instanceof UserError), String(more.result));
+    assertStringIncludes(more.said, `model: ${model}, `);
+
     for (
       const [what, says] of [
         [`${dir}/run`, `${dir}/run: is a run; its adapter is ${adapter}.`],
