@@ -99,10 +99,14 @@ Deno.test("merge: what is missing is named", async () => {
     assertStringIncludes(assertThrows(() => namedBase(dir), AdapterError).message, "is no adapter");
     await Deno.writeTextFile(`${dir}/adapter_config.json`, '{"base_model_name_or_path": "some/model"}');
     const run = await merge("--adapter", dir, "--out", `${dir}/out`);
-    assertEquals([run.code, run.err.trim()], [
-      2,
-      `${dir}: belongs to some/model, which is no directory here; give --model DIR.`,
-    ]);
+    // Which the program may not look up.
+    assertEquals(run.code, 2);
+    assertStringIncludes(run.err, `${dir}: belongs to some/model: as a path, there is no such directory;`);
+    await Deno.writeTextFile(`${dir}/adapter_config.json`, '{"base_model_name_or_path": "model"}');
+    assertEquals(
+      (await merge("--adapter", dir, "--out", `${dir}/out`)).err.trim(),
+      `${dir}: belongs to model, which is no directory here; give --model DIR.`,
+    );
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

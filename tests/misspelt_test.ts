@@ -30,6 +30,8 @@ async function inDirectory(body: (dir: string) => Promise<void> | void): Promise
   try {
     Deno.mkdirSync(`${dir}/models/tiny`, { recursive: true });
     Deno.mkdirSync(`${dir}/runs/first/adapter`, { recursive: true });
+    Deno.writeTextFileSync(`${dir}/run.toml`, "steps = 1");
+    Deno.writeTextFileSync(`${dir}/runs/first/config.json`, "{}");
     Deno.writeTextFileSync(`${dir}/rows.jsonl`, '{"text": "a"}\n');
     await body(dir);
   } finally {
@@ -107,6 +109,9 @@ const OTHERS: readonly (readonly [args: readonly string[], says: string])[] = [
   [["generate", "--adapter", "runs/first/adaptr", "--prompt", "a"], "(did you mean runs/first/adapter?)"],
   [["generate", "--prompts", "row.jsonl"], "row.jsonl: not found (did you mean rows.jsonl?)"],
   [["merge", "--adapter", "runs/first/adaptr", "--out", "out"], "(did you mean runs/first/adapter?)"],
+  [["report", "runs/fist"], "runs/fist/config.json: not found (did you mean runs/first/config.json?)"],
+  [["train", "--config", "run.tolm"], "expected a name that ends in .json or .toml"],
+  [["train", "--config", "rnu.toml"], "rnu.toml: not found (did you mean run.toml?)"],
   [["inspect", "runs/frist"], "runs/frist: not found (did you mean runs/first?)"],
   [
     ["evaluate", "--task", "perplexity", "--data", "rows.jsn"],

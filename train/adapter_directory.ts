@@ -170,8 +170,11 @@ export function namedTask(dir: string): string | null {
 /** Refuse a directory that is not there, or has no adapter. Throws AdapterError. */
 function requireAdapter(dir: string): void {
   if ([DESCRIPTION, PEFT_CONFIG, GYRE_FILE].some((name) => exists(`${dir}/${name}`))) return;
+  const own = `${dir}/adapter`;
   throw new AdapterError(
-    somethingAt(dir)
+    somethingAt(`${own}/${DESCRIPTION}`)
+      ? `${dir}: is a run; its adapter is ${own}.`
+      : somethingAt(dir)
       ? `${dir}: is no adapter; expected ${DESCRIPTION}, ${PEFT_CONFIG} or ${GYRE_FILE} in it.`
       : `${dir}: not found${didYouMean(dir)}; give an adapter's directory, such as runs/NAME/adapter.`,
     { dir },

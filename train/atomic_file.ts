@@ -49,8 +49,8 @@ export function refusedWrite(error: unknown, path: string): unknown {
   const message = error instanceof Error ? error.message : "";
   if (FULL.test(message)) {
     return new WriteError(
-      `${path}: there is no space left for it (${message}); free some: checkpoints that are there already are whole, ` +
-        "and --resume goes on from the newest.",
+      `${path}: there is no space left for it (${message}); free some and run again, training with --resume: what was ` +
+        "there before is whole.",
       { path },
     );
   }

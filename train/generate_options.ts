@@ -2,12 +2,13 @@
 import * as Either from "fp-ts/Either.js";
 import { type DeviceChoice, DEVICES } from "./devices.ts";
 import { OptionError } from "./errors.ts";
-import { bundled, flag, helpOf, optional, parseFlags, type TableOf, toggle } from "./parse_flags.ts";
+import { flag, helpOf, optional, parseFlags, type TableOf, toggle } from "./parse_flags.ts";
 import { from0, number, oneOf, type Read, whole } from "./readers.ts";
 
 /** What texts are asked for. */
 export interface GenerateFlags {
-  readonly model: string;
+  /** Null only beside an adapter: the model that it belongs to. */
+  readonly model: string | null;
   /** Null: the model as it is. */
   readonly adapter: string | null;
   /** Exactly one of the two is given. */
@@ -38,13 +39,25 @@ export interface GenerateSite {
 
 const anyText: Read<string> = (t) => Either.right(t);
 
+/** `--model` where an adapter may say what it belongs to. */
+function askedModelFlag(
+  help: string,
+): TableOf<Pick<GenerateFlags, "model" | "adapter">, GenerateSite>["model"] {
+  return {
+    value: "DIR",
+    read: anyText,
+    help,
+    absent: (get, { root }) => get("adapter") === null ? `${root}/${BUNDLED}` : null,
+    shown: `what --adapter belongs to, else ${BUNDLED}`,
+  };
+}
+
+/** The model that is used where nothing is said. */
+const BUNDLED = "examples/base";
+
 /** Flags of every program that asks a model. */
 export const ASKING_FLAGS = {
-  model: bundled(
-    "DIR",
-    "examples/base",
-    "model directory in the Hugging Face layout, or an id of its hub: owner/name",
-  ),
+  model: askedModelFlag("model directory in the Hugging Face layout, or an id of its hub: owner/name"),
   adapter: optional("DIR", anyText, "none", "adapter that a run left, or a directory of Hugging Face PEFT"),
   temperature: flag("T", from0, 0, "0 takes the likeliest token; above, logits are divided by it"),
   topK: optional(

@@ -7,6 +7,7 @@ import type { GenerateFlags } from "./generate_options.ts";
 import { didYouMean } from "./nearby_path.ts";
 import { openModel } from "./open_model.ts";
 import { parsePrompts, type Prompt, promptOf } from "./prompts.ts";
+import { askedModel, sayNamed } from "./asked_model.ts";
 import { attempt } from "./attempt.ts";
 import { loadModel } from "./load_model.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -38,9 +39,11 @@ interface Job {
 /** Generate as asked; answers come in the order of the prompts. Fails with UserError for what the user can mend. */
 export function generateTexts(options: GenerateFlags, hooks: GenerateHooks): Effect.Effect<void, UserError> {
   return Effect.scoped(Effect.gen(function* () {
-    const { checkpoint, tokenizer, prompts } = yield* attempt(async () => {
-      const model = await loadModel(options, hooks.say);
-      return { ...model, prompts: readPrompts(options, model.tokenizer) };
+    const { checkpoint, tokenizer, name, prompts } = yield* attempt(async () => {
+      const asked = askedModel(options), { dtype } = options;
+      const model = await loadModel({ dtype, ...asked }, hooks.say);
+      sayNamed(asked, hooks.say);
+      return { ...model, name: asked.model, prompts: readPrompts(options, model.tokenizer) };
     });
     const { config } = checkpoint;
     const device = yield* openDevice(options.device, options.dtype === "f16");
@@ -50,7 +53,7 @@ export function generateTexts(options: GenerateFlags, hooks: GenerateHooks): Eff
       const unfit = prompts.findIndex((p) => p.ids.length === 0 || p.ids.length >= config.maxPositions);
       if (unfit >= 0) {
         throw new UserError(
-          `prompt ${unfit + 1} has ${prompts[unfit]!.ids.length} tokens: ${options.model} goes on from 1 to ${
+          `prompt ${unfit + 1} has ${prompts[unfit]!.ids.length} tokens: ${name} goes on from 1 to ${
             config.maxPositions - 1
           }.`,
         );

@@ -25,6 +25,8 @@ export interface HubOptions {
   readonly say: (line: string) => void;
   /** The process's own unless given. */
   readonly environment?: Environment;
+  /** The adapter that names the model, where nobody gave it. */
+  readonly namedBy?: string | undefined;
   /** Only the configuration is needed, or all but the weights. Default: all of it. */
   readonly only?: Part;
 }
@@ -49,13 +51,19 @@ export function isHubId(text: string): boolean {
  */
 export async function modelDirectory(
   model: string,
-  { say, environment = env, only }: HubOptions,
+  { say, environment = env, only, namedBy }: HubOptions,
 ): Promise<string> {
-  if (exists(model)) return model;
+  const asked = namedBy === undefined ? `--model ${model}` : `${namedBy}: belongs to ${model}`;
+  if (exists(model)) {
+    if (Deno.statSync(model).isDirectory) return model;
+    throw new CheckpointError(`${asked}: is a file; give the directory that it is in: --model DIR.`, {
+      model,
+    });
+  }
   const data = { model };
   if (!isHubId(model)) {
     throw new CheckpointError(
-      `--model ${model}: there is no such directory${
+      `${asked}: there is no such directory${
         didYouMean(model)
       }; give ${MODEL_FILES}, or a model's id on the hub, owner/name.`,
       data,
@@ -63,9 +71,7 @@ export async function modelDirectory(
   }
   const fail = (what: string, more: Record<string, unknown> = {}): CheckpointError =>
     new CheckpointError(
-      `--model ${model}: as a path, there is no such directory${
-        didYouMean(model)
-      }; as an id of the hub, ${what}. ` +
+      `${asked}: as a path, there is no such directory${didYouMean(model)}; as an id of the hub, ${what}. ` +
         `Mend one of them, or give ${MODEL_FILES}.`,
       { ...data, ...more },
     );

@@ -1,5 +1,6 @@
 /** JSON files that a run needs. @module */
 import { type ErrorKind, requireRegular } from "./input_file.ts";
+import { didYouMean } from "./nearby_path.ts";
 
 /** Longest file, in bytes: what one JavaScript string is sure to hold; the largest tokenizers have a tenth of it. */
 const LONGEST = 2 ** 28;
@@ -17,7 +18,7 @@ export function readSettingsText(file: string, kind: ErrorKind, missing: string)
     return Deno.readTextFileSync(file);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
-      throw new kind(`${file}: not found; ${missing}.`, { file });
+      throw new kind(`${file}: not found${didYouMean(file)}; ${missing}.`, { file });
     }
     throw error;
   }

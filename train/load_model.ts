@@ -1,4 +1,5 @@
 /** A model and its tokenizer, checked against each other and against what is asked of them. @module */
+import type { AskedModel } from "./asked_model.ts";
 import { type Checkpoint, loadCheckpoint } from "./checkpoint.ts";
 import { weightShapes } from "./decoder.ts";
 import { DataError, UserError } from "./errors.ts";
@@ -12,10 +13,10 @@ import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
  * TokenizerError and DataError.
  */
 export async function loadModel(
-  { model, dtype }: Pick<TrainOptions, "model" | "dtype">,
+  { model, dtype, namedBy }: Pick<TrainOptions, "dtype"> & AskedModel,
   say: (line: string) => void,
 ): Promise<{ readonly checkpoint: Checkpoint; readonly tokenizer: Tokenizer }> {
-  const dir = await modelDirectory(model, { say });
+  const dir = await modelDirectory(model, { say, namedBy });
   const checkpoint = loadCheckpoint(dir, { dtype, shapes: weightShapes, lost: rangeSayer(say) });
   const tokenizer = loadTokenizer(dir);
   requireVocabulary(model, tokenizer, checkpoint.config);

@@ -1,7 +1,7 @@
 /** An adapter and its model as one model directory. @module */
 import * as Effect from "effect/Effect";
 import type { Device } from "../core/mod.ts";
-import { loadAdapter, namedBase, namedTask } from "./adapter_directory.ts";
+import { loadAdapter, namedTask } from "./adapter_directory.ts";
 import type { ShapeClass } from "./arena.ts";
 import { exists, isEmptyDirectory, writeWhole } from "./atomic_file.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
@@ -19,6 +19,7 @@ import type { MergeOptions } from "./merge_options.ts";
 import { decoderLayout } from "./methods.ts";
 import { writeModel } from "./model_directory.ts";
 import { adamW } from "./optimiser.ts";
+import { askedModel } from "./asked_model.ts";
 import { attempt } from "./attempt.ts";
 import type { HostTensor } from "./training.ts";
 import { openSession } from "./session.ts";
@@ -46,7 +47,8 @@ export function mergeAdapter(
       if (exists(out) && !isEmptyDirectory(out)) {
         throw new UserError(`--out ${out}: there is something already; give a new directory.`, { out });
       }
-      const model = await modelDirectory(options.model ?? baseOf(dir), { say });
+      const { model: name, namedBy } = askedModel(options);
+      const model = await modelDirectory(name, { say, namedBy });
       return isEncoderDirectory(model) ? adaptedEncoder(model, dir) : adaptedDecoder(model, dir);
     });
     const device = yield* openDevice(options.device);
@@ -110,16 +112,4 @@ function adaptedEncoder(model: string, dir: string): Adapted {
       return await (await openClassifier({ ...IDLE, device, subject, weights, values })).merged();
     },
   };
-}
-
-/** The model that an adapter says it was trained on, where that is a directory. */
-function baseOf(adapter: string): string {
-  const named = namedBase(adapter);
-  if (named !== null && exists(`${named}/config.json`)) return named;
-  throw new UserError(
-    named === null
-      ? `${adapter}: does not say what model it belongs to; give --model DIR.`
-      : `${adapter}: belongs to ${named}, which is no directory here; give --model DIR.`,
-    { adapter, named },
-  );
 }

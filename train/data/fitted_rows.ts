@@ -6,7 +6,7 @@ import { rowParts } from "./row_parts.ts";
 import type { ReadingHooks } from "./text_file.ts";
 
 /** Rows whose tokens are in memory at a time: lists of them take many times the room of the texts. */
-const AT_ONCE = 512;
+const AT_ONCE = 32;
 
 /** What rows become. */
 export interface FittingOptions {

@@ -39,7 +39,7 @@ export function readBytes(file: string): Uint8Array<ArrayBuffer> {
 }
 
 /** Bytes that are read at a time from what does not say how many it has, and from what says that it has many. */
-const CHUNK = 2 ** 16, LARGE_CHUNK = 2 ** 20;
+const CHUNK = 2 ** 16, LARGE_CHUNK = 2 ** 17;
 
 /** What watches a file that is read in parts. */
 export interface ReadingHooks {

@@ -64,7 +64,9 @@ export function createCache(
   const rows = parts.use(new Sink(`${dir}/${ROWS}`)),
     index = parts.use(new Sink(`${dir}/${INDEX}`, indexHash));
   const digest = rowDigest(), width = widthOf(vocabSize), encoder = new TextEncoder();
-  const entry = new DataView(new ArrayBuffer(ENTRY));
+  const entry = new DataView(new ArrayBuffer(ENTRY)), entryBytes = new Uint8Array(entry.buffer);
+  // Written over by each short example: millions of small arrays would be left to the collector, which is in no hurry.
+  const shared = new Uint8Array(2 ** 16);
   let count = 0, current = 0, longestAsked: number | null = null;
   const opened = parts.move();
   return {
@@ -73,18 +75,19 @@ export function createCache(
       // Examples come file after file.
       while (current + 1 < files.length && !isIn(where, files[current]!)) current++;
       const place = where.slice(files[current]!.length);
-      const notes = encoder.encode(JSON.stringify([current, place, prompt, answer ?? null]));
-      const record = new Uint8Array(HEAD + ids.length * width + notes.length);
-      const words = wordsIn(record.buffer, width, ids.length);
+      const notes = JSON.stringify([current, place, prompt, answer ?? null]);
+      const before = HEAD + ids.length * width, most = before + 3 * notes.length;
+      const room = most <= shared.length ? shared : new Uint8Array(most);
+      const words = wordsIn(room.buffer, width, ids.length);
       ids.forEach((id, t) => words[t] = 2 * id + (trained[t] ? 1 : 0));
-      record.set(notes, HEAD + words.byteLength);
-      const head = new DataView(record.buffer);
+      const record = room.subarray(0, before + encoder.encodeInto(notes, room.subarray(before)).written);
+      const head = new DataView(room.buffer);
       head.setUint32(4, promptLength, true);
       head.setUint32(0, crc32(record.subarray(4), count++), true);
       if (answer !== undefined) longestAsked = Math.max(longestAsked ?? 0, promptLength);
       entry.setFloat64(0, rows.bytes, true);
       entry.setUint32(8, 2 * ids.length + (answer === undefined ? 0 : 1), true);
-      index.write(new Uint8Array(entry.buffer));
+      index.write(entryBytes);
       rows.write(record);
       digest.add(example);
     },
@@ -119,18 +122,25 @@ export interface OpenCache extends Disposable {
 }
 
 /**
- * Open a cache of rows of `files`. Its index is read, 12 bytes an example, and checked; each example is checked when it is
- * read. Throws CacheDamage where it is not whole or of something else. An example that is not as it was written ends what
- * reads it with a DataError, and the cache is then marked as damaged.
+ * Open a cache of rows of `files`. Its index is gone through and checked, and 4 bytes of it an example are kept; where an
+ * example lies is looked up, and the example checked, when it is read. Throws CacheDamage where it is not whole or of
+ * something else. An example that is not as it was written ends what reads it with a DataError, and the cache is then
+ * marked as damaged.
  */
 export function openCache(dir: string, files: readonly string[], facts: CacheFacts): OpenCache {
   const state = readState(`${dir}/${STATE}`, facts);
   using parts = new DisposableStack();
-  const index = readIndex(`${dir}/${INDEX}`, state);
+  const index = parts.use(openPart(`${dir}/${INDEX}`, state.rows * ENTRY)), counts = readCounts(index, state);
   const rows = parts.use(openPart(`${dir}/${ROWS}`, state.bytes)), width = widthOf(facts.vocabSize);
-  const startAt = (i: number): number => i < state.rows ? index.getFloat64(i * ENTRY, true) : state.bytes;
-  const idsAt = (i: number): number => index.getUint32(i * ENTRY + 8, true) >>> 1;
-  const answeredAt = (i: number): boolean => index.getUint32(i * ENTRY + 8, true) % 2 === 1;
+  const entry = new DataView(new ArrayBuffer(ENTRY + 8));
+  /** Where an example begins and ends; null where the index has changed its size. */
+  const placeOf = (i: number): readonly [number, number] | null => {
+    const isLast = i + 1 === state.rows, bytes = new Uint8Array(entry.buffer, 0, isLast ? ENTRY : ENTRY + 8);
+    if (!readAt(index, i * ENTRY, bytes)) return null;
+    return [entry.getFloat64(0, true), isLast ? state.bytes : entry.getFloat64(ENTRY, true)];
+  };
+  const idsAt = (i: number): number => counts[i]! >>> 1;
+  const answeredAt = (i: number): boolean => counts[i]! % 2 === 1;
   const damaged = (i: number): DataError => {
     // So that it is made again when somebody asks for it next.
     if (exists(`${dir}/${STATE}`)) Deno.removeSync(`${dir}/${STATE}`);
@@ -144,9 +154,10 @@ export function openCache(dir: string, files: readonly string[], facts: CacheFac
   };
   const at = (i: number): Example | undefined => {
     if (!(i >= 0 && i < state.rows)) return undefined;
-    const count = idsAt(i), start = startAt(i), end = startAt(i + 1);
-    const record = new Uint8Array(Math.max(0, end - start)), head = new DataView(record.buffer);
-    if (record.length < HEAD + count * width || !readAt(rows, start, record)) throw damaged(i);
+    const count = idsAt(i), [start, end] = placeOf(i) ?? [0, 0];
+    if (!(start >= 0 && end - start >= HEAD + count * width && end <= state.bytes)) throw damaged(i);
+    const record = new Uint8Array(end - start), head = new DataView(record.buffer);
+    if (!readAt(rows, start, record)) throw damaged(i);
     if (head.getUint32(0, true) !== crc32(record.subarray(4), i)) throw damaged(i);
     const words = wordsIn(record.buffer, width, count);
     const ids = Array.from(words, (word) => word >>> 1),
@@ -164,7 +175,7 @@ export function openCache(dir: string, files: readonly string[], facts: CacheFac
   const { truncated, dropped, digest, bytes, longestAsked } = state;
   return {
     examples: { length: state.rows, at, outline: { idsAt, answeredAt, longestAsked } },
-    ...{ truncated, dropped, digest, bytes: bytes + index.byteLength },
+    ...{ truncated, dropped, digest, bytes: bytes + state.rows * ENTRY },
     [Symbol.dispose]: () => opened.dispose(),
   };
 }
@@ -211,13 +222,21 @@ function readState(path: string, { key, vocabSize }: CacheFacts): CacheState {
   throw new CacheDamage("it is of other rows, or of another Gyre");
 }
 
-function readIndex(path: string, { rows, index: digest }: CacheState): DataView {
-  using file = openPart(path, rows * ENTRY);
-  const index = new Uint8Array(rows * ENTRY);
-  if (!readAt(file, 0, index) || sha256(index) !== digest) {
-    throw new CacheDamage(`the SHA-256 of ${INDEX} is not the one that was written`);
+/** Examples of the index that are looked at at a time. */
+const ENTRIES = 2 ** 16;
+
+/** What the index says of each example besides its place; it is checked on the way. Throws CacheDamage. */
+function readCounts(index: Deno.FsFile, { rows, index: expected }: CacheState): Uint32Array {
+  const counts = new Uint32Array(rows), digest = createHash("sha256");
+  for (let at = 0; at < rows; at += ENTRIES) {
+    const part = new DataView(new ArrayBuffer(ENTRY * Math.min(ENTRIES, rows - at)));
+    const bytes = new Uint8Array(part.buffer);
+    if (!readAt(index, at * ENTRY, bytes)) break;
+    digest.update(bytes);
+    for (let i = 0; i * ENTRY < bytes.length; i++) counts[at + i] = part.getUint32(i * ENTRY + 8, true);
   }
-  return new DataView(index.buffer);
+  if (digest.digest("hex") === expected) return counts;
+  throw new CacheDamage(`the SHA-256 of ${INDEX} is not the one that was written`);
 }
 
 function openPart(path: string, bytes: number): Deno.FsFile {

@@ -19,10 +19,12 @@ import { GLUE_TASKS, glueScores, type GlueTask, type GlueTaskName } from "./glue
 import type { Follow, Numbers, Outcome } from "./task.ts";
 
 /** What an encoder is asked. */
-export type EncoderRequest = Pick<
-  EvaluateFlags,
-  "model" | "adapter" | "data" | "limit" | "seq" | "batch" | "device" | "dtype" | "seed"
->;
+export type EncoderRequest =
+  & { readonly model: string }
+  & Pick<
+    EvaluateFlags,
+    "adapter" | "data" | "limit" | "seq" | "batch" | "device" | "dtype" | "seed"
+  >;
 
 /** What came out, and where it was computed. */
 export interface EncoderOutcome extends Outcome {

@@ -6,6 +6,7 @@ import { isEncoderDirectory } from "../encoder_checkpoint.ts";
 import { UserError } from "../errors.ts";
 import { modelDirectory } from "../hub.ts";
 import { openModel } from "../open_model.ts";
+import { type AskedModel, askedModel, sayNamed } from "../asked_model.ts";
 import { attempt } from "../attempt.ts";
 import { loadModel, requirePositions } from "../load_model.ts";
 import { evaluateEncoder } from "./encoder.ts";
@@ -39,13 +40,15 @@ export interface EvaluateHooks {
 
 /** Evaluate as asked. Fails with UserError for what the user can mend. */
 export function evaluateModel(
-  options: EvaluateFlags,
+  flags: EvaluateFlags,
   { say, follow, open = openDevice }: EvaluateHooks,
 ): Effect.Effect<Evaluation, UserError> {
   return Effect.scoped(Effect.gen(function* () {
+    const options = yield* attempt(() => Promise.resolve({ ...flags, ...askedModel(flags) }));
+    sayNamed(options, say);
     const task = requireTask(options), begun = performance.now();
     const subset = task === "glue" ? options.subset : null;
-    if (subset !== null && (yield* attempt(() => isEncoder(options.model, say)))) {
+    if (subset !== null && (yield* attempt(() => isEncoder(options, say)))) {
       const { items, failure: _, ...outcome } = yield* evaluateEncoder(options, subset, { say, follow });
       return yield* attempt(() => {
         keepItems(options, items, say);
@@ -74,8 +77,8 @@ export function evaluateModel(
 }
 
 /** Whether a model, given as a directory or as an id of the hub, is an encoder. */
-async function isEncoder(model: string, say: EvaluateHooks["say"]): Promise<boolean> {
-  return isEncoderDirectory(await modelDirectory(model, { say }));
+async function isEncoder({ model, namedBy }: AskedModel, say: EvaluateHooks["say"]): Promise<boolean> {
+  return isEncoderDirectory(await modelDirectory(model, { say, namedBy }));
 }
 
 /** Write a record for each row where that is asked for. */
@@ -90,7 +93,11 @@ function keepItems(
 }
 
 /** Load the model that is examined, and put it on its device. */
-function openExaminee(options: EvaluateFlags, say: EvaluateHooks["say"], open: typeof openDevice) {
+function openExaminee(
+  options: EvaluateFlags & AskedModel,
+  say: EvaluateHooks["say"],
+  open: typeof openDevice,
+) {
   return Effect.gen(function* () {
     const { checkpoint, tokenizer, seq } = yield* attempt(async () => {
       const model = await loadModel(options, say), { config } = model.checkpoint;

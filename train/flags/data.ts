@@ -17,6 +17,7 @@ const DATA = "examples/data/train.jsonl", EVAL = "examples/data/eval.jsonl";
 export const DATA_FLAGS = {
   model: {
     ...bundled("DIR", BASE, "model directory in the Hugging Face layout, or an id of its hub: owner/name"),
+    shown: `what --adapter belongs to, else ${BASE}`,
     section: "Model and data",
   },
   data: bundled(
