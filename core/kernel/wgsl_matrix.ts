@@ -8,7 +8,7 @@ import { type ContractForm, extentOf } from "./kernel.ts";
 import type { Grid } from "./wgsl.ts";
 import type { Scope } from "./wgsl_expr.ts";
 import { beyond, declareFinish, resultsOf } from "./wgsl_finish.ts";
-import { declareOperand, fetchOperand, type Operand, operandOf, plus } from "./wgsl_operand.ts";
+import { declareOperand, fetchOperand, type Operand, operandOf, plus, SHORT_ROW } from "./wgsl_operand.ts";
 import {
   matrixBytes,
   type MatrixTile,
@@ -57,6 +57,7 @@ export function matrixContract(scope: Scope, body: ContractForm, tile: MatrixTil
     `let sums = bufferView<array<f32, ${sums}>>(&memory, 0u);`,
     `let sums4 = bufferView<array<vec4f, ${sums / 4}>>(&memory, 0u);`,
     ...tileOrder(down, across, tile),
+    SHORT_ROW,
     `let b = unit / ${across * down}u;`,
     `let group_number = lane / ${SUBGROUP}u;`,
     `let own = group_number % ${perPart}u;`,

@@ -126,17 +126,20 @@ export function fetchOperand(o: Operand, lanes: number, width: Width = "f32"): F
   return move;
 }
 
-/** Rows of this many vectors of halves, of which two are written at once. */
+/** Rows of this many vectors of halves are short: two of them are written at once. */
 const SHORT = 8;
 
-/** Position of element `lane + i · lanes` in rows of `width`, some of them swapped; all three are powers of two. */
+/**
+ * The statement that names an invocation's short row: rows that are written at once are 4 apart, and with the padding that
+ * they have in different banks, which neighbours are not.
+ */
+export const SHORT_ROW =
+  `let short_row = ((lane / ${SHORT}u) & ~7u) | ((lane / ${SHORT}u & 1u) << 2u) | ((lane / ${SHORT}u >> 1u) & 3u);`;
+
+/** Position of element `lane + i · lanes` in rows of `width`, short ones swapped; all three are powers of two. */
 function place(i: number, lanes: number, width: number, halves: boolean): [quick: string, slow: string] {
   if (lanes % width === 0) {
-    const row = `(lane / ${width}u)`;
-    // Short rows that are 4 apart are in different banks, with the padding that they have; neighbours are not.
-    const apart = halves && width === SHORT && lanes % (8 * width) === 0
-      ? `((${row} & ~7u) | ((${row} & 1u) << 2u) | ((${row} >> 1u) & 3u))`
-      : row;
+    const apart = halves && width === SHORT && lanes % (8 * width) === 0 ? "short_row" : `lane / ${width}u`;
     return [`lane % ${width}u`, plus(apart, i * (lanes / width))];
   }
   const per = width / lanes;
