@@ -127,14 +127,13 @@ export function fetchOperand(o: Operand, lanes: number, width: Width = "f32"): F
 }
 
 /** Rows of this many vectors of halves are short: two of them are written at once. */
-const SHORT = 8;
+const SHORT = 8, ROW = `(lane / ${SHORT}u)`;
 
 /**
  * The statement that names an invocation's short row: rows that are written at once are 4 apart, and with the padding that
  * they have in different banks, which neighbours are not.
  */
-export const SHORT_ROW =
-  `let short_row = ((lane / ${SHORT}u) & ~7u) | ((lane / ${SHORT}u & 1u) << 2u) | ((lane / ${SHORT}u >> 1u) & 3u);`;
+export const SHORT_ROW = `let short_row = (${ROW} & ~7u) | ((${ROW} & 1u) << 2u) | ((${ROW} >> 1u) & 3u);`;
 
 /** Position of element `lane + i · lanes` in rows of `width`, short ones swapped; all three are powers of two. */
 function place(i: number, lanes: number, width: number, halves: boolean): [quick: string, slow: string] {
