@@ -1,9 +1,10 @@
 /** Chat templates: those of models render as the library renders them, and none runs without end. @module */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { Template } from "@huggingface/jinja";
-import { boundedTemplate, limitsFor } from "../train/chat_template/bounded.ts";
+import { boundedTemplate, JinjaLimitError, limitsFor } from "../train/chat_template/bounded.ts";
 import { TokenizerError } from "../train/errors.ts";
 import { PLAIN_TEMPLATE, tokenizerOf } from "../train/tokenizer.ts";
+import { programOf } from "./jinja_programs.ts";
 
 /** Templates in the manner of models that chat: what they use of the language, and more of it. */
 const REAL: Readonly<Record<string, string>> = {
@@ -137,6 +138,8 @@ const NASTY: Readonly<Record<string, string>> = {
   "slices": "{% set a = range(99999) %}{% for i in range(99999) %}{% set b = a[::-1] %}{% endfor %}",
   "names that are none":
     "{% for i in range(99999) %}{{ a }}{{ b }}{{ c }}{{ d }}{{ e }}{{ f }}{{ g }}{% endfor %}",
+  "long ranges, again and again": "{% for i in range(99999) %}{% set a = range(99999) %}{% endfor %}",
+  "the time, again and again": "{% for i in range(99999) %}{{ strftime_now('%B') }}{% endfor %}",
   "turns that are left":
     "{% for i in range(999) %}{% for j in range(99999) %}{% continue %}{% endfor %}{% endfor %}",
   "a search in a list":
@@ -160,6 +163,22 @@ for (const [what, template] of Object.entries(NASTY)) {
     assert(grown < 300, `${grown} MiB`);
   });
 }
+
+Deno.test("chat template: programs drawn at random end, or are stopped, in time (GYRE_HOSTILE tries more)", () => {
+  const tries = Math.ceil(Number(Deno.env.get("GYRE_HOSTILE") ?? 2000) / 50), ends = new Set<string>();
+  for (let seed = 0; seed < tries; seed++) {
+    const begin = performance.now(), memory = Deno.memoryUsage().rss;
+    try {
+      boundedTemplate(programOf(seed))({ messages: CHAT }, limitsFor(100));
+      ends.add("done");
+    } catch (error) {
+      ends.add(error instanceof JinjaLimitError ? "stopped" : "refused");
+    }
+    const seconds = (performance.now() - begin) / 1000, grown = (Deno.memoryUsage().rss - memory) / 2 ** 20;
+    assert(seconds < 10 && grown < 400, `seed ${seed}: ${seconds} s, ${grown} MiB`);
+  }
+  assertEquals([...ends].sort(), ["done", "refused", "stopped"]);
+});
 
 Deno.test("chat template: what cannot be read in reasonable time is refused", () => {
   for (const template of [`${" ".repeat(100_000)}{% if`, "a".repeat(300_000)]) {

@@ -1,5 +1,12 @@
 /** Rows that do not fit into memory: token caches hold the same examples, and are whole or not used. @module */
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import * as fc from "fast-check";
 import { gzipSync } from "node:zlib";
 import { batches, batchShapes } from "../train/batches.ts";
@@ -188,6 +195,29 @@ Deno.test("token caches: whatever is changed in one, no other example is ever gi
       { numRuns: 60 },
     );
     assert(rebuilt > 10 && refused > 0, `${rebuilt} were made again, ${refused} refused`);
+  }));
+
+Deno.test("token caches: an index that changes while it is used gives no other example", () =>
+  inTempDir(async (dir) => {
+    const file = questions(`${dir}/d.jsonl`, 20), { rows } = await open(file, `${dir}/cache`);
+    using opened = rows;
+    const own = `${dir}/cache/${[...Deno.readDirSync(`${dir}/cache`)].find((e) => e.isDirectory)!.name}`;
+    const whole = Deno.readFileSync(`${own}/index`), first = opened.examples.at(0);
+    const changes: readonly ((index: Uint8Array) => Uint8Array)[] = [
+      // Two examples' places exchanged, one far outside, not a number, and a file cut short.
+      (index) =>
+        Uint8Array.from([...index.subarray(12, 24), ...index.subarray(0, 12), ...index.subarray(24)]),
+      (index) => (new DataView(index.buffer).setFloat64(12, 2 ** 50, true), index),
+      (index) => (new DataView(index.buffer).setFloat64(0, NaN, true), index),
+      () => new Uint8Array(0),
+    ];
+    for (const change of changes) {
+      Deno.writeFileSync(`${own}/index`, change(whole.slice()));
+      assertThrows(() => opened.examples.at(0), DataError, "is not as it was written");
+      assertEquals(opened.examples.outline!.idsAt(0), first!.ids.length);
+    }
+    Deno.writeFileSync(`${own}/index`, whole);
+    assertEquals(opened.examples.at(0), first);
   }));
 
 Deno.test("token caches: bad rows, interruptions and kills leave nothing", () =>

@@ -28,7 +28,9 @@ export function boundedTemplate(text: string): BoundedTemplate {
   const readings = readingsOf(parsed);
   return (values, limits) => {
     const environment = new Environment();
-    for (const [name, value] of Object.entries({ ...GLOBALS, ...values })) environment.set(name, value);
+    for (const [name, value] of Object.entries({ ...GLOBALS, strftime_now: clock(), ...values })) {
+      environment.set(name, value);
+    }
     try {
       return String(new BoundedInterpreter(environment, readings, limits).run(parsed).value);
     } catch (error) {
@@ -51,8 +53,21 @@ const GLOBALS: Readonly<Record<string, unknown>> = {
   raise_exception: (message: unknown) => {
     throw new Error(String(message));
   },
-  strftime_now: (format: unknown) => new Template("{{ strftime_now(format) }}").render({ format }),
 };
+
+/** Times that a template may ask for the time: finding the names of months takes long. */
+const MOST_TIMES = 100;
+
+/** The library's `strftime_now`, which only its templates reach. */
+function clock(): (format: unknown) => string {
+  let times = 0;
+  return (format) => {
+    if (++times > MOST_TIMES) {
+      throw new JinjaLimitError(`strftime_now() called more than ${MOST_TIMES} times`);
+    }
+    return new Template("{{ strftime_now(format) }}").render({ format });
+  };
+}
 
 /** Numbers that a template may count through; chats have far fewer messages. */
 const LONGEST_RANGE = 100_000;

@@ -153,6 +153,8 @@ export class BoundedInterpreter extends Interpreter {
   /** Charge for a value that a part gave. */
   private account(node: Node, value: Value): void {
     if (value.type === "StringValue") return this.read((value.value as string).length);
+    // Lists that a call or a filter makes are gone over to make them.
+    if (node.type === "CallExpression" || node.type === "FilterExpression") this.step(lengthOf(value));
     // Looking for a name that there is none of takes the library long.
     if (value.type === "UndefinedValue") return this.step(8);
     switch (this.readings.kinds.get(node)) {
