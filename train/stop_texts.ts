@@ -1,14 +1,17 @@
 /** Texts that end a generation. @module */
 
-/** A text up to the first of `stops` in it, and whether there was one. */
+/**
+ * A text up to the one of `stops` that is complete first, and whether there was one: what follows it later, perhaps a longer
+ * stop that began before, changes nothing.
+ */
 export function cutAtStop(
   text: string,
   stops: readonly string[],
 ): { readonly text: string; readonly stopped: boolean } {
-  const places = stops.map((s) => text.indexOf(s)).filter((at) => at >= 0);
-  return places.length === 0
-    ? { text, stopped: false }
-    : { text: text.slice(0, Math.min(...places)), stopped: true };
+  const found = stops.map((s) => ({ start: text.indexOf(s), length: s.length }))
+    .filter(({ start }) => start >= 0)
+    .sort((a, b) => a.start + a.length - b.start - b.length || a.start - b.start);
+  return found[0] ? { text: text.slice(0, found[0].start), stopped: true } : { text, stopped: false };
 }
 
 /**
