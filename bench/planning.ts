@@ -12,6 +12,12 @@ import { compilerDigest, PlanStore } from "../train/plan_store.ts";
 import { usePlans } from "../train/runner.ts";
 import { dawnLike, stepPlan } from "./step_plan.ts";
 
+const HELP = `deno run -A bench/planning.ts [flags]
+  --shape NAMES   sizes of the model: tiny, 135M, 1B, 7B (1B)
+  --method NAMES  ${METHODS.join(", ")} (lora,boft,hybrid)
+  --dtype NAME    f32 or f16 (f16)
+  --cache DIR     plans of earlier runs; one case in this process (a fresh one, and a process for each)`;
+
 interface Case {
   readonly shape: string;
   readonly method: string;
@@ -54,7 +60,14 @@ function measure({ shape, method, dtype }: Case, cache: string) {
 }
 
 async function main(): Promise<void> {
-  const args = parseArgs(Deno.args, { string: ["shape", "method", "dtype", "cache"] });
+  const args = parseArgs(Deno.args, {
+    string: ["shape", "method", "dtype", "cache"],
+    boolean: ["help"],
+    unknown: (arg) => {
+      throw new Error(`There is no flag ${arg}.\n${HELP}`);
+    },
+  });
+  if (args.help) return console.log(HELP);
   const list = (text: string | undefined, absent: string) => (text ?? absent).split(",");
   const dtype = args.dtype === "f32" ? "f32" : "f16";
   if (args.cache !== undefined) {
