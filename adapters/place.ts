@@ -95,11 +95,14 @@ export type AnyParams = Readonly<Record<string, Tensor>>;
 export function erase<P>(adapter: Adapter<P>, dims: LinearDims): Adapter<AnyParams> {
   // Traced once to learn the tree's layout; nothing of it is computed.
   const template = adapter.init(key(0), templateSite(dims, adapter.asks?.(dims) ?? []));
-  // The same tree with other tensors in it has the same type.
-  const derivedTemplate = adapter.derive?.(template) ?? template;
+  // Traced when it is needed, and at most once: a butterfly of many stages is thousands of nodes.
+  let derivedTemplate: P | undefined;
   const count = Object.keys(flatten(template)).length;
   const rebuild = (params: AnyParams): P => {
-    const layout = Object.keys(params).length > count ? derivedTemplate : template;
+    const layout = Object.keys(params).length > count
+      ? derivedTemplate ??= adapter.derive?.(template) ?? template
+      : template;
+    // The same tree with other tensors in it has the same type.
     return mapTree<P, Tensor, Tensor>(layout, isTensor, (_leaf, path) => {
       const found = params[path];
       if (found) return found;
@@ -116,7 +119,15 @@ export function erase<P>(adapter: Adapter<P>, dims: LinearDims): Adapter<AnyPara
     merge: (params, weight) => adapter.merge(rebuild(params), weight),
     ...(unmerge ? { unmerge: (params, merged) => unmerge(rebuild(params), merged) } : {}),
     ...(scaled ? { scaled: (params, strength) => flatten(scaled(rebuild(params), strength)) } : {}),
-    ...(derive ? { derive: (params) => flatten(derive(rebuild(params))) } : {}),
+    ...(derive
+      ? {
+        derive: (params) => {
+          const all = derive(rebuild(params));
+          derivedTemplate ??= all;
+          return flatten(all);
+        },
+      }
+      : {}),
     ...(rate ? { rate } : {}),
     ...(asks ? { asks } : {}),
     ...(mixing ? { mixing } : {}),

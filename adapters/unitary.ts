@@ -8,6 +8,7 @@ import {
   cos,
   deinterleave,
   fourier,
+  fourierCoefficients,
   fourierPlan,
   interleave,
   linear,
@@ -106,7 +107,8 @@ function turnOf({ phases, reflections, start, blocks, u, v }: UnitaryParams): Tu
       ),
       lead.length,
     );
-  const seen = fourier(turn2(fourier(pair(1)), true), { inverse: true });
+  const coefficients = fourierCoefficients(n), within = fourier(pair(1), { coefficients });
+  const seen = fourier(turn2(within, true), { inverse: true, coefficients });
   const wy = compactWy(complexReflectors(concat([turn1(seen, true), turn1(pair(0), true)], lead.length)));
   return { blocks: turnedBlocks(table), u: transpose(interleave(transpose(wy.u))), v: wy.v };
 }

@@ -144,10 +144,15 @@ function truncate(x: Tensor): Tensor {
 /**
  * Unitary Fourier transform along the last axis: x f32[..., 2n] of C^n (n real, then n imaginary parts) → the same, with
  * frequencies in the `order` of {@linkcode fourierPlan}, in blocks of its `size`; `inverse` takes that order back. Norms
- * stay. One kernel; 8·n·Σ radix flops a row. Throws ShapeError for an odd axis.
+ * stay. Where several have one length, `coefficients` may be shared, {@linkcode fourierCoefficients} of n, which are many nodes
+ * of a graph. One kernel; 8·n·Σ radix flops a row. Throws ShapeError for an odd axis.
  */
-export function fourier(x: Tensor, { inverse = false }: { readonly inverse?: boolean } = {}): Tensor {
+export function fourier(
+  x: Tensor,
+  { inverse = false, coefficients }: { readonly inverse?: boolean; readonly coefficients?: Tensor } = {},
+): Tensor {
   const n = complexSize(x), list = fourierPlan(n).stages;
   if (list.length === 0) return x;
-  return deinterleave(stages(interleave(x), fourierCoefficients(n), { stages: list, transposed: inverse }));
+  const blocks = coefficients ?? fourierCoefficients(n);
+  return deinterleave(stages(interleave(x), blocks, { stages: list, transposed: inverse }));
 }

@@ -32,6 +32,7 @@ async function inDirectory(body: (dir: string) => Promise<void> | void): Promise
     Deno.mkdirSync(`${dir}/runs/first/adapter`, { recursive: true });
     Deno.writeTextFileSync(`${dir}/run.toml`, "steps = 1");
     Deno.writeTextFileSync(`${dir}/runs/first/config.json`, "{}");
+    Deno.writeTextFileSync(`${dir}/runs/first/metrics.jsonl`, "");
     Deno.writeTextFileSync(`${dir}/rows.jsonl`, '{"text": "a"}\n');
     await body(dir);
   } finally {
@@ -116,6 +117,21 @@ const OTHERS: readonly (readonly [args: readonly string[], says: string])[] = [
   [
     ["evaluate", "--task", "perplexity", "--data", "rows.jsn"],
     "rows.jsn: not found (did you mean rows.jsonl?)",
+  ],
+  // A file where a directory should be, and the other way round.
+  [["inspect", "rows.jsonl"], "rows.jsonl: is a file; give a directory or a .safetensors file"],
+  [["report", "rows.jsonl"], "rows.jsonl: is a file; give the directory of a run"],
+  [["train", "--adapter", "rows.jsonl"], "rows.jsonl: is no adapter; expected adapter.json"],
+  [["merge", "--adapter", "rows.jsonl", "--out", "out"], "rows.jsonl: is no adapter; expected adapter.json"],
+  [["train", "--resume", "--out", "rows.jsonl"], "--resume: rows.jsonl/checkpoints has no checkpoint"],
+  [
+    ["report", "runs/first", "--out", "none/a.html"],
+    "A file cannot be read or written: No such file or directory",
+  ],
+  [["report", "runs/first", "--out", "runs"], "A file cannot be read or written: Is a directory"],
+  [
+    ["report", "runs/first", "--out", "rows.jsonl/a.html"],
+    "A file cannot be read or written: Not a directory",
   ],
 ];
 

@@ -1,8 +1,10 @@
 /** Placing adapters by pattern, and what is said when they do not fit. @module */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { butterfly, butterflyStages, fit, identity, lowRank, on, place } from "../adapters/mod.ts";
-import { ShapeError } from "../core/mod.ts";
+import { butterfly, butterflyStages, fit, identity, lowRank, on, place, unitary } from "../adapters/mod.ts";
+import { erase } from "../adapters/place.ts";
+import { aval, fill, input, ShapeError, type Tensor } from "../core/mod.ts";
+import { fourierCoefficients, key } from "../ops/mod.ts";
 
 const names = ["self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj", "mlp.down_proj"];
 const modules = [0, 1, 12].flatMap((layer) =>
@@ -123,4 +125,31 @@ Deno.test("butterfly: the error of a map that does not divide suggests only what
     ShapeError,
     "leave this map out",
   );
+});
+
+Deno.test("fit: what an adapter derives is traced once, and Fourier transforms of one length share their blocks", () => {
+  const dims = { inDim: 256, outDim: 4 }, bare = unitary();
+  let traced = 0;
+  const counted = {
+    ...bare,
+    derive: (params: Parameters<NonNullable<typeof bare.derive>>[0]) => {
+      traced++;
+      return bare.derive!(params);
+    },
+  };
+  const { apply, leaves, derived } = fit(erase(counted, dims), dims);
+  assertEquals(traced, 1);
+  // Bound by what was derived too, for which the layout is known by then.
+  const values = [...leaves, ...derived].map((leaf) => input(leaf.aval, leaf.path));
+  apply(values, (x) => x)(input(aval([2, 256]), "x"));
+  assertEquals(traced, 1);
+
+  const nodes = (make: () => Tensor): number => {
+    const before = input(aval([1]), "before");
+    return make().order - before.order;
+  };
+  const site = { ...dims, weight: fill(0, [4, 256]), factors: [] };
+  const one = nodes(() => fourierCoefficients(128));
+  const all = nodes(() => bare.derive!(bare.init(key(0), site)).blocks!);
+  assert(one > 300 && all < 3 * one, `${one} nodes for the blocks of a transform, ${all} for all`);
 });

@@ -4,7 +4,7 @@ import { type Aval, sameShape, ShapeError } from "../core/mod.ts";
 import { namedParams } from "./adapter_file.ts";
 import { type AdapterSettings, DEFAULT_SETTINGS, SETTING_READERS } from "./adapter_specs.ts";
 import type { ShapeClass } from "./arena.ts";
-import { exists as somethingAt } from "./atomic_file.ts";
+import { exists, isFile } from "./atomic_file.ts";
 import { AdapterError } from "./errors.ts";
 import type { GivenValues } from "./given.ts";
 import { isPickle, PICKLE_ADVICE } from "./input_file.ts";
@@ -123,7 +123,7 @@ export function loadAdapter(
     });
   }
   requireAdapter(dir);
-  if (!exists(`${dir}/${DESCRIPTION}`)) {
+  if (!isFile(`${dir}/${DESCRIPTION}`)) {
     const loaded = loadPeft(dir, modules, use);
     return {
       classes: loadedClasses(loaded, modules),
@@ -150,8 +150,8 @@ export function namedBase(dir: string): string | null {
   const field = (file: string, name: string): unknown =>
     (readJson(file, AdapterError, "it belongs to the adapter") as Readonly<Record<string, unknown>> | null)
       ?.[name];
-  if (exists(`${dir}/${DESCRIPTION}`)) return textOrNull(field(`${dir}/${DESCRIPTION}`, "base_model"));
-  if (exists(`${dir}/${PEFT_CONFIG}`)) {
+  if (isFile(`${dir}/${DESCRIPTION}`)) return textOrNull(field(`${dir}/${DESCRIPTION}`, "base_model"));
+  if (isFile(`${dir}/${PEFT_CONFIG}`)) {
     return textOrNull(field(`${dir}/${PEFT_CONFIG}`, "base_model_name_or_path"));
   }
   const file = `${dir}/${GYRE_FILE}`,
@@ -162,19 +162,19 @@ export function namedBase(dir: string): string | null {
 /** The task that an adapter of an encoder was trained for; null of others, and of PEFT's directories. Throws AdapterError. */
 export function namedTask(dir: string): string | null {
   const file = `${dir}/${DESCRIPTION}`;
-  if (!exists(file)) return null;
+  if (!isFile(file)) return null;
   const json = readJson(file, AdapterError, "it belongs to the adapter");
   return textOrNull((json as Readonly<Record<string, unknown>> | null)?.["task"]);
 }
 
 /** Refuse a directory that is not there, or has no adapter. Throws AdapterError. */
 function requireAdapter(dir: string): void {
-  if ([DESCRIPTION, PEFT_CONFIG, GYRE_FILE].some((name) => exists(`${dir}/${name}`))) return;
+  if ([DESCRIPTION, PEFT_CONFIG, GYRE_FILE].some((name) => isFile(`${dir}/${name}`))) return;
   const own = `${dir}/adapter`;
   throw new AdapterError(
-    somethingAt(`${own}/${DESCRIPTION}`)
+    exists(`${own}/${DESCRIPTION}`)
       ? `${dir}: is a run; its adapter is ${own}.`
-      : somethingAt(dir)
+      : exists(dir)
       ? `${dir}: is no adapter; expected ${DESCRIPTION}, ${PEFT_CONFIG} or ${GYRE_FILE} in it.`
       : `${dir}: not found${didYouMean(dir)}; give an adapter's directory, such as runs/NAME/adapter.`,
     { dir },
@@ -186,15 +186,6 @@ const PEFT_CONFIG = "adapter_config.json";
 
 const textOrNull = (value: unknown): string | null =>
   typeof value === "string" && value !== "" ? value : null;
-
-function exists(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
 
 /** The options that `adapter.json` describes. */
 function describedOptions(file: string): MethodOptions {
@@ -252,7 +243,7 @@ function describedClasses(file: string, options: MethodOptions, layout: ModelLay
 
 /** Values of all leaves of all members, of the shapes that the description asks for. */
 function namedValues(file: string, classes: readonly ShapeClass[]): GivenValues {
-  if (!exists(file)) {
+  if (!isFile(file)) {
     throw new AdapterError(
       `${file}: not found, and ${DESCRIPTION} is there; copy the whole directory again.`,
       {

@@ -11,11 +11,7 @@ export function writeAtomically(path: string, parts: Iterable<Uint8Array>): void
     writeAll(temporary, parts);
     Deno.renameSync(temporary, path);
   } catch (error) {
-    try {
-      Deno.removeSync(temporary);
-    } catch (missing) {
-      if (!(missing instanceof Deno.errors.NotFound)) throw missing;
-    }
+    if (exists(temporary)) Deno.removeSync(temporary);
     throw error;
   }
 }
@@ -145,11 +141,20 @@ export function parentOf(path: string): string {
 
 /** Whether there is something at `path`. */
 export function exists(path: string): boolean {
+  return infoOf(path) !== null;
+}
+
+/** Whether there is a file at `path`, links followed. */
+export function isFile(path: string): boolean {
+  return infoOf(path)?.isFile ?? false;
+}
+
+/** What is at `path`; null where nothing is, also since something in the path is no directory. */
+function infoOf(path: string): Deno.FileInfo | null {
   try {
-    Deno.statSync(path);
-    return true;
+    return Deno.statSync(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return null;
     throw error;
   }
 }

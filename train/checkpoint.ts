@@ -1,5 +1,6 @@
 /** Models in Hugging Face's directory layout: `config.json` and `model.safetensors`, or its shards and their index. @module */
 import { type Aval, sameShape, showAval } from "../core/mod.ts";
+import { isFile } from "./atomic_file.ts";
 import { type DecoderConfig, modulesOf } from "./decoder.ts";
 import { CheckpointError, SafetensorsError } from "./errors.ts";
 import type { F16Losses } from "./floats.ts";
@@ -45,7 +46,7 @@ export interface LoadOptions {
 /** Read and check `config.json`. Throws CheckpointError. */
 export function loadConfig(dir: string): DecoderConfig {
   const file = `${dir}/config.json`;
-  if (isPickle(dir) && exists(dir)) {
+  if (isPickle(dir) && isFile(dir)) {
     throw new CheckpointError(
       `${dir}: ${PICKLE_ADVICE}: transformers' save_pretrained writes a model directory.`,
       { dir },
@@ -243,9 +244,9 @@ const SHARD = /^[^/\\\0]{1,200}\.safetensors$/;
 
 /** `model.safetensors`, or the shards that the index names. */
 export function shardNames(dir: string): string[] {
-  if (exists(`${dir}/model.safetensors`)) return ["model.safetensors"];
+  if (isFile(`${dir}/model.safetensors`)) return ["model.safetensors"];
   const index = `${dir}/model.safetensors.index.json`;
-  const pickle = exists(index) ? null : pickleIn(dir);
+  const pickle = isFile(index) ? null : pickleIn(dir);
   if (pickle !== null) {
     throw new CheckpointError(
       `${dir}/${pickle}: ${PICKLE_ADVICE}: transformers' save_pretrained writes model.safetensors.`,
@@ -265,13 +266,4 @@ export function shardNames(dir: string): string[] {
     });
   }
   return [...new Set(names)].sort();
-}
-
-function exists(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return false;
-    throw error;
-  }
 }

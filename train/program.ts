@@ -1,14 +1,15 @@
 /** How a program ends. @module */
-import { UserError } from "./errors.ts";
+import { mendable } from "./attempt.ts";
 import { standardError } from "./report.ts";
 
-/** Run `main` on the command line's arguments and exit with its code; a UserError is said in one line, with code 2. */
+/** Run `main` on the command line's arguments and exit with its code; what the user can mend is said in one line, with code 2. */
 export async function runProgram(main: (args: readonly string[]) => Promise<number>): Promise<never> {
   try {
     Deno.exit(await main(Deno.args));
   } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    standardError.write(`${error.message}\n`);
+    const told = mendable(error);
+    if (told === null) throw error;
+    standardError.write(`${told.message}\n`);
     Deno.exit(2);
   }
 }

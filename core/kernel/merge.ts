@@ -165,8 +165,19 @@ function partners(graph: Graph, map: Draft): Draft[] {
 
 type Load = Extract<Expr, { kind: "load" }>;
 
+/** {@linkcode findFullLoads} of bodies that were asked for: a kernel is looked at once for every sibling that it has. */
+const FULL_LOADS = new WeakMap<Form, ReadonlyMap<string, Load>>();
+
+function fullLoads(body: Form): ReadonlyMap<string, Load> {
+  const known = FULL_LOADS.get(body);
+  if (known) return known;
+  const found = findFullLoads(body);
+  FULL_LOADS.set(body, found);
+  return found;
+}
+
 /** Loads that touch a different element for every element computed. */
-function fullLoads(body: Form): Map<string, Load> {
+function findFullLoads(body: Form): ReadonlyMap<string, Load> {
   if (body.form !== "row") return new Map();
   const vars = [...body.outer, ...body.inner].filter((v) => v.extent > 1);
   const found = new Map<string, Load>();

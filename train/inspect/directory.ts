@@ -1,6 +1,6 @@
 /** What kind of directory is looked at: its files, its rotations, its λ. @module */
 import { ADAPTER_FILE } from "../adapter_directory.ts";
-import { exists } from "../atomic_file.ts";
+import { exists, isFile } from "../atomic_file.ts";
 import { shardNames } from "../checkpoint.ts";
 import { UserError } from "../errors.ts";
 import { readJson } from "../json_file.ts";
@@ -37,6 +37,9 @@ export function openInspected(path: string): Inspected {
     throw new UserError(`${at}: not found${didYouMean(at)}; give a directory or a .safetensors file.`, {
       path,
     });
+  }
+  if (isFile(at)) {
+    throw new UserError(`${at}: is a file; give a directory or a .safetensors file.`, { path });
   }
   if (has(ADAPTER_FILE)) return gyreAdapter(at);
   if (has(GYRE_FILE)) return severalPeft(at);

@@ -1,4 +1,5 @@
 /** What a run left in its directory, read for people: every part may be missing, none may be damaged. @module */
+import { isFile } from "../atomic_file.ts";
 import { UserError } from "../errors.ts";
 import { readJson } from "../json_file.ts";
 import type { Spectrum } from "./spectra.ts";
@@ -50,9 +51,10 @@ export interface RunRecord {
 /** Read `<dir>`. Throws UserError where there is no run, or a file is damaged. */
 export function readRun(dir: string): RunRecord {
   const at = dir.replace(/(?<=.)\/+$/, "");
+  if (isFile(at)) throw new UserError(`${at}: is a file; give the directory of a run.`, { dir });
   const read = (name: string, missing: Fields | null): Fields => {
     const file = `${at}/${name}`;
-    if (missing !== null && !exists(file)) return missing;
+    if (missing !== null && !isFile(file)) return missing;
     return fieldsOf(readJson(file, UserError, "a run's directory has it"), file);
   };
   const result = read("result.json", {});
@@ -90,18 +92,9 @@ function damaged(where: string, what: string): UserError {
   return new UserError(`${where}: ${what}; put back what the run wrote.`, { where });
 }
 
-function exists(file: string): boolean {
-  try {
-    return Deno.statSync(file).isFile;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
 /** All whole lines: the last one may be half-written while a run goes on. */
 function readMetricsLines(file: string): Pick<RunRecord, "rows" | "evaluations"> {
-  if (!exists(file)) {
+  if (!isFile(file)) {
     throw new UserError(`${file}: not found${didYouMean(file)}; a run's directory has it.`, { file });
   }
   const rows: MetricsRow[] = [], evaluations = new Map<number, EvaluationRow>();
