@@ -10,6 +10,7 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
+import { runProgram, UserError } from "../train/mod.ts";
 import { longTaskRows } from "./corpus/long_task.ts";
 import { pretrainDocuments } from "./corpus/pretrain.ts";
 import { type TaskRow, taskRows } from "./corpus/task.ts";
@@ -35,7 +36,7 @@ export function* pretrainRows(seed: number, chars: number): Generator<TextRow> {
 
 function whole(name: string, value: string): number {
   if (/^\d+$/.test(value)) return Number(value);
-  throw new RangeError(`--${name} is "${value}": give a whole number`);
+  throw new UserError(`--${name} is "${value}": give a whole number.`);
 }
 
 function rowsFor(argv: readonly string[]): Iterable<TextRow | TaskRow> {
@@ -46,15 +47,22 @@ function rowsFor(argv: readonly string[]): Iterable<TextRow | TaskRow> {
   const seed = whole("seed", flags.seed);
   if (flags.kind === "pretrain") return pretrainRows(seed, whole("chars", flags.chars));
   if (flags.kind !== "finetune" && flags.kind !== "long") {
-    throw new RangeError(`--kind is "${flags.kind}": give pretrain, finetune or long`);
+    throw new UserError(
+      flags.kind === ""
+        ? "Give --kind pretrain, finetune or long; the head of examples/corpus.ts has examples."
+        : `--kind is "${flags.kind}": give pretrain, finetune or long.`,
+    );
   }
   if (flags.split !== "train" && flags.split !== "eval") {
-    throw new RangeError(`--split is "${flags.split}": give train or eval`);
+    throw new UserError(`--split is "${flags.split}": give train or eval.`);
   }
   const rows = flags.kind === "long" ? longTaskRows : taskRows;
   return rows(flags.split, seed, whole("rows", flags.rows));
 }
 
 if (import.meta.main) {
-  for (const row of rowsFor(Deno.args)) console.log(JSON.stringify(row));
+  await runProgram((args) => {
+    for (const row of rowsFor(args)) console.log(JSON.stringify(row));
+    return Promise.resolve(0);
+  });
 }

@@ -172,6 +172,17 @@ for (const method of METHODS) {
   });
 }
 
+Deno.test("a head that was trained for another task is measured, and that is said", async () => {
+  const out = `${dir}/run-other`;
+  await run("rte", [`--out=${out}`, "--method=lora", "--steps=1", "--eval=none"]);
+  const argv = [`--model=${model}`, `--adapter=${out}/adapter`];
+  const { notes } = await evaluated(...argv, `--data=${dir}/sst2-dev.tsv`);
+  assertEquals(notes, [
+    "the head was trained for rte, not for sst2: its outputs stand for sst2's labels in order",
+  ]);
+  assertEquals((await evaluated(...argv, "--subset=rte", `--data=${dir}/rte-dev.tsv`)).notes, []);
+});
+
 Deno.test("a parquet file of the hub is learnt and measured as the published one", async () => {
   const rows = [
     "It is a fine day.\tThe sea is calm.\tnot_entailment",

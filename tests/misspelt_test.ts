@@ -118,6 +118,17 @@ const OTHERS: readonly (readonly [args: readonly string[], says: string])[] = [
     ["evaluate", "--task", "perplexity", "--data", "rows.jsn"],
     "rows.jsn: not found (did you mean rows.jsonl?)",
   ],
+  [["examples/corpus"], "Give --kind pretrain, finetune or long"],
+  [["examples/corpus", "--kind", "long", "--split", "trian"], '--split is "trian": give train or eval'],
+  // Found out before the model is loaded.
+  [
+    ["evaluate", "--task", "perplexity", "--data", "rows.jsonl", "--out", "none/rows.jsonl"],
+    "--out none/rows.jsonl: cannot be written to (No such file or directory",
+  ],
+  [
+    ["evaluate", "--task", "perplexity", "--data", "rows.jsonl", "--out", "runs"],
+    "--out runs: is no file; give a file.",
+  ],
   // A file where a directory should be, and the other way round.
   [["inspect", "rows.jsonl"], "rows.jsonl: is a file; give a directory or a .safetensors file"],
   [["report", "rows.jsonl"], "rows.jsonl: is a file; give the directory of a run"],

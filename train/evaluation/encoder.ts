@@ -1,6 +1,6 @@
 /** GLUE for encoders: a head's predictions for every row, scored as the benchmark does. arXiv:1804.07461. @module */
 import * as Effect from "effect/Effect";
-import { loadAdapter } from "../adapter_directory.ts";
+import { loadAdapter, namedTask } from "../adapter_directory.ts";
 import { openClassifier } from "../classifier.ts";
 import { outputsOf } from "../classifier_objective.ts";
 import { loadLabelled } from "../classify_data.ts";
@@ -75,12 +75,16 @@ export function evaluateEncoder(
         const { examples, truncated } = await loadLabelled(file, task, tokenizer, seq);
         return { name: file.slice(file.lastIndexOf("/") + 1), examples, truncated };
       }));
-      return { checkpoint, adapter, seq, files };
+      const learnt = request.adapter === null ? null : namedTask(request.adapter);
+      const other = learnt === null || learnt === name ? [] : [
+        `the head was trained for ${learnt}, not for ${name}: its outputs stand for ${name}'s labels in order`,
+      ];
+      return { checkpoint, adapter, seq, files, other };
     });
     const device = yield* openDevice(request.device, dtype === "f16");
     say(`device: ${describeDevice(device.capabilities)}`);
     return yield* attempt(async (): Promise<EncoderOutcome> => {
-      const { checkpoint: { config, weights }, adapter, seq, files } = loaded;
+      const { checkpoint: { config, weights }, adapter, seq, files, other } = loaded;
       const session = await openClassifier({
         device,
         subject: { config, target: task.target, classes: adapter?.classes ?? [] },
@@ -100,7 +104,7 @@ export function evaluateEncoder(
       }
       return {
         ...outcomeOf(task, parts),
-        notes: cut === 0 ? [] : [`${cut} rows were cut to ${seq} tokens`],
+        notes: [...other, ...(cut === 0 ? [] : [`${cut} rows were cut to ${seq} tokens`])],
         device: `${device.capabilities.kind} (${device.capabilities.adapterName})`,
       };
     });

@@ -1,6 +1,6 @@
 /** An evaluation from flags to numbers: read the data, open the model, run the task. @module */
 import * as Effect from "effect/Effect";
-import { writeTextAtomically } from "../atomic_file.ts";
+import { exists, partialName, writeTextAtomically } from "../atomic_file.ts";
 import { describeDevice, openDevice } from "../devices.ts";
 import { isEncoderDirectory } from "../encoder_checkpoint.ts";
 import { UserError } from "../errors.ts";
@@ -47,6 +47,7 @@ export function evaluateModel(
     const options = yield* attempt(() => Promise.resolve({ ...flags, ...askedModel(flags) }));
     sayNamed(options, say);
     const task = requireTask(options), begun = performance.now();
+    yield* attempt(() => Promise.resolve(requireWritable(options.out)));
     const subset = task === "glue" ? options.subset : null;
     if (subset !== null && (yield* attempt(() => isEncoder(options, say)))) {
       const { items, failure: _, ...outcome } = yield* evaluateEncoder(options, subset, { say, follow });
@@ -79,6 +80,24 @@ export function evaluateModel(
 /** Whether a model, given as a directory or as an id of the hub, is an encoder. */
 async function isEncoder({ model, namedBy }: AskedModel, say: EvaluateHooks["say"]): Promise<boolean> {
   return isEncoderDirectory(await modelDirectory(model, { say, namedBy }));
+}
+
+/** Refuse a file that cannot be written to: it would be found out when all rows are done. */
+function requireWritable(out: string | null): void {
+  if (out === null) return;
+  if (exists(out) && !Deno.statSync(out).isFile) {
+    throw new UserError(`--out ${out}: is no file; give a file.`);
+  }
+  const trial = partialName(out);
+  try {
+    Deno.openSync(trial, { write: true, createNew: true }).close();
+    Deno.removeSync(trial);
+  } catch (error) {
+    throw new UserError(
+      `--out ${out}: cannot be written to (${(error as Error).message}); give another file.`,
+      { out },
+    );
+  }
 }
 
 /** Write a record for each row where that is asked for. */
