@@ -8,7 +8,7 @@ import { fineTune, parseCommandLine, type RunResult, UserError } from "../train/
 export const root: string = decodeURIComponent(new URL("..", import.meta.url).pathname).replace(/\/$/, "");
 
 /** Use a directory that is gone afterwards. */
-export async function inTempDir<T>(use: (dir: string) => Promise<T>): Promise<T> {
+export async function inTempDir<T>(use: (dir: string) => T | Promise<T>): Promise<T> {
   const dir = await Deno.makeTempDir();
   try {
     return await use(dir);

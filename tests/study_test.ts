@@ -248,8 +248,9 @@ Deno.test("a study runs each method with each seed once, goes on where it was, a
     // One run was never finished: what it left is swept away, and it alone is made again.
     const kept = files.map(read);
     Deno.removeSync(`${out}/runs/full-1.json`);
-    Deno.mkdirSync(`${out}/work/adapter`, { recursive: true });
-    Deno.writeTextFileSync(`${out}/work/adapter/adapter.safetensors`, "half a run");
+    const left = `${out}/work`;
+    Deno.mkdirSync(`${left}/adapter`, { recursive: true });
+    Deno.writeTextFileSync(`${left}/adapter/adapter.safetensors`, "half a run");
     const second = await program("study.ts", args(3));
     assertEquals(second.code, 0, second.err);
     const made = second.err.split("\n").filter((line) => /^runs\//.test(line));

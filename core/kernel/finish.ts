@@ -85,7 +85,7 @@ export function withValues(draft: Draft, ids: ReadonlyMap<number, number>, bindi
 }
 
 /** A form with other slot numbers. */
-export function renumber(body: Form, number: ReadonlyMap<number, number>): Form {
+function renumber(body: Form, number: ReadonlyMap<number, number>): Form {
   const memo = new Map<Expr, Expr>();
   const none = new Map<string, Ix>();
   // Only values that are read inside an index have slots.
