@@ -283,8 +283,9 @@ function trainsHead({ config, classes }: Subject): boolean {
 }
 
 /**
- * Sum of the losses, f32[], and its cotangents multiplied by `scale`, f32[]. Where there would be more than `most` logits, they are made for some positions at a
- * time, and consumed before the next ones; a head that is trained itself must see the `whole`.
+ * Sum of the losses, f32[], and its cotangents multiplied by `scale`, f32[]. Where there would be more than `most` logits,
+ * they are made for some positions at a time, and consumed before the next ones; a head that is trained itself must see the
+ * `whole`.
  */
 export function lossAndCotangents(
   model: Decoder,

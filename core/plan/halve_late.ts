@@ -10,7 +10,7 @@ import { BINDING_ALIGNMENT, type Bindings, type Draft, readSlots, writeSlots } f
 import { withValues } from "../kernel/finish.ts";
 import type { Fused, FuseLimits } from "../kernel/fuse.ts";
 import type { Store } from "../kernel/kernel.ts";
-import { keptOf, type Recomputation, usesOf, widestGap } from "./recompute.ts";
+import { firstLateRead, keptOf, type Recomputation, usesOf } from "./recompute.ts";
 
 /** The largest number that f16 holds; values beyond it become it rather than infinite. */
 const LARGEST = 65504;
@@ -28,9 +28,10 @@ export function halveLate(
   uses.forEach((use, id) => {
     const { aval } = nodes[id]!;
     if (!use || kept.has(id) || aval.dtype !== "f32" || 4 * sizeOf(aval.shape) < from) return;
-    const { gap, place } = widestGap(use, apart);
-    if (!gap || place === 0) return;
-    const late = use.reads.slice(place);
+    const first = firstLateRead(use, apart);
+    // Where all reads are late there is nothing that needs it in full, and `narrow` has decided.
+    if (first === null || first === 0) return;
+    const late = use.reads.slice(first);
     const written = writtenTwice(line[use.written]!, id, nodes.length, bindings);
     const canRead = late.every((i) => readsHalves(line[i]!, id, bindings));
     if (!written || !canRead || slotsOf(written) > maxSlots) return;

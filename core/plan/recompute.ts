@@ -33,14 +33,11 @@ export interface Uses {
   readonly reads: number[];
 }
 
-/** Whether some kernels lie between two uses, and which read comes after the most of them. */
-export function widestGap(
-  { written, reads }: Uses,
-  apart = APART,
-): { readonly gap: boolean; readonly place: number } {
+/** Which of the reads comes the most kernels after the use before it; null where that is less than `apart`. */
+export function firstLateRead({ written, reads }: Uses, apart = APART): number | null {
   const gaps = reads.map((r, i) => r - (i === 0 ? written : reads[i - 1]!));
   const widest = Math.max(...gaps);
-  return { gap: widest >= apart, place: gaps.indexOf(widest) };
+  return widest >= apart ? gaps.indexOf(widest) : null;
 }
 
 /** Kernels in a line, with those that are run again. */
@@ -87,9 +84,9 @@ export function recompute(
     .sort((a, b) => bytesFor(nodes[b]!.aval) - bytesFor(nodes[a]!.aval) || a - b);
   let uses = usesOf(line, reads);
   for (const id of candidates) {
-    const { gap, place } = widestGap(uses[id]!, apart);
-    if (!gap) continue;
-    const at = uses[id]!.reads[place]!;
+    const late = firstLateRead(uses[id]!, apart);
+    if (late === null) continue;
+    const at = uses[id]!.reads[late]!;
     const chain = chainOf(id, at, uses, CHAIN);
     if (!chain || chain.reduce((sum, d) => sum + costOf(d.body), 0) > WORTH * bytesFor(nodes[id]!.aval)) {
       continue;
