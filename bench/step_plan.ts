@@ -31,6 +31,7 @@ export function dawnLike(dtype: StepCase["dtype"]): {
       maxWorkgroupBytes: 49152,
       maxInvocations: 1024,
       busyWorkgroups: 132,
+      checked: false,
       matrix: half ? matrixTiles : null,
     },
   };

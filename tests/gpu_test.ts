@@ -52,13 +52,7 @@ const others: readonly {
   },
   {
     name: "largest tiles",
-    limits: {
-      f16: false,
-      maxWorkgroupBytes: 32768,
-      maxInvocations: 1024,
-      busyWorkgroups: 1e-3,
-      matrix: null,
-    },
+    limits: { ...defaultLimits, maxWorkgroupBytes: 32768, maxInvocations: 1024, busyWorkgroups: 1e-3 },
     samples: [
       "contract_130x70x8_plain_plain",
       "contract_low_rank",
@@ -66,6 +60,16 @@ const others: readonly {
       "map_store_f16_16",
       "map_store_bf16_16",
       "map_tall",
+    ],
+  },
+  {
+    name: "largest tiles where indices are not checked",
+    limits: { ...defaultLimits, checked: false, busyWorkgroups: 1e-3 },
+    samples: [
+      "contract_130x70x8_plain_plain",
+      "contract_64x64x64_transposed_transposed",
+      "contract_70x8x130_plain_transposed",
+      "contract_low_rank",
     ],
   },
   {

@@ -1,11 +1,52 @@
 /** What makes the columns of a thin matrix orthonormal, from its small Gram matrix f32[q, q] on the host. @module */
 import { EigenvalueDecomposition, Matrix } from "ml-matrix";
 
-/** From which distance on eigenvalues are not needed. */
+/** From which distance on neither factors nor eigenvalues are needed. */
 const NEAR = 0.1;
+/** Least pivot, of a Gram matrix with ones on the diagonal, that stands well above what f32 rounded away (about 10⁻⁶). */
+const CLEAR = 1e-4;
 
-/** V·D^(−½) for the Gram matrix V·D·Vᵀ of y: y times it is orthonormal. */
+/**
+ * T for the Gram matrix yᵀ·y: y·T is orthonormal. From Cholesky's factor where all columns are clearly independent,
+ * else from eigenvalues, which take some twenty times as long.
+ */
 export function toUnit(gram: Float32Array, q: number): Float32Array {
+  return inverseCholesky(gram, q) ?? inverseRoot(gram, q);
+}
+
+/** R⁻¹ for the Gram matrix Rᵀ·R with R upper triangular; null where a column is hardly more than a mix of those before. */
+function inverseCholesky(gram: Float32Array, q: number): Float32Array | null {
+  const lengths = Array.from({ length: q }, (_, i) => Math.sqrt(gram[i * q + i]!));
+  const rows = lengths.map((_, i) => new Float64Array(gram.subarray(i * q, (i + 1) * q)));
+  rows.forEach((row, i) => row.forEach((value, j) => row[j] = value / (lengths[i]! * lengths[j]!)));
+  for (let i = 0; i < q; i++) {
+    const row = rows[i]!;
+    // Written so that what is not a number ends here as well.
+    if (!(row[i]! > CLEAR)) return null;
+    const pivot = Math.sqrt(row[i]!);
+    for (let j = i; j < q; j++) row[j]! /= pivot;
+    for (let k = i + 1; k < q; k++) takeTimes(rows[k]!, row, row[k]!, k);
+  }
+  // From the last row up: what is left of a unit vector when the rows below have had their share.
+  const inverse = Array.from({ length: q }, () => new Float64Array(q));
+  for (let i = q - 1; i >= 0; i--) {
+    const row = inverse[i]!, pivot = rows[i]![i]!;
+    row[i] = 1;
+    for (let k = i + 1; k < q; k++) takeTimes(row, inverse[k]!, rows[i]![k]!, k);
+    for (let j = i; j < q; j++) row[j]! /= pivot;
+  }
+  const result = new Float32Array(q * q);
+  inverse.forEach((row, i) => result.set(row.map((value) => value / lengths[i]!), i * q));
+  return result;
+}
+
+/** `from` minus `times` · `row`, from place `start` on. */
+function takeTimes(from: Float64Array, row: Float64Array, times: number, start: number): void {
+  for (let j = start; j < from.length; j++) from[j]! -= times * row[j]!;
+}
+
+/** V·D^(−½) for the Gram matrix V·D·Vᵀ; directions without weight stay short. Throws RangeError as {@linkcode square}. */
+function inverseRoot(gram: Float32Array, q: number): Float32Array {
   const { realEigenvalues: d, eigenvectorMatrix: v } = new EigenvalueDecomposition(square(gram, q), {
     assumeSymmetric: true,
   });

@@ -151,6 +151,7 @@ async function open(
       maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
       maxInvocations: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
       busyWorkgroups: processors,
+      checked: provider === "deno",
       matrix: halfProducts && matrix ? matrixTiles : null,
     },
   };

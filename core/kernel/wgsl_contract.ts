@@ -19,7 +19,7 @@ export function contract(scope: Scope, body: ContractForm): Grid {
   const tile = tileOf(module.kernel, body, module.limits);
   if (isMatrixTile(tile)) return matrixContract(scope, body, tile);
   const down = Math.ceil(rows / tile.rows), across = Math.ceil(cols / tile.cols);
-  module.globals.push(`var<workgroup> tile: array<vec4f, ${vectorsOf(tile)}>;`);
+  module.globals.push(declareTile(tile));
   const terms = body.terms.map((term, number) =>
     (["left", "right"] as const).map((side) => operandOf(body, term, number, side, tile))
   );
@@ -72,37 +72,48 @@ function multiply(scope: Scope, operands: readonly Operand[], tile: Tile): void 
   });
 }
 
+/**
+ * Both operands in workgroup memory: for each step of the inner axis the left one's vectors of four, then the right one's.
+ * Steps are arrays of their own, so that a literal step needs no check of its index and the checks of vectors are the same
+ * for all steps; but groups of invocations that share a tile put their sums there as well, in another order.
+ */
+function declareTile(tile: Tile): string {
+  return tile.split > 1
+    ? `var<workgroup> tile: array<vec4f, ${vectorsOf(tile)}>;`
+    : `var<workgroup> tile: array<array<vec4f, ${pitchOf(tile)}>, ${tile.depth}>;`;
+}
+
+/** A vector of the tile, `start` vectors after the first of its step. */
+function at(tile: Tile, step: string, start: number, vector: string): string {
+  const place = plus(vector, start);
+  return tile.split > 1 ? `tile[(${step}) * ${pitchOf(tile)}u + ${place}]` : `tile[${step}][${place}]`;
+}
+
 /** Put a register into workgroup memory, where neighbours along the free axis are neighbours. */
 function put(
-  { free: axis, size, isInward, values }: Operand,
+  { free: axis, isInward, values }: Operand,
   tile: Tile,
   { register, k, free }: { readonly register: string; readonly k: string; readonly free: string },
 ): string[] {
-  const start = axis === "m" ? "" : `${tile.depth * pitchOf(tile.rows)}u + `, pitch = pitchOf(size);
-  if (values.length === 4 && !isInward) return [`tile[${start}(${k}) * ${pitch}u + ${free}] = ${register};`];
-  const column = `(${free}) / 4u][(${free}) % 4u]`;
-  if (values.length === 1) return [`tile[${start}(${k}) * ${pitch}u + ${column} = ${register};`];
-  return PARTS.map((part, i) =>
-    `tile[${start}(${k}) * ${4 * pitch}u + ${i * pitch}u + ${column} = ${register}.${part};`
-  );
+  const start = axis === "m" ? 0 : tile.rows / 4;
+  if (values.length === 4 && !isInward) return [`${at(tile, k, start, free)} = ${register};`];
+  const one = (step: string): string => `${at(tile, step, start, `(${free}) / 4u`)}[(${free}) % 4u]`;
+  if (values.length === 1) return [`${one(k)} = ${register};`];
+  return PARTS.map((part, i) => `${one(plus(`(${k}) * 4u`, i))} = ${register}.${part};`);
 }
 
 /** All products of one piece of the operands; each group of invocations takes its share of the depth. */
 function products(tile: Tile, depth: number): string[] {
   const lines: string[] = [];
   const steps = tile.split > 1 ? tile.depth / tile.split : depth;
-  const right = tile.depth * pitchOf(tile.rows);
-  const at = (start: number, pitch: number, vector: string): string =>
-    `tile[${start}u${tile.split > 1 ? ` + part * ${steps * pitch}u` : ""} + ${vector}]`;
   for (let k = 0; k < steps; k++) {
+    const step = tile.split > 1 ? plus(`part * ${steps}u`, k) : `${k}u`;
     lines.push("{");
     for (let i = 0; i < tile.high / 4; i++) {
-      const pitch = pitchOf(tile.rows);
-      lines.push(`  let l${i} = ${at(k * pitch, pitch, plus(`ty * ${tile.high / 4}u`, i))};`);
+      lines.push(`  let l${i} = ${at(tile, step, i, `ty * ${tile.high / 4}u`)};`);
     }
     for (let j = 0; j < tile.wide / 4; j++) {
-      const pitch = pitchOf(tile.cols);
-      lines.push(`  let r${j} = ${at(right + k * pitch, pitch, plus("tx", j * (tile.cols / tile.wide)))};`);
+      lines.push(`  let r${j} = ${at(tile, step, tile.rows / 4 + j * (tile.cols / tile.wide), "tx")};`);
     }
     lines.push(
       ...eachSum(tile, (sum, i, j) => `  ${sum} = fma(vec4f(l${i >> 2}.${PARTS[i & 3]}), r${j}, ${sum});`),

@@ -14,6 +14,8 @@ export interface WgslLimits {
   readonly maxInvocations: number;
   /** Workgroups that keep the device busy: fewer waste processors, so tiles become smaller. */
   readonly busyWorkgroups: number;
+  /** Whether the implementation checks indices that are computed, as Deno's own does. */
+  readonly checked: boolean;
   /** Tiles for matrix units that multiply f16 into f32 (Dawn's `chromium_experimental_subgroup_matrix`); null without. */
   readonly matrix: readonly MatrixTile[] | null;
   /** Names of the tiles that were measured to be the fastest, by the kernels' keys; others have the model's. */
@@ -26,6 +28,7 @@ export const defaultLimits: WgslLimits = {
   maxWorkgroupBytes: 16384,
   maxInvocations: 256,
   busyWorkgroups: 132,
+  checked: true,
   matrix: null,
 };
 

@@ -13,15 +13,18 @@ export interface Together extends Wgsl {
 }
 
 /** A kind of workgroup variable that kernels can share: each starts anew in it. */
-const SHARED = /^var<workgroup> (\w+): (?:array<(f32|vec4f), (\d+)>|(buffer)<(\d+)>);$/;
+const SHARED = /^var<workgroup> (\w+): (?:array<(f32|vec4f|array<vec4f, \d+>), (\d+)>|(buffer)<(\d+)>);$/;
 
-/** Bytes of an element. */
-const BYTES: Readonly<Record<string, number>> = { f32: 4, vec4f: 16, buffer: 1 };
+/** Bytes of an element: a number, a vector of four, a row of such vectors, or a byte of a buffer. */
+function bytesOf(type: string): number {
+  const row = /^array<vec4f,(\d+)>$/.exec(type);
+  return row ? 16 * Number(row[1]) : { f32: 4, vec4f: 16, buffer: 1 }[type]!;
+}
 
 /** Bytes of workgroup memory that shared variables of printed kernels take; null where one of them has others. */
 export function sharedBytes(of: readonly Printed[]): number | null {
   const room = roomOf(of);
-  return room && [...room].reduce((sum, [kind, count]) => sum + BYTES[kind.split(" ")[0]!]! * count, 0);
+  return room && [...room].reduce((sum, [kind, count]) => sum + bytesOf(kind.split(" ")[0]!) * count, 0);
 }
 
 /** Elements of each shared variable: the first of a kind in every kernel is one, the second another. */
@@ -45,7 +48,7 @@ function variablesOf(
   const all = globals.filter((g) => g.startsWith("var<workgroup>")).map((g) => {
     const match = SHARED.exec(g);
     if (!match) return null;
-    const type = match[2] ?? match[4]!, n = seen.get(type) ?? 0;
+    const type = (match[2] ?? match[4]!).replaceAll(" ", ""), n = seen.get(type) ?? 0;
     seen.set(type, n + 1);
     return { name: match[1]!, kind: `${type} ${n}`, count: Number(match[3] ?? match[5]) };
   });
@@ -66,7 +69,7 @@ export function together(parts: readonly Printed[]): Together {
   if (room === null || parts.some((p) => p.lanes !== lanes)) {
     throw new Error(`Kernels ${kernels.map((k) => k.name).join(", ")} cannot be one.`);
   }
-  const shared = (kind: string): string => `shared_${kind.replace(" ", "_")}`;
+  const shared = (kind: string): string => `shared_${kind.replace(/\W+/g, "_")}`;
   const variables = [...room].map(([kind, count]) => {
     const [type] = kind.split(" ") as [string];
     return `var<workgroup> ${shared(kind)}: ${

@@ -55,14 +55,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     left0_0 = select(vec4f(), left0(b, min(m0 + lane / 8u, 20u), min(k0 / 4u + lane % 8u, 9u)), k0 / 4u + lane % 8u < 10u);
     right0_0 = select(vec4f(), right0(b, min(n0 + lane / 8u, 33u), min(k0 / 4u + lane % 8u, 9u)), k0 / 4u + lane % 8u < 10u);
     loop {
-      tile[(lane % 8u) * 20u + 0u + (lane / 8u) / 4u][(lane / 8u) % 4u] = left0_0.x;
-      tile[(lane % 8u) * 20u + 5u + (lane / 8u) / 4u][(lane / 8u) % 4u] = left0_0.y;
-      tile[(lane % 8u) * 20u + 10u + (lane / 8u) / 4u][(lane / 8u) % 4u] = left0_0.z;
-      tile[(lane % 8u) * 20u + 15u + (lane / 8u) / 4u][(lane / 8u) % 4u] = left0_0.w;
-      tile[160u + (lane % 8u) * 20u + 0u + (lane / 8u) / 4u][(lane / 8u) % 4u] = right0_0.x;
-      tile[160u + (lane % 8u) * 20u + 5u + (lane / 8u) / 4u][(lane / 8u) % 4u] = right0_0.y;
-      tile[160u + (lane % 8u) * 20u + 10u + (lane / 8u) / 4u][(lane / 8u) % 4u] = right0_0.z;
-      tile[160u + (lane % 8u) * 20u + 15u + (lane / 8u) / 4u][(lane / 8u) % 4u] = right0_0.w;
+      tile[((lane % 8u) * 4u) * 9u + (lane / 8u) / 4u][(lane / 8u) % 4u] = left0_0.x;
+      tile[((lane % 8u) * 4u + 1u) * 9u + (lane / 8u) / 4u][(lane / 8u) % 4u] = left0_0.y;
+      tile[((lane % 8u) * 4u + 2u) * 9u + (lane / 8u) / 4u][(lane / 8u) % 4u] = left0_0.z;
+      tile[((lane % 8u) * 4u + 3u) * 9u + (lane / 8u) / 4u][(lane / 8u) % 4u] = left0_0.w;
+      tile[((lane % 8u) * 4u) * 9u + (lane / 8u) / 4u + 4u][(lane / 8u) % 4u] = right0_0.x;
+      tile[((lane % 8u) * 4u + 1u) * 9u + (lane / 8u) / 4u + 4u][(lane / 8u) % 4u] = right0_0.y;
+      tile[((lane % 8u) * 4u + 2u) * 9u + (lane / 8u) / 4u + 4u][(lane / 8u) % 4u] = right0_0.z;
+      tile[((lane % 8u) * 4u + 3u) * 9u + (lane / 8u) / 4u + 4u][(lane / 8u) % 4u] = right0_0.w;
       workgroupBarrier();
       k0 += 32u;
       if (k0 < 40u) {
@@ -70,32 +70,32 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         right0_0 = select(vec4f(), right0(b, min(n0 + lane / 8u, 33u), min(k0 / 4u + lane % 8u, 9u)), k0 / 4u + lane % 8u < 10u);
       }
       {
-        let l0 = tile[0u + part * 20u + ty * 1u];
-        let r0 = tile[160u + part * 20u + tx];
+        let l0 = tile[(part * 4u) * 9u + ty * 1u];
+        let r0 = tile[(part * 4u) * 9u + tx + 4u];
         c0_0 = fma(vec4f(l0.x), r0, c0_0);
         c1_0 = fma(vec4f(l0.y), r0, c1_0);
         c2_0 = fma(vec4f(l0.z), r0, c2_0);
         c3_0 = fma(vec4f(l0.w), r0, c3_0);
       }
       {
-        let l0 = tile[5u + part * 20u + ty * 1u];
-        let r0 = tile[165u + part * 20u + tx];
+        let l0 = tile[(part * 4u + 1u) * 9u + ty * 1u];
+        let r0 = tile[(part * 4u + 1u) * 9u + tx + 4u];
         c0_0 = fma(vec4f(l0.x), r0, c0_0);
         c1_0 = fma(vec4f(l0.y), r0, c1_0);
         c2_0 = fma(vec4f(l0.z), r0, c2_0);
         c3_0 = fma(vec4f(l0.w), r0, c3_0);
       }
       {
-        let l0 = tile[10u + part * 20u + ty * 1u];
-        let r0 = tile[170u + part * 20u + tx];
+        let l0 = tile[(part * 4u + 2u) * 9u + ty * 1u];
+        let r0 = tile[(part * 4u + 2u) * 9u + tx + 4u];
         c0_0 = fma(vec4f(l0.x), r0, c0_0);
         c1_0 = fma(vec4f(l0.y), r0, c1_0);
         c2_0 = fma(vec4f(l0.z), r0, c2_0);
         c3_0 = fma(vec4f(l0.w), r0, c3_0);
       }
       {
-        let l0 = tile[15u + part * 20u + ty * 1u];
-        let r0 = tile[175u + part * 20u + tx];
+        let l0 = tile[(part * 4u + 3u) * 9u + ty * 1u];
+        let r0 = tile[(part * 4u + 3u) * 9u + tx + 4u];
         c0_0 = fma(vec4f(l0.x), r0, c0_0);
         c1_0 = fma(vec4f(l0.y), r0, c1_0);
         c2_0 = fma(vec4f(l0.z), r0, c2_0);
@@ -124,42 +124,42 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     right1_2 = select(0.0f, right1(b, min(n0 + lane / 32u + 8u, 33u), min(k0 + lane % 32u, 4u)), k0 + lane % 32u < 5u);
     right1_3 = select(0.0f, right1(b, min(n0 + lane / 32u + 12u, 33u), min(k0 + lane % 32u, 4u)), k0 + lane % 32u < 5u);
     loop {
-      tile[(lane % 32u) * 5u + (lane / 32u) / 4u][(lane / 32u) % 4u] = left1_0;
-      tile[(lane % 32u) * 5u + (lane / 32u + 4u) / 4u][(lane / 32u + 4u) % 4u] = left1_1;
-      tile[(lane % 32u) * 5u + (lane / 32u + 8u) / 4u][(lane / 32u + 8u) % 4u] = left1_2;
-      tile[(lane % 32u) * 5u + (lane / 32u + 12u) / 4u][(lane / 32u + 12u) % 4u] = left1_3;
-      tile[160u + (lane % 32u) * 5u + (lane / 32u) / 4u][(lane / 32u) % 4u] = right1_0;
-      tile[160u + (lane % 32u) * 5u + (lane / 32u + 4u) / 4u][(lane / 32u + 4u) % 4u] = right1_1;
-      tile[160u + (lane % 32u) * 5u + (lane / 32u + 8u) / 4u][(lane / 32u + 8u) % 4u] = right1_2;
-      tile[160u + (lane % 32u) * 5u + (lane / 32u + 12u) / 4u][(lane / 32u + 12u) % 4u] = right1_3;
+      tile[(lane % 32u) * 9u + (lane / 32u) / 4u][(lane / 32u) % 4u] = left1_0;
+      tile[(lane % 32u) * 9u + (lane / 32u + 4u) / 4u][(lane / 32u + 4u) % 4u] = left1_1;
+      tile[(lane % 32u) * 9u + (lane / 32u + 8u) / 4u][(lane / 32u + 8u) % 4u] = left1_2;
+      tile[(lane % 32u) * 9u + (lane / 32u + 12u) / 4u][(lane / 32u + 12u) % 4u] = left1_3;
+      tile[(lane % 32u) * 9u + (lane / 32u) / 4u + 4u][(lane / 32u) % 4u] = right1_0;
+      tile[(lane % 32u) * 9u + (lane / 32u + 4u) / 4u + 4u][(lane / 32u + 4u) % 4u] = right1_1;
+      tile[(lane % 32u) * 9u + (lane / 32u + 8u) / 4u + 4u][(lane / 32u + 8u) % 4u] = right1_2;
+      tile[(lane % 32u) * 9u + (lane / 32u + 12u) / 4u + 4u][(lane / 32u + 12u) % 4u] = right1_3;
       workgroupBarrier();
       {
-        let l0 = tile[0u + part * 20u + ty * 1u];
-        let r0 = tile[160u + part * 20u + tx];
+        let l0 = tile[(part * 4u) * 9u + ty * 1u];
+        let r0 = tile[(part * 4u) * 9u + tx + 4u];
         c0_0 = fma(vec4f(l0.x), r0, c0_0);
         c1_0 = fma(vec4f(l0.y), r0, c1_0);
         c2_0 = fma(vec4f(l0.z), r0, c2_0);
         c3_0 = fma(vec4f(l0.w), r0, c3_0);
       }
       {
-        let l0 = tile[5u + part * 20u + ty * 1u];
-        let r0 = tile[165u + part * 20u + tx];
+        let l0 = tile[(part * 4u + 1u) * 9u + ty * 1u];
+        let r0 = tile[(part * 4u + 1u) * 9u + tx + 4u];
         c0_0 = fma(vec4f(l0.x), r0, c0_0);
         c1_0 = fma(vec4f(l0.y), r0, c1_0);
         c2_0 = fma(vec4f(l0.z), r0, c2_0);
         c3_0 = fma(vec4f(l0.w), r0, c3_0);
       }
       {
-        let l0 = tile[10u + part * 20u + ty * 1u];
-        let r0 = tile[170u + part * 20u + tx];
+        let l0 = tile[(part * 4u + 2u) * 9u + ty * 1u];
+        let r0 = tile[(part * 4u + 2u) * 9u + tx + 4u];
         c0_0 = fma(vec4f(l0.x), r0, c0_0);
         c1_0 = fma(vec4f(l0.y), r0, c1_0);
         c2_0 = fma(vec4f(l0.z), r0, c2_0);
         c3_0 = fma(vec4f(l0.w), r0, c3_0);
       }
       {
-        let l0 = tile[15u + part * 20u + ty * 1u];
-        let r0 = tile[175u + part * 20u + tx];
+        let l0 = tile[(part * 4u + 3u) * 9u + ty * 1u];
+        let r0 = tile[(part * 4u + 3u) * 9u + tx + 4u];
         c0_0 = fma(vec4f(l0.x), r0, c0_0);
         c1_0 = fma(vec4f(l0.y), r0, c1_0);
         c2_0 = fma(vec4f(l0.z), r0, c2_0);
