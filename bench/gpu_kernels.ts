@@ -2,7 +2,18 @@
 import { butterflyStages } from "../adapters/mod.ts";
 import { type Gpu, profile } from "../core/gpu/mod.ts";
 import { aval, bytesOf, compileTraced, input, sizeOf, type Tensor } from "../core/mod.ts";
-import { add, crossEntropySum, gather, mul, rmsNorm, silu, softmax, stages, stagesGrad } from "../ops/mod.ts";
+import {
+  add,
+  cast,
+  crossEntropySum,
+  gather,
+  mul,
+  rmsNorm,
+  silu,
+  softmax,
+  stages,
+  stagesGrad,
+} from "../ops/mod.ts";
 
 /** One line of the result. */
 export interface KernelResult {
@@ -16,12 +27,13 @@ export interface KernelResult {
   readonly of_copy: number;
 }
 
-/** A graph from inputs of these shapes; i32 inputs begin with `i`. */
+/** A graph from inputs of these shapes, f32 but for those whose numbers are listed. */
 interface Case {
   readonly name: string;
   readonly shapes: readonly (readonly number[])[];
   readonly f: (xs: readonly Tensor[]) => readonly Tensor[];
   readonly integers?: readonly number[];
+  readonly halves?: readonly number[];
 }
 
 const rotation = butterflyStages(8, 2), width = 8192, coefficients = 2 * width * 8;
@@ -46,6 +58,17 @@ const cases: readonly Case[] = [
     f: ([x, c, ct]) => [stagesGrad(x!, c!, ct!, { stages: rotation })],
   },
   {
+    name: "butterfly of f16 [2048, 8192]",
+    shapes: [[2048, width], [coefficients]],
+    halves: [0],
+    f: ([x, c]) => [stages(cast(x!, "f32"), c!, { stages: rotation })],
+  },
+  {
+    name: "butterfly b 8, m 2 [2048, 2048]",
+    shapes: [[2048, 2048], [coefficients / 4]],
+    f: ([x, c]) => [stages(x!, c!, { stages: rotation })],
+  },
+  {
     name: "cross-entropy [256, 128256]",
     shapes: [[256, 128256], [256]],
     integers: [1],
@@ -64,8 +87,9 @@ const WARM_MS = 300, MEASURED = 7;
 /** Measure all of them: the median of the sum of each one's kernels. */
 export async function* measureKernels(gpu: Gpu): AsyncGenerator<KernelResult> {
   let copy = 0;
-  for (const { name, shapes, f, integers = [] } of cases) {
-    const xs = shapes.map((shape, i) => input(aval(shape, integers.includes(i) ? "i32" : "f32"), `x${i}`));
+  for (const { name, shapes, f, integers = [], halves = [] } of cases) {
+    const dtypeOf = (i: number) => integers.includes(i) ? "i32" : halves.includes(i) ? "f16" : "f32";
+    const xs = shapes.map((shape, i) => input(aval(shape, dtypeOf(i)), `x${i}`));
     const ys = f(xs);
     const ends = (list: readonly Tensor[]) => list.map((leaf, i) => ({ path: String(i), leaf }));
     const { plan } = compileTraced(
@@ -74,13 +98,14 @@ export async function* measureKernels(gpu: Gpu): AsyncGenerator<KernelResult> {
     );
     const executable = await gpu.compile(plan);
     const inputs = xs.map((x) => {
-      const size = sizeOf(x.shape);
-      return gpu.upload(
-        x.dtype === "i32"
-          ? Int32Array.from({ length: size }, (_, i) => (i * 7919) % 32000)
-          : Float32Array.from({ length: size }, (_, i) => ((i * 7919) % 2048) / 2048 - 0.5),
-        x.aval,
-      );
+      const length = sizeOf(x.shape), at = (i: number): number => ((i * 7919) % 2048) / 2048 - 0.5;
+      if (x.dtype === "i32") {
+        return gpu.upload(Int32Array.from({ length }, (_, i) => (i * 7919) % 32000), x.aval);
+      }
+      const data = x.dtype === "f16"
+        ? new Uint16Array(Float16Array.from({ length }, (_, i) => at(i)).buffer)
+        : Float32Array.from({ length }, (_, i) => at(i));
+      return gpu.upload(data, x.aval);
     });
     const once = async (): Promise<number> => {
       for (let i = 0; i < 10; i++) executable.run(inputs);

@@ -1,6 +1,6 @@
 /** The plan of a training step of a real shape, without weights or a device. @module */
 import { type Capabilities, type Compiled, matrixGpu } from "../core/mod.ts";
-import { matrixTiles, type WgslLimits } from "../core/kernel/wgsl.ts";
+import { DAWN_SUBGROUP, matrixTiles, type WgslLimits } from "../core/kernel/wgsl.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { weightShapes } from "../train/decoder.ts";
 import { methodClasses } from "../train/methods.ts";
@@ -33,6 +33,7 @@ export function dawnLike(dtype: StepCase["dtype"]): {
       busyWorkgroups: 132,
       checked: false,
       matrix: half ? matrixTiles : null,
+      subgroup: DAWN_SUBGROUP,
     },
   };
 }

@@ -6,7 +6,7 @@ import { showProgram } from "./ir/program.ts";
 import type { Tensor } from "./ir/tensor.ts";
 import type { MapTree } from "./ir/tree.ts";
 import { showKernel } from "./kernel/show_kernel.ts";
-import { defaultLimits, matrixTiles, wgsl, type WgslLimits } from "./kernel/wgsl.ts";
+import { DAWN_SUBGROUP, defaultLimits, matrixTiles, wgsl, type WgslLimits } from "./kernel/wgsl.ts";
 import { type PlanBytes, planBytes } from "./plan/check_limits.ts";
 import { showPlan } from "./plan/show_plan.ts";
 
@@ -29,6 +29,7 @@ const MATRIX_UNITS: WgslLimits = {
   maxWorkgroupBytes: 49152,
   maxInvocations: 1024,
   matrix: matrixTiles,
+  subgroup: DAWN_SUBGROUP,
 };
 
 /** Explain how `f` compiles for arguments shaped like `avals`; left where the shapes do not fit. */

@@ -6,7 +6,7 @@ import { aval } from "../core/ir/aval.ts";
 import { call, constant, type Expr, indexValue } from "../core/ir/expr.ts";
 import { ixVar } from "../core/ir/ix.ts";
 import type { Kernel } from "../core/kernel/kernel.ts";
-import { defaultLimits, wgsl, type WgslLimits } from "../core/kernel/wgsl.ts";
+import { DAWN_SUBGROUP, defaultLimits, wgsl, type WgslLimits } from "../core/kernel/wgsl.ts";
 import { exact, planOf, requireSame } from "./gpu_compare.ts";
 import { type Sample, sampleNamed, samples } from "./kernel_samples.ts";
 
@@ -29,6 +29,13 @@ for (const n of [65536, 65540, 2051]) {
   const sample: Sample = { name: `line of ${n}`, kernel: line(n), sizes: [n, n] };
   Deno.test({ name: `gpu: ${sample.name}`, ...options, fn: () => requireSame(gpu!, exact(sample)) });
 }
+
+/** Stages of groups of 4 to 32 features, with several numbers of rows. */
+const smallGroups = [
+  ...["stages_b4_m1_1x12", "stages_b4_m2_70x8", "stages_b8_m2_300x96", "stages_b8_m2_130x32_transposed"],
+  ...["stages_b16_m2_21x64", "stages_b16_m2_37x32_transposed", "stages_view", "stages_view_transposed"],
+  ...["stages_b8_m2_bf16_4x48", "stages_b8_m2_f16_4x48_transposed", "stages_b8_m3_3x96"],
+];
 
 /** Other devices than the one at hand, as far as the printer can tell. */
 const others: readonly {
@@ -81,6 +88,12 @@ const others: readonly {
       "contract_70x8x130_plain_transposed",
     ],
   },
+  { name: "no subgroups", limits: { ...defaultLimits, busyWorkgroups: 2 }, samples: smallGroups },
+  {
+    name: "many rows for each invocation",
+    limits: { ...defaultLimits, busyWorkgroups: 1e-3, subgroup: DAWN_SUBGROUP },
+    samples: smallGroups,
+  },
 ];
 
 for (const { name, limits, samples } of others) {
@@ -89,7 +102,9 @@ for (const { name, limits, samples } of others) {
     ...options,
     fn: async () => {
       const opened = (await openAdapter({ software: true, provider: "deno", halfProducts: false }))!;
-      const device = new Gpu({ ...opened, limits });
+      const own = opened.limits.subgroup;
+      assert(!limits.subgroup || own || !opened.isSoftware, "lavapipe has subgroups, of one size");
+      const device = new Gpu({ ...opened, limits: { ...limits, subgroup: limits.subgroup && own } });
       for (const sample of samples) await requireSame(device, exact(sampleNamed(sample)));
       await device.close();
     },

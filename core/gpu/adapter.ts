@@ -1,6 +1,6 @@
 /** Finding a WebGPU adapter and what it can do. @module */
 import type { Capabilities } from "../plan/device.ts";
-import type { WgslLimits } from "../kernel/wgsl_memory.ts";
+import { DAWN_SUBGROUP, type WgslLimits } from "../kernel/wgsl_memory.ts";
 import { matrixTiles, SIDE, SUBGROUP } from "../kernel/wgsl_tile.ts";
 import { type Begin, paced, plainly } from "./pace.ts";
 import { dawnGpu, denoGpu, mayLoadDawn, type Provider } from "./provider.ts";
@@ -42,6 +42,8 @@ const PROCESSORS = 132;
 
 /** Features that are used where they are there; Dawn has more of them than the standard. */
 const WANTED = ["shader-f16", "timestamp-query", "subgroups", "chromium-experimental-subgroup-matrix"];
+/** Features that Deno gives where the driver has them, although its adapters do not tell of them. */
+const UNTOLD = ["subgroups"];
 
 /** One kind of product that matrix units compute, as Dawn reports it. */
 interface MatrixConfig {
@@ -112,17 +114,23 @@ async function open(
 ): Promise<Opened> {
   const has = (f: string): boolean => adapter.features.has(f as GPUFeatureName);
   const begin = provider === "dawn" ? paced : plainly;
-  const gpu = await begin(() =>
+  const request = (features: readonly string[]): Promise<GPUDevice> =>
     adapter.requestDevice({
-      requiredFeatures: WANTED.filter(has) as GPUFeatureName[],
+      requiredFeatures: features as GPUFeatureName[],
       requiredLimits: {
         ...Object.fromEntries(RAISED.map((name) => [name, adapter.limits[name]])),
         maxStorageBuffersPerShaderStage: Math.min(adapter.limits.maxStorageBuffersPerShaderStage, MAX_SLOTS),
       },
-    })
+    });
+  const told = WANTED.filter(has), untold = provider === "deno" ? UNTOLD.filter((f) => !has(f)) : [];
+  // A refusal leaves the adapter as it is; if something else is wrong, the second request says so.
+  const gpu = await begin(() =>
+    untold.length === 0 ? request(told) : request([...told, ...untold]).catch(() => request(told))
   );
   const { limits } = gpu, f16 = gpu.features.has("shader-f16"), slow = isSoftware(adapter.info);
   const matrix = provider === "dawn" && hasMatrix(adapter);
+  const subgroups = gpu.features.has("subgroups" as GPUFeatureName);
+  const { subgroupMinSize, subgroupMaxSize } = adapter.info;
   const processors = slow ? navigator.hardwareConcurrency : PROCESSORS;
   return {
     gpu,
@@ -137,7 +145,7 @@ async function open(
       maxTotalBytes: null,
       gpu: {
         provider,
-        subgroups: has("subgroups"),
+        subgroups,
         matrix,
         halfProducts: halfProducts && matrix,
         processors,
@@ -153,6 +161,9 @@ async function open(
       busyWorkgroups: processors,
       checked: provider === "deno",
       matrix: halfProducts && matrix ? matrixTiles : null,
+      subgroup: subgroups && subgroupMinSize === subgroupMaxSize
+        ? { size: subgroupMinSize, directives: provider === "dawn" ? DAWN_SUBGROUP.directives : [] }
+        : null,
     },
   };
 }

@@ -10,7 +10,7 @@ import { solve } from "./wgsl_solve.ts";
 import { stages } from "./wgsl_stages.ts";
 import { stagesGrad } from "./wgsl_stages_grad.ts";
 
-export { defaultLimits, type WgslLimits } from "./wgsl_memory.ts";
+export { DAWN_SUBGROUP, defaultLimits, type WgslLimits } from "./wgsl_memory.ts";
 export { type MatrixTile, matrixTiles, SIDE, SUBGROUP } from "./wgsl_tile.ts";
 
 /** How a form is spread over the device; its printer has written the body of the entry point into a scope. */

@@ -2,7 +2,15 @@
 import { type ScalarType, scalarType } from "../ir/expr.ts";
 import type { DType } from "../ir/aval.ts";
 import type { Slot } from "./kernel.ts";
-import type { MatrixTile } from "./wgsl_tile.ts";
+import { type MatrixTile, SUBGROUP } from "./wgsl_tile.ts";
+
+/** Invocations that can hand each other numbers without workgroup memory: neighbours, from a multiple of `size` on. */
+export interface Subgroup {
+  /** Invocations of every subgroup. */
+  readonly size: number;
+  /** Lines that a shader which uses it begins with: Dawn wants them, and Deno's own WebGPU refuses them. */
+  readonly directives: readonly string[];
+}
 
 /** What a WGSL printer must know of the device. */
 export interface WgslLimits {
@@ -18,6 +26,8 @@ export interface WgslLimits {
   readonly checked: boolean;
   /** Tiles for matrix units that multiply f16 into f32 (Dawn's `chromium_experimental_subgroup_matrix`); null without. */
   readonly matrix: readonly MatrixTile[] | null;
+  /** Null where there are none, or where their size is the driver's choice. */
+  readonly subgroup: Subgroup | null;
   /** Names of the tiles that were measured to be the fastest, by the kernels' keys; others have the model's. */
   readonly tuned?: ReadonlyMap<string, string>;
 }
@@ -30,7 +40,11 @@ export const defaultLimits: WgslLimits = {
   busyWorkgroups: 132,
   checked: true,
   matrix: null,
+  subgroup: null,
 };
+
+/** The subgroups of NVIDIA's GPUs, as Dawn has them. */
+export const DAWN_SUBGROUP: Subgroup = { size: SUBGROUP, directives: ["enable subgroups;"] };
 
 /** A slot as a printer uses it. */
 export interface View {

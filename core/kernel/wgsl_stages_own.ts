@@ -1,7 +1,8 @@
 /**
  * `stages` whose features mix only within small groups, in WGSL: the stages of a group are one small matrix then. An
  * invocation folds them once, by sending unit vectors through them, and keeps four rows of the matrix in registers; then
- * it goes over its rows of data, whose features pass through workgroup memory, so that they are read once. @module
+ * it goes over its rows of data. Features are read once and pass between invocations: within subgroups, or through
+ * workgroup memory where those are not known. @module
  */
 import { loadsOf } from "../ir/expr.ts";
 import { blockOf, type Stage } from "../ir/lowering.ts";
@@ -13,6 +14,7 @@ import { canBeWide } from "./wgsl_memory.ts";
 import { plus } from "./wgsl_operand.ts";
 import { groupOf, rowFunction } from "./wgsl_stage.ts";
 import { foldGroup } from "./wgsl_stages_fold.ts";
+import { canShuffle, shuffledRows, shuffleRows } from "./wgsl_stages_shuffle.ts";
 import { four, wideSlots } from "./wgsl_wide.ts";
 
 /** Features of a group at most, elements of a block at most, and products of one row and group. */
@@ -42,11 +44,11 @@ export function ownsGroups(module: Module, body: StagesForm): boolean {
 }
 
 /** How rows and features are spread over invocations. */
-interface Spread {
+export interface Spread {
   /** Vectors of four features side by side in a workgroup, and teams of invocations that take other rows. */
   readonly across: number;
   readonly teams: number;
-  /** Rows of an invocation, and how many of them are in workgroup memory at a time. */
+  /** Rows of an invocation, and how many of them are read at a time. */
   readonly own: number;
   readonly together: number;
 }
@@ -54,9 +56,9 @@ interface Spread {
 /** Print a `stages` kernel into the scope of its entry point. */
 export function stagesOwn(scope: Scope, body: StagesForm): Grid {
   const { module } = scope;
-  const d = body.feature.extent, rows = extentOf(body.outer), group = groupOf(body.stages);
-  const quads = group / 4, spread = spreadOf(d, group, rows, module);
-  const { across, teams, own, together } = spread, chunks = d / 4 / across, step = teams * own;
+  const d = body.feature.extent, rows = extentOf(body.outer), quads = groupOf(body.stages) / 4;
+  const shuffles = canShuffle(module.limits, quads), spread = spreadOf(d, quads, rows, shuffles, module);
+  const { across, teams, own } = spread, chunks = d / 4 / across, step = teams * own;
   const flats = four((lane) => new Flat({ row: body.outer, f: [body.feature] }, "f", lane));
   const xs = flats.map((flat) => [flat.expr(body.x)]);
   const stores: Store[][] = flats.map((flat) => body.stores.map((s) => flat.store(s)));
@@ -72,7 +74,6 @@ export function stagesOwn(scope: Scope, body: StagesForm): Grid {
   if (rows % step !== 0) y.line(`if (row >= ${rows}u) { return; }`);
   y.line(...y.storing(stores));
   rowFunction(scope, "fn store(row: u32, f4: u32, result: vec4f)", y.lines);
-  module.globals.push(`var<workgroup> tile: array<vec4f, ${across * teams * together}>;`);
 
   scope.line(
     `let quad = lane % ${across}u;`,
@@ -81,10 +82,22 @@ export function stagesOwn(scope: Scope, body: StagesForm): Grid {
     `let g = f4 / ${quads}u;`,
     `let start = unit / ${chunks}u * ${step}u + team * ${own}u;`,
   );
+  const read = (row: string): string => `load(${rows % step === 0 ? row : `min(${row}, ${rows - 1}u)`}, f4)`;
+  (shuffles ? shuffleRows : tileRows)(scope, body, quads, spread, read);
+  return { units: chunks * Math.ceil(rows / step), lanes: across * teams };
+}
+
+/** Multiply and store the rows from `start` on: invocations hand each other features through workgroup memory. */
+function tileRows(
+  scope: Scope,
+  body: StagesForm,
+  quads: number,
+  { across, teams, own, together }: Spread,
+  read: (row: string) => string,
+): void {
+  scope.module.globals.push(`var<workgroup> tile: array<vec4f, ${across * teams * together}>;`);
   const each = Array.from({ length: together }, (_, i) => i);
-  const inside = (row: string): string => (rows % step === 0 ? row : `min(${row}, ${rows - 1}u)`);
-  const fetch = (from: string): string[] =>
-    each.map((i) => `q${i} = load(${inside(`start + ${plus(from, i)}`)}, f4);`);
+  const fetch = (from: string): string[] => each.map((i) => `q${i} = ${read(`start + ${plus(from, i)}`)};`);
   const at = (i: number): string => `(team * ${together}u + ${i}u) * ${across}u + quad`;
   scope.line(...each.map((i) => `var q${i}: vec4f;`), ...fetch("0u"));
   const matrix = foldGroup(scope, body, `f4 % ${quads}u`);
@@ -108,17 +121,17 @@ export function stagesOwn(scope: Scope, body: StagesForm): Grid {
     });
     loop.line("workgroupBarrier();");
   });
-  return { units: chunks * Math.ceil(rows / step), lanes: across * teams };
 }
 
-function spreadOf(d: number, group: number, rows: number, { limits }: Module): Spread {
-  const quads = group / 4, lanes = Math.min(LANES, limits.maxInvocations);
+function spreadOf(d: number, quads: number, rows: number, shuffles: boolean, { limits }: Module): Spread {
+  const lanes = Math.min(LANES, limits.maxInvocations);
   const wide = Array.from({ length: Math.floor(lanes / quads) }, (_, i) => (i + 1) * quads)
     .filter((across) => d / 4 % across === 0);
   const used = (across: number): number => across * Math.floor(lanes / across);
   const across = wide.reduce((best, next) => (used(next) >= used(best) ? next : best));
   const teams = Math.floor(lanes / across), chunks = d / 4 / across;
-  const most = group > 16 ? 4 : 8, room = Math.floor(limits.maxWorkgroupBytes / (16 * across * teams));
+  if (shuffles) return { across, teams, ...shuffledRows(rows, chunks, teams, limits) };
+  const most = quads > 4 ? 4 : 8, room = Math.floor(limits.maxWorkgroupBytes / (16 * across * teams));
   const together = Math.max(1, Math.min(most, room));
   // Two workgroups for each processor, as far as there are rows.
   const wanted = Math.ceil(rows * chunks / (2 * limits.busyWorkgroups * teams) / together) * together;

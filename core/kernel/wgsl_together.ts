@@ -21,15 +21,20 @@ function bytesOf(type: string): number {
   return row ? 16 * Number(row[1]) : { f32: 4, vec4f: 16, buffer: 1 }[type]!;
 }
 
-/** Bytes of workgroup memory that shared variables of printed kernels take; null where one of them has others. */
+/** Bytes of workgroup memory that shared variables of printed kernels take; null where they cannot be one shader. */
 export function sharedBytes(of: readonly Printed[]): number | null {
   const room = roomOf(of);
   return room && [...room].reduce((sum, [kind, count]) => sum + bytesOf(kind.split(" ")[0]!) * count, 0);
 }
 
-/** Elements of each shared variable: the first of a kind in every kernel is one, the second another. */
+/**
+ * Elements of each shared variable: the first of a kind in every kernel is one, the second another. Null where one shader
+ * cannot hold them all.
+ */
 function roomOf(of: readonly Printed[]): Map<string, number> | null {
   const room = new Map<string, number>();
+  // Drivers crash over matrix units beside other work of subgroups.
+  if (new Set(of.map(({ module }) => module.directives.join()).filter((d) => d !== "")).size > 1) return null;
   for (const { module } of of) {
     for (const { kind, count } of variablesOf(module.globals) ?? []) {
       room.set(kind, Math.max(count, room.get(kind) ?? 0));

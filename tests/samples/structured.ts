@@ -229,6 +229,8 @@ export const structuredSamples: readonly Sample[] = [
   staged("b8_m2", butterfly(8, 2), 300, 96, false),
   staged("b8_m2", butterfly(8, 2), 130, 32, true),
   staged("b4_m1", butterfly(4, 1), 1, 12, false),
+  staged("b16_m2", butterfly(16, 2), 21, 64, false),
+  staged("b16_m2", butterfly(16, 2), 37, 32, true),
   gradient("b8_m2", butterfly(8, 2), 300, 48),
   staged("b8_m2_bf16", butterfly(8, 2), 4, 48, false, "bf16"),
   staged("b8_m2_f16", butterfly(8, 2), 4, 48, true, "f16"),
