@@ -1,9 +1,11 @@
 /** Stages whose features pass within subgroups: when they do, and that Dawn takes the text. Numbers: `gpu_test.ts`. @module */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { openAdapter } from "../core/gpu/adapter.ts";
+import { Gpu } from "../core/gpu/mod.ts";
 import type { Kernel } from "../core/kernel/kernel.ts";
 import { DAWN_SUBGROUP, defaultLimits, matrixTiles, wgsl, type WgslLimits } from "../core/kernel/wgsl.ts";
 import { wgslTogether } from "../core/kernel/wgsl_together.ts";
+import { exact, requireSame } from "./gpu_compare.ts";
 import { sampleNamed, samples } from "./kernel_samples.ts";
 
 const limits: WgslLimits = { ...defaultLimits, maxWorkgroupBytes: 32768, subgroup: DAWN_SUBGROUP };
@@ -63,6 +65,58 @@ Deno.test("shuffle: matrix units and shuffles are not put into one shader", () =
   }
 });
 
+/** Subgroups of any size, on any device: numbers are handed over through workgroup memory. */
+function emulated(code: string): string {
+  return code.replaceAll(shuffled + "(", "hand(lane, ").replace(
+    "@compute",
+    `var<workgroup> handed: array<vec4f, 512>;
+fn hand(lane: u32, value: vec4f, bits: u32) -> vec4f {
+  workgroupBarrier();
+  handed[lane] = value;
+  workgroupBarrier();
+  return handed[lane ^ bits];
+}
+@compute`,
+  );
+}
+
+const first = await openAdapter({ software: true, provider: "deno", halfProducts: false });
+first?.gpu.destroy();
+
+Deno.test({
+  name: "shuffle: subgroups of 32, emulated",
+  ignore: first === null,
+  sanitizeResources: false,
+  sanitizeOps: false,
+  fn: async () => {
+    for (
+      const [name, busyWorkgroups] of [
+        ["stages_b8_m2_300x96", 1e-3],
+        ["stages_b16_m2_21x64", 132],
+        // Sums of one group a workgroup meet in three steps, those of four in one.
+        ["stages_grad_b8_m2_300x48", 132],
+        ["stages_grad_b8_m2_130x64", 1e-3],
+      ] as const
+    ) {
+      const opened = (await openAdapter({ software: true, provider: "deno", halfProducts: false }))!;
+      const make = opened.gpu.createShaderModule.bind(opened.gpu);
+      const texts: string[] = [];
+      opened.gpu.createShaderModule = (d: GPUShaderModuleDescriptor) => {
+        texts.push(d.code);
+        return make({ ...d, code: emulated(d.code) });
+      };
+      const subgroup = { size: 32, directives: [] };
+      const device = new Gpu({
+        ...opened,
+        limits: { ...limits, f16: opened.limits.f16, busyWorkgroups, subgroup },
+      });
+      await requireSame(device, exact(sampleNamed(name)));
+      assert(texts.length === 1 && texts[0]!.includes(shuffled), name);
+      await device.close();
+    }
+  },
+});
+
 Deno.test({
   name: "shuffle: Dawn's compiler accepts such kernels, alone and launched together",
   sanitizeResources: false,
@@ -83,10 +137,13 @@ Deno.test({
       const kernels = shuffling(of);
       assert(kernels.length >= 14, `${kernels.length} kernels`);
       for (const kernel of kernels) await accept(wgsl(kernel, of).code);
-      const alike = kernels.filter((k) => /@workgroup_size\(128\)/.test(wgsl(k, of).code));
-      assert(alike.length >= 4);
-      for (let i = 0; i + 2 <= alike.length; i += 2) {
-        await accept(wgslTogether(alike.slice(i, i + 2), of).code);
+      // Stages, and their cotangents.
+      for (const lanes of [128, 256]) {
+        const alike = kernels.filter((k) => wgsl(k, of).code.includes(`@workgroup_size(${lanes})`));
+        assert(alike.length >= 4, `${alike.length} kernels of ${lanes} invocations`);
+        for (let i = 0; i + 2 <= alike.length; i += 2) {
+          await accept(wgslTogether(alike.slice(i, i + 2), of).code);
+        }
       }
     }
     gpu.destroy();

@@ -161,7 +161,8 @@ async function open(
       busyWorkgroups: processors,
       checked: provider === "deno",
       matrix: halfProducts && matrix ? matrixTiles : null,
-      subgroup: subgroups && subgroupMinSize === subgroupMaxSize
+      // Software drivers gain nothing by them and take seconds to compile them.
+      subgroup: subgroups && !slow && subgroupMinSize > 0 && subgroupMinSize === subgroupMaxSize
         ? { size: subgroupMinSize, directives: provider === "dawn" ? DAWN_SUBGROUP.directives : [] }
         : null,
     },

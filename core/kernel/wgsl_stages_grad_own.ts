@@ -4,15 +4,15 @@
  * one side, their sums meet in workgroup memory, in a fixed order, and only the result goes through the stages. @module
  */
 import { type Expr, loadsOf } from "../ir/expr.ts";
-import { blockOf, type Stage, stageOffsets } from "../ir/lowering.ts";
 import { extentOf, type StagesGradForm } from "./kernel.ts";
 import type { Grid } from "./wgsl.ts";
 import { type Module, PARTS, type Scope } from "./wgsl_expr.ts";
 import { Flat } from "./wgsl_flat.ts";
 import { canBeWide } from "./wgsl_memory.ts";
 import { plus } from "./wgsl_operand.ts";
-import { groupOf, legOffset, rowFunction } from "./wgsl_stage.ts";
-import { firstOf, mixBlock } from "./wgsl_stages_fold.ts";
+import { groupOf, rowFunction } from "./wgsl_stage.ts";
+import { bringBack, pitchOf } from "./wgsl_stages_back.ts";
+import { shuffledGrad, shuffleGrad } from "./wgsl_stages_grad_shuffle.ts";
 import { fitsRegisters, loadFour, productsOf } from "./wgsl_stages_own.ts";
 import { four, wideSlots } from "./wgsl_wide.ts";
 
@@ -23,7 +23,6 @@ const AT_ONCE = 2, EACH = 8;
 /** Products at most in the text that brings a matrix back through the stages. */
 const PRODUCTS = 512;
 
-const pitchOf = (group: number): number => group + 1;
 /** Floats of an invocation's place in workgroup memory: longer than needed, against bank conflicts. */
 const PLACE = 4 * AT_ONCE + 1;
 
@@ -52,6 +51,8 @@ export function stagesGradOwn(scope: Scope, body: StagesGradForm): Grid {
   ]);
   loadFour(scope, "load_x", xs);
   loadFour(scope, "load_ct", cts);
+  const shuffled = shuffledGrad(module.limits, body);
+  if (shuffled) return shuffleGrad(scope, body, shuffled);
   module.globals.push(
     `var<workgroup> shares: array<f32, ${LANES * PLACE}>;`,
     `var<workgroup> parts: array<f32, ${LANES}>;`,
@@ -62,7 +63,7 @@ export function stagesGradOwn(scope: Scope, body: StagesGradForm): Grid {
   scope.line("let g = unit;", `let quad = lane % ${quads}u;`, `let own = lane / ${quads}u;`);
   sumRows(scope, rows, group, split);
   meet(scope, group, split);
-  bringBack(scope, body, group);
+  bringBack(scope, body, { lane: "lane", lanes: LANES, groups: 1 });
   return { units: body.feature.extent / group, lanes: LANES };
 }
 
@@ -118,76 +119,4 @@ function meet(scope: Scope, group: number, split: "x" | "ct"): void {
     scope.line(`meet(lane, ${from}u, ${names.map((_, i) => `a${from + i}`).join(", ")});`);
   }
   scope.line("workgroupBarrier();");
-}
-
-/**
- * Each stage's share of the matrix: its rows go forward through the stages before, its columns back through those after,
- * and what lies in the stage's blocks is its cotangent. Stages are worked on side by side.
- */
-function bringBack(scope: Scope, body: StagesGradForm, group: number): void {
-  const { module } = scope, { stages } = body, pitch = pitchOf(group), last = stages.length - 1;
-  const place = (i: number, at: string): string =>
-    i === 0 ? `whole[${at}]` : `shares[${plus(at, (i - 1) * group * pitch)}]`;
-  scope.line(`let part = lane / ${group}u;`, `let line = lane % ${group}u;`);
-  for (let i = 1; i <= last; i++) {
-    scope.block(`if (part == ${i}u)`, {}, (inner) => {
-      const row = (k: string): string => `line * ${pitch}u + ${k}`;
-      for (let s = 0; s < i; s++) {
-        mixLine(inner, body, s, false, (k) => place(s === 0 ? 0 : i, row(k)), (k) => place(i, row(k)));
-      }
-    });
-  }
-  scope.line("workgroupBarrier();");
-  for (let i = 0; i < last; i++) {
-    scope.block(`if (part == ${i}u)`, {}, (inner) => {
-      const column = (j: string): string => place(i, `line + (${j}) * ${pitch}u`);
-      for (let s = last; s > i; s--) mixLine(inner, body, s, true, column, column);
-    });
-  }
-  scope.line("workgroupBarrier();");
-  const offsets = stageOffsets(stages, body.feature.extent);
-  stages.forEach((stage, i) => {
-    const block = blockOf(stage), size = group * block;
-    for (let done = 0; done < size; done += LANES) {
-      scope.block(done + LANES > size ? `if (${plus("lane", done)} < ${size}u)` : "", {}, (inner) => {
-        inner.line(
-          `let e = ${plus("lane", done)};`,
-          `let n = e / ${block * block}u;`,
-          `let j = e / ${block}u % ${block}u;`,
-          `let k = e % ${block}u;`,
-        );
-        const value = place(i, `(${position(stage, "j")}) * ${pitch}u + ${position(stage, "k")}`);
-        inner.line(module.store(body.out, `${offsets[i]}u + g * ${size}u + e`, value, "f32"));
-      });
-    }
-  });
-}
-
-/** Apply stage `number` to one line of a group's matrix in workgroup memory, block by block. */
-function mixLine(
-  scope: Scope,
-  body: StagesGradForm,
-  number: number,
-  transposed: boolean,
-  from: (k: string) => string,
-  to: (k: string) => string,
-): void {
-  const { module } = scope, stage = body.stages[number]!, { radix, stride, piece } = stage;
-  const block = blockOf(stage), group = groupOf(body.stages);
-  scope.block(`for (var n = 0u; n < ${group / block}u; n++)`, {}, (one) => {
-    const at = Array.from({ length: block }, (_, k) => plus("first", legOffset(stage, k)));
-    const xs = at.map(() => module.fresh("x")), ys = at.map(() => module.fresh("y"));
-    one.line(
-      `let first = (n / ${stride}u * ${radix * stride}u + n % ${stride}u) * ${piece}u;`,
-      `let base = ${firstOf(body, number)} + n * ${block * block / 4}u;`,
-      ...at.map((k, i) => `let ${xs[i]} = ${from(k)};`),
-    );
-    mixBlock(one, { coefficients: body.coefficients, base: "base", xs, ys, transposed, type: "f32" });
-    one.line(...at.map((k, i) => `${to(k)} = ${ys[i]};`));
-  });
-}
-
-/** Where element `j` of the group's block `n` lies in the group. */
-function position({ radix, stride, piece }: Stage, j: string): string {
-  return `((n / ${stride}u * ${radix}u + ${j} / ${piece}u) * ${stride}u + n % ${stride}u) * ${piece}u + ${j} % ${piece}u`;
 }
