@@ -97,6 +97,20 @@ const others: readonly {
       "contract_70x8x130_plain_transposed",
     ],
   },
+  {
+    name: "tiles that many groups share",
+    limits: { ...defaultLimits, maxWorkgroupBytes: 32768, maxInvocations: 1024 },
+    samples: [
+      "contract_40x16x530_plain_plain",
+      "contract_3x3x2000_plain_plain",
+      "contract_148x140x50_transposed_plain",
+      "contract_64x64x64_transposed_transposed",
+      "contract_150x140x72_plain_transposed",
+      "contract_33x17x65_transposed_plain",
+      "contract_low_rank",
+      "contract_batched",
+    ],
+  },
   { name: "no subgroups", limits: { ...defaultLimits, busyWorkgroups: 2 }, samples: smallGroups },
   {
     name: "many rows for each invocation",
