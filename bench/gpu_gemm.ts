@@ -1,7 +1,8 @@
-/** Matrix products on a GPU by timestamps, and how far they are from float64. @module */
+/** Matrix products on a GPU, and how far they are from float64. @module */
 import { aval } from "../core/ir/aval.ts";
-import { type Gpu, profile } from "../core/gpu/mod.ts";
+import type { Gpu } from "../core/gpu/mod.ts";
 import { matmulPlan } from "./matmul.ts";
+import { steadySeconds } from "./steady.ts";
 
 /** A product to measure: c[m, n] = a[m, k]·b, b [k, n] or, transposed, [n, k]. */
 export interface GemmCase {
@@ -24,30 +25,18 @@ export interface GemmResult extends GemmCase {
   readonly error: number;
 }
 
-const WARM_MS = 300, CHECKED = 64;
-/** Operations of one submission, and products at most: a device that waits between short ones lowers its clock. */
-const AT_ONCE = 4e11, MOST = 200;
+const CHECKED = 64;
 
-/** Measure one product: the median of repeated runs, after the clock has gone up. */
+/** Measure one product. */
 export async function measureGemm(gpu: Gpu, of: GemmCase): Promise<GemmResult> {
   const { m, n, k, transposed, left, right } = of;
-  const repeated = Math.min(MOST, Math.ceil(AT_ONCE / (2 * m * n * k)));
-  const executable = await gpu.compile(matmulPlan(m, n, k, transposed, left, right, repeated));
+  const plan = matmulPlan(m, n, k, transposed, left, right);
   const a = random(m * k, left), b = random(n * k, right);
   const inputs = [
     gpu.upload(a.data, aval([m, k], left)),
     gpu.upload(b.data, aval(transposed ? [n, k] : [k, n], right)),
   ];
-  const begin = performance.now();
-  while (performance.now() - begin < WARM_MS) {
-    for (let i = 0; i < 3; i++) executable.run(inputs);
-    await profile(executable, inputs);
-  }
-  const times: number[] = [];
-  for (let i = 0; i < 5; i++) {
-    for (let j = 0; j < 3; j++) executable.run(inputs);
-    times.push(...(await profile(executable, inputs)).map(({ seconds }) => seconds));
-  }
+  const seconds = await steadySeconds(gpu, plan, inputs), executable = await gpu.compile(plan);
   const c = await gpu.download(executable.run(inputs)[0]!);
   let worst = 0, largest = 0;
   for (let q = 0; q < CHECKED; q++) {
@@ -60,7 +49,6 @@ export async function measureGemm(gpu: Gpu, of: GemmCase): Promise<GemmResult> {
   }
   inputs.forEach((x) => gpu.free(x));
   executable.dispose();
-  const seconds = times.sort((x, y) => x - y)[times.length >> 1]!;
   return {
     ...of,
     provider: gpu.capabilities.gpu!.provider,

@@ -1,6 +1,6 @@
 /** Kernels that memory bounds, against the speed of a copy on the same device. @module */
 import { butterflyStages } from "../adapters/mod.ts";
-import { type Gpu, profile } from "../core/gpu/mod.ts";
+import type { Gpu } from "../core/gpu/mod.ts";
 import { aval, bytesOf, compileTraced, input, sizeOf, type Tensor } from "../core/mod.ts";
 import {
   add,
@@ -14,6 +14,7 @@ import {
   stages,
   stagesGrad,
 } from "../ops/mod.ts";
+import { steadySeconds } from "./steady.ts";
 
 /** One line of the result. */
 export interface KernelResult {
@@ -82,9 +83,7 @@ const cases: readonly Case[] = [
   },
 ];
 
-const WARM_MS = 300, MEASURED = 7;
-
-/** Measure all of them: the median of the sum of each one's kernels. */
+/** Measure all of them. */
 export async function* measureKernels(gpu: Gpu): AsyncGenerator<KernelResult> {
   let copy = 0;
   for (const { name, shapes, f, integers = [], halves = [] } of cases) {
@@ -96,7 +95,6 @@ export async function* measureKernels(gpu: Gpu): AsyncGenerator<KernelResult> {
       { inputs: ends(xs), outputs: ends(ys) },
       { maxSlots: gpu.capabilities.maxSlots },
     );
-    const executable = await gpu.compile(plan);
     const inputs = xs.map((x) => {
       const length = sizeOf(x.shape), at = (i: number): number => ((i * 7919) % 2048) / 2048 - 0.5;
       if (x.dtype === "i32") {
@@ -107,15 +105,7 @@ export async function* measureKernels(gpu: Gpu): AsyncGenerator<KernelResult> {
         : Float32Array.from({ length }, (_, i) => at(i));
       return gpu.upload(data, x.aval);
     });
-    const once = async (): Promise<number> => {
-      for (let i = 0; i < 10; i++) executable.run(inputs);
-      return (await profile(executable, inputs)).reduce((sum, t) => sum + t.seconds, 0);
-    };
-    const begin = performance.now();
-    while (performance.now() - begin < WARM_MS) await once();
-    const times: number[] = [];
-    for (let i = 0; i < MEASURED; i++) times.push(await once());
-    const seconds = times.sort((a, b) => a - b)[MEASURED >> 1]!;
+    const seconds = await steadySeconds(gpu, plan, inputs);
     // Of a gather only the rows that it takes are read.
     const touched = name.startsWith("gather") ? [xs[1]!, ys[0]!, ys[0]!] : [...xs, ...ys];
     const bytes = touched.reduce((n, { shape, dtype }) => n + sizeOf(shape) * bytesOf(dtype), 0);
@@ -130,6 +120,5 @@ export async function* measureKernels(gpu: Gpu): AsyncGenerator<KernelResult> {
       of_copy: Number((rate / copy).toPrecision(3)),
     };
     inputs.forEach((x) => gpu.free(x));
-    executable.dispose();
   }
 }

@@ -5,7 +5,7 @@ import { type Ix, ixLinear, ixVar, type Var } from "../core/ir/ix.ts";
 import type { Kernel } from "../core/kernel/kernel.ts";
 import type { Plan } from "../core/plan/plan.ts";
 
-/** Plan of `c[m,n] = a[m,k] · b`, with b [k,n], or [n,k] where `transposed`, so many times; c is f32. */
+/** Plan of `c[m,n] = a[m,k] · b`, with b [k,n], or [n,k] where `transposed`; c is f32. */
 export function matmulPlan(
   m: number,
   n: number,
@@ -13,7 +13,6 @@ export function matmulPlan(
   transposed = false,
   leftType: "f32" | "f16" = "f32",
   rightType: "f32" | "f16" = "f32",
-  times = 1,
 ): Plan {
   const row: Var = { name: "row", extent: m },
     col: Var = { name: "col", extent: n },
@@ -45,9 +44,6 @@ export function matmulPlan(
     outputs: [{ aval: aval([m, n]), place: { buffer: 2, offset: 0 } }],
     buffers: sizes.map((size, i) => ({ bytes: 4 * size, role: i < 2 ? "input" : "output" })),
     kernels: [kernel],
-    steps: Array.from({ length: times }, () => ({
-      kernel: 0,
-      slots: [0, 1, 2].map((buffer) => ({ buffer, offset: 0 })),
-    })),
+    steps: [{ kernel: 0, slots: [0, 1, 2].map((buffer) => ({ buffer, offset: 0 })) }],
   };
 }
