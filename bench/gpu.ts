@@ -18,6 +18,7 @@ const HELP = `deno task bench:gpu [flags]
   --provider NAME    auto, deno or dawn (auto)
   --gemm             matrix products: squares, and those of the 1B shape with 4 × 512 tokens
   --kernels          kernels that memory bounds, beside a copy
+  --only TEXT        of these the ones with this in their names
   --attention        attention and its derivative on matrix units, beside products and a softmax
   --shape NAMES      training steps of these shapes: ${Object.keys(SHAPES).join(", ")}
   --method NAMES     ${METHODS.join(", ")} (lora)
@@ -72,7 +73,7 @@ function gemmCases(): GemmCase[] {
 
 async function main(): Promise<void> {
   const args = parseArgs(Deno.args, {
-    string: ["provider", "shape", "method", "dtype", "batch", "seq", "trace", "compile-threads"],
+    string: ["provider", "shape", "method", "dtype", "batch", "seq", "trace", "compile-threads", "only"],
     boolean: ["gemm", "kernels", "attention", "profile", "cache", "tune-kernels", "software", "help"],
     unknown: (arg) => {
       throw new Error(`There is no flag ${arg}.\n${HELP}`);
@@ -127,7 +128,7 @@ async function main(): Promise<void> {
   }
   if (args.kernels) {
     const gpu = await open(false);
-    for await (const result of measureKernels(gpu)) {
+    for await (const result of measureKernels(gpu, args.only)) {
       console.log(JSON.stringify({ bench: "kernel", ...result }));
       console.error(
         [

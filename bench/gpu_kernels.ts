@@ -53,7 +53,7 @@ const cases: readonly Case[] = [
     f: ([x, c]) => [stages(x!, c!, { stages: rotation })],
   },
   {
-    name: "its coefficients' cotangent",
+    name: "butterfly coefficients' cotangent",
     shapes: [[2048, width], [coefficients], [2048, width]],
     f: ([x, c, ct]) => [stagesGrad(x!, c!, ct!, { stages: rotation })],
   },
@@ -84,10 +84,16 @@ const cases: readonly Case[] = [
 
 const WARM_MS = 300, MEASURED = 7;
 
-/** Measure all of them: the median of the sum of each one's kernels. */
-export async function* measureKernels(gpu: Gpu): AsyncGenerator<KernelResult> {
+/** Measure the copy and those with `only` in their names: the median of the sum of each one's kernels. */
+export async function* measureKernels(gpu: Gpu, only = ""): AsyncGenerator<KernelResult> {
+  const chosen = cases.filter(({ name }, i) => i === 0 || name.includes(only));
+  if (chosen.length === 1) {
+    throw new Error(
+      `--only is "${only}", which none of ${cases.map((c) => c.name).join("; ")} has in its name.`,
+    );
+  }
   let copy = 0;
-  for (const { name, shapes, f, integers = [], halves = [] } of cases) {
+  for (const { name, shapes, f, integers = [], halves = [] } of chosen) {
     const dtypeOf = (i: number) => integers.includes(i) ? "i32" : halves.includes(i) ? "f16" : "f32";
     const xs = shapes.map((shape, i) => input(aval(shape, dtypeOf(i)), `x${i}`));
     const ys = f(xs);
