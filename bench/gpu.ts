@@ -18,6 +18,7 @@ const HELP = `deno task bench:gpu [flags]
   --provider NAME    auto, deno or dawn (auto)
   --gemm             matrix products: squares, and those of the 1B shape with 4 × 512 tokens
   --kernels          kernels that memory bounds, beside a copy
+  --only TEXT        of kernels and products those with this in their names, as "butterfly" or "f16·f16"
   --attention        attention and its derivative on matrix units, beside products and a softmax
   --shape NAMES      training steps of these shapes: ${Object.keys(SHAPES).join(", ")}
   --method NAMES     ${METHODS.join(", ")} (lora)
@@ -70,9 +71,14 @@ function gemmCases(): GemmCase[] {
   ];
 }
 
+/** `2048×16×2048 f32·f16ᵀ` */
+function productName({ m, n, k, left, right, transposed }: GemmCase): string {
+  return `${m}×${n}×${k} ${left}·${right}${transposed ? "ᵀ" : ""}`;
+}
+
 async function main(): Promise<void> {
   const args = parseArgs(Deno.args, {
-    string: ["provider", "shape", "method", "dtype", "batch", "seq", "trace", "compile-threads"],
+    string: ["provider", "shape", "method", "dtype", "batch", "seq", "trace", "compile-threads", "only"],
     boolean: ["gemm", "kernels", "attention", "profile", "cache", "tune-kernels", "software", "help"],
     unknown: (arg) => {
       throw new Error(`There is no flag ${arg}.\n${HELP}`);
@@ -108,14 +114,19 @@ async function main(): Promise<void> {
   };
   if (args.gemm) {
     const full = await open(false), half = await open(true);
-    for (const of of gemmCases()) {
+    const named = gemmCases().map((of) => [productName(of), of] as const);
+    const chosen = named.filter(([name]) => name.includes(args.only ?? ""));
+    if (chosen.length === 0) {
+      throw new Error(
+        `--only is "${args.only}": products are called ${named.map(([name]) => name).join("; ")}.`,
+      );
+    }
+    for (const [name, of] of chosen) {
       const result = await measureGemm(of.right === "f16" ? half : full, of);
       console.log(JSON.stringify({ bench: "gemm", ...result }));
-      const { m, n, k, left, right, transposed } = of;
       console.error(
         [
-          `${m}×${n}×${k}`.padEnd(18),
-          `${left}·${right}${transposed ? "ᵀ" : " "}`,
+          name.padEnd(28),
           `${result.ms} ms`.padStart(11),
           `${result.tflops} TFLOP/s`.padStart(16),
           `error ${result.error}`,
@@ -127,7 +138,7 @@ async function main(): Promise<void> {
   }
   if (args.kernels) {
     const gpu = await open(false);
-    for await (const result of measureKernels(gpu)) {
+    for await (const result of measureKernels(gpu, args.only)) {
       console.log(JSON.stringify({ bench: "kernel", ...result }));
       console.error(
         [

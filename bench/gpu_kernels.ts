@@ -54,7 +54,7 @@ const cases: readonly Case[] = [
     f: ([x, c]) => [stages(x!, c!, { stages: rotation })],
   },
   {
-    name: "its coefficients' cotangent",
+    name: "butterfly coefficients' cotangent",
     shapes: [[2048, width], [coefficients], [2048, width]],
     f: ([x, c, ct]) => [stagesGrad(x!, c!, ct!, { stages: rotation })],
   },
@@ -83,10 +83,16 @@ const cases: readonly Case[] = [
   },
 ];
 
-/** Measure all of them. */
-export async function* measureKernels(gpu: Gpu): AsyncGenerator<KernelResult> {
+/** Measure the copy and those with `only` in their names. */
+export async function* measureKernels(gpu: Gpu, only = ""): AsyncGenerator<KernelResult> {
+  const chosen = cases.filter(({ name }, i) => i === 0 || name.includes(only));
+  if (chosen.length === 1) {
+    throw new Error(
+      `--only is "${only}", which none of ${cases.map((c) => c.name).join("; ")} has in its name.`,
+    );
+  }
   let copy = 0;
-  for (const { name, shapes, f, integers = [], halves = [] } of cases) {
+  for (const { name, shapes, f, integers = [], halves = [] } of chosen) {
     const dtypeOf = (i: number) => integers.includes(i) ? "i32" : halves.includes(i) ? "f16" : "f32";
     const xs = shapes.map((shape, i) => input(aval(shape, dtypeOf(i)), `x${i}`));
     const ys = f(xs);

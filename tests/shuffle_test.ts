@@ -43,9 +43,9 @@ Deno.test("shuffle: nothing waits, and each provider has the lines that it wants
 Deno.test("shuffle: rows are cut so that none has to be asked for where that goes", () => {
   const { kernel } = sampleNamed("stages_b8_m2_300x96");
   const { code } = wgsl(kernel, { ...limits, busyWorkgroups: 1 });
-  assert(code.includes("if (row >= 300u) { return; }"));
+  assert(code.includes("< 300u) {"));
   const even = { ...kernel, body: { ...kernel.body, outer: [{ name: "o", extent: 1024 }] } } as Kernel;
-  assert(!wgsl(even, { ...limits, busyWorkgroups: 1 }).code.includes("return; }"));
+  assert(!/if \(row|min\(start/.test(wgsl(even, { ...limits, busyWorkgroups: 1 }).code));
 });
 
 Deno.test("shuffle: matrix units and shuffles are not put into one shader", () => {

@@ -125,11 +125,8 @@ function sumRows(scope: Scope, rows: number, quads: number, along: number): void
   scope.block(`for (var r = 0u; r < ${turns * step}u; r += ${step}u)`, {}, (loop) => {
     loop.line(...each.flatMap((i) => [`let x${i}_0 = p${i};`, `let c${i} = q${i};`]));
     if (turns > 1) {
-      loop.block(
-        `if (r + ${step}u < ${turns * step}u)`,
-        {},
-        (more) => more.line(...fetch(`own + r + ${step}u`)),
-      );
+      // The last ones again, at the end: behind a condition, drivers would wait for what is computed of them.
+      loop.line(`let next = own + min(r + ${step}u, ${(turns - 1) * step}u);`, ...fetch("next"));
     }
     for (const i of each) {
       for (let q = 0; q < quads; q++) {

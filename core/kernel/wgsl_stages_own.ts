@@ -53,6 +53,19 @@ export interface Spread {
   readonly together: number;
 }
 
+/** What the rows from `start` on need, which the invocation `(quad, team)` takes of the features `f4` of group `g`. */
+export interface Rows {
+  /** Vectors of four features of a group. */
+  readonly quads: number;
+  readonly spread: Spread;
+  /** The text of an invocation's features of a row. */
+  readonly read: (row: string) => string;
+  /** By neighbour; their row is called `row`. */
+  readonly stores: readonly (readonly Store[])[];
+  /** Whether all rows are there. */
+  readonly isWhole: boolean;
+}
+
 /** Print a `stages` kernel into the scope of its entry point. */
 export function stagesOwn(scope: Scope, body: StagesForm): Grid {
   const { module } = scope;
@@ -67,14 +80,6 @@ export function stagesOwn(scope: Scope, body: StagesForm): Grid {
     ...wideSlots(module.kernel, [{ values: xs }, { values: stores.map(() => []), stores }]),
   ]);
   loadFour(scope, "load", xs);
-  const y = new Scope(module, {
-    vars: { row: "row", f: "f4" },
-    accs: new Map([[0, PARTS.map((p) => `result.${p}`)]]),
-  });
-  if (rows % step !== 0) y.line(`if (row >= ${rows}u) { return; }`);
-  y.line(...y.storing(stores));
-  rowFunction(scope, "fn store(row: u32, f4: u32, result: vec4f)", y.lines);
-
   scope.line(
     `let quad = lane % ${across}u;`,
     `let team = lane / ${across}u;`,
@@ -82,19 +87,22 @@ export function stagesOwn(scope: Scope, body: StagesForm): Grid {
     `let g = f4 / ${quads}u;`,
     `let start = unit / ${chunks}u * ${step}u + team * ${own}u;`,
   );
-  const read = (row: string): string => `load(${rows % step === 0 ? row : `min(${row}, ${rows - 1}u)`}, f4)`;
-  (shuffles ? shuffleRows : tileRows)(scope, body, quads, spread, read);
+  const isWhole = rows % step === 0;
+  const read = (row: string): string => `load(${isWhole ? row : `min(${row}, ${rows - 1}u)`}, f4)`;
+  (shuffles ? shuffleRows : tileRows)(scope, body, { quads, spread, read, stores, isWhole });
   return { units: chunks * Math.ceil(rows / step), lanes: across * teams };
 }
 
 /** Multiply and store the rows from `start` on: invocations hand each other features through workgroup memory. */
-function tileRows(
-  scope: Scope,
-  body: StagesForm,
-  quads: number,
-  { across, teams, own, together }: Spread,
-  read: (row: string) => string,
-): void {
+function tileRows(scope: Scope, body: StagesForm, { quads, spread, read, stores, isWhole }: Rows): void {
+  const { across, teams, own, together } = spread;
+  const y = new Scope(scope.module, {
+    vars: { row: "row", f: "f4" },
+    accs: new Map([[0, PARTS.map((p) => `result.${p}`)]]),
+  });
+  if (!isWhole) y.line(`if (row >= ${extentOf(body.outer)}u) { return; }`);
+  y.line(...y.storing(stores));
+  rowFunction(scope, "fn store(row: u32, f4: u32, result: vec4f)", y.lines);
   scope.module.globals.push(`var<workgroup> tile: array<vec4f, ${across * teams * together}>;`);
   const each = Array.from({ length: together }, (_, i) => i);
   const fetch = (from: string): string[] => each.map((i) => `q${i} = ${read(`start + ${plus(from, i)}`)};`);

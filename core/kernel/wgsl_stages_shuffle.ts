@@ -5,11 +5,12 @@
  * multiplied, so that memory is what bounds it. Drivers put the invocations of a workgroup of one dimension into subgroups
  * in their order. All take part in every row: one beyond the end reads the last, and is not stored. @module
  */
-import type { StagesForm } from "./kernel.ts";
-import { PARTS, type Scope } from "./wgsl_expr.ts";
+import { extentOf, type StagesForm, type Store } from "./kernel.ts";
+import { PARTS, Scope } from "./wgsl_expr.ts";
 import type { WgslLimits } from "./wgsl_memory.ts";
 import { plus } from "./wgsl_operand.ts";
-import type { Spread } from "./wgsl_stages_own.ts";
+import { rowFunction } from "./wgsl_stage.ts";
+import type { Rows, Spread } from "./wgsl_stages_own.ts";
 import { foldGroup } from "./wgsl_stages_fold.ts";
 
 /**
@@ -43,31 +44,60 @@ export function shuffledRows(
   return { together, own: together * (times.find((n) => rows % (teams * together * n) === 0) ?? most) };
 }
 
-/** Multiply and store the rows from `start` on; `read` is the text of an invocation's features of one of them. */
+/** Multiply and store the rows from `start` on. */
 export function shuffleRows(
   scope: Scope,
   body: StagesForm,
-  quads: number,
-  { own, together }: Spread,
-  read: (row: string) => string,
+  { quads, spread, read, stores, isWhole }: Rows,
 ): void {
+  const { own, together } = spread;
   const { module } = scope, each = Array.from({ length: together }, (_, i) => i);
   if (quads > 1) module.directives = module.limits.subgroup!.directives;
+  storeAll(scope, stores, together, isWhole ? null : extentOf(body.outer));
   scope.line(...each.map((i) => `var q${i} = ${read(plus("start", i))};`));
   const matrix = byDistance(scope, foldGroup(scope, body, `f4 % ${quads}u`), quads);
   scope.block(`for (var r = 0u; r < ${own}u; r += ${together}u)`, {}, (loop) => {
     loop.line(...each.map((i) => `let x${i}_0 = q${i};`));
     if (own > together) {
-      loop.block(`if (r + ${together}u < ${own}u)`, {}, (more) => {
-        more.line(...each.map((i) => `q${i} = ${read(`start + r + ${together + i}u`)};`));
-      });
+      // The last ones again, at the end: behind a condition, drivers would wait for what is computed of them.
+      loop.line(
+        `let next = start + min(r + ${together}u, ${own - together}u);`,
+        ...each.map((i) => `q${i} = ${read(plus("next", i))};`),
+      );
     }
     for (const i of each) {
       for (let q = 1; q < quads; q++) loop.line(`let x${i}_${q} = subgroupShuffleXor(x${i}_0, ${q}u);`);
       const terms = matrix.map((column, k) => `${column} * x${i}_${k >> 2}.${PARTS[k & 3]}`);
-      loop.line(`store(${plus("start + r", i)}, f4, ${terms.join(" + ")});`);
+      loop.line(`let y${i}_0 = ${terms.join(" + ")};`);
     }
+    loop.line(`store(start + r, f4, ${each.map((i) => `y${i}_0`).join(", ")});`);
   });
+}
+
+/**
+ * Define `store(row, f4, …)` for so many rows from `row` on, of which only those below `rows` are there. Whatever the
+ * stores read is asked for before the first of them, as drivers do not take a read over a write.
+ */
+function storeAll(
+  scope: Scope,
+  stores: readonly (readonly Store[])[],
+  count: number,
+  rows: number | null,
+): void {
+  const values: string[] = [], statements: string[] = [];
+  for (let i = 0; i < count; i++) {
+    const at = plus("row", i);
+    const y = new Scope(scope.module, {
+      vars: { row: `row${i}`, f: "f4" },
+      accs: new Map([[0, PARTS.map((p) => `result${i}.${p}`)]]),
+    });
+    y.line(`let row${i} = ${rows === null ? at : `min(${at}, ${rows - 1}u)`};`);
+    const own = y.storing(stores);
+    values.push(...y.lines);
+    statements.push(...(rows === null ? own : [`if (${at} < ${rows}u) {`, ...own.map((s) => `  ${s}`), "}"]));
+  }
+  const results = Array.from({ length: count }, (_, i) => `result${i}: vec4f`);
+  rowFunction(scope, `fn store(row: u32, f4: u32, ${results.join(", ")})`, [...values, ...statements]);
 }
 
 /** The columns of an invocation's own four features, then those of the neighbour whose number differs in bit 0, and so on. */
