@@ -6,7 +6,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { type Gpu, openGpu, type Provider } from "../core/gpu/mod.ts";
 import { type MethodName, METHODS } from "../train/methods.ts";
 import { attentionCases, measureAttention } from "./gpu_attention.ts";
-import { type GemmCase, measureGemm } from "./gpu_gemm.ts";
+import { gemmCases, measureGemm, productName } from "./gpu_gemm.ts";
 import { measureKernels } from "./gpu_kernels.ts";
 import { measureStep, type StepCase } from "./gpu_step.ts";
 import { writeTextAtomically } from "../train/atomic_file.ts";
@@ -47,33 +47,6 @@ function whole(text: string | undefined, absent: number, flag: string, least = 1
     throw new Error(`--${flag} is "${text}": give a whole number from ${least} on.`);
   }
   return n;
-}
-
-/** Squares, and the products of a 1B step: features by weights as they lie and transposed, and those of rank 16. */
-function gemmCases(): GemmCase[] {
-  const squares = [1024, 2048, 4096].map((n) => [n, n, n] as const);
-  const others = [
-    [2048, 8192, 2048],
-    [2048, 2048, 8192],
-    [2048, 16, 2048],
-    [16, 2048, 2048],
-    [2048, 2048, 16],
-  ] as const;
-  const cases = (
-    of: readonly (readonly [number, number, number])[],
-    left: "f32" | "f16",
-    right: "f32" | "f16",
-  ) => of.flatMap(([m, n, k]) => [false, true].map((transposed) => ({ m, n, k, transposed, left, right })));
-  return [
-    ...cases([...squares, ...others], "f32", "f32"),
-    ...cases(squares, "f16", "f16"),
-    ...cases(others, "f32", "f16"),
-  ];
-}
-
-/** `2048×16×2048 f32·f16ᵀ` */
-function productName({ m, n, k, left, right, transposed }: GemmCase): string {
-  return `${m}×${n}×${k} ${left}·${right}${transposed ? "ᵀ" : ""}`;
 }
 
 async function main(): Promise<void> {

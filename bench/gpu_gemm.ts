@@ -25,6 +25,33 @@ export interface GemmResult extends GemmCase {
   readonly error: number;
 }
 
+/** Squares, and the products of a 1B step: features by weights as they lie and transposed, and those of rank 16. */
+export function gemmCases(): GemmCase[] {
+  const squares = [1024, 2048, 4096].map((n) => [n, n, n] as const);
+  const others = [
+    [2048, 8192, 2048],
+    [2048, 2048, 8192],
+    [2048, 16, 2048],
+    [16, 2048, 2048],
+    [2048, 2048, 16],
+  ] as const;
+  const cases = (
+    of: readonly (readonly [number, number, number])[],
+    left: "f32" | "f16",
+    right: "f32" | "f16",
+  ) => of.flatMap(([m, n, k]) => [false, true].map((transposed) => ({ m, n, k, transposed, left, right })));
+  return [
+    ...cases([...squares, ...others], "f32", "f32"),
+    ...cases(squares, "f16", "f16"),
+    ...cases(others, "f32", "f16"),
+  ];
+}
+
+/** `2048×16×2048 f32·f16ᵀ` */
+export function productName({ m, n, k, left, right, transposed }: GemmCase): string {
+  return `${m}×${n}×${k} ${left}·${right}${transposed ? "ᵀ" : ""}`;
+}
+
 const CHECKED = 64;
 
 /** Measure one product. */
