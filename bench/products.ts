@@ -5,6 +5,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { openAdapter } from "../core/gpu/adapter.ts";
 import { paced } from "../core/gpu/pace.ts";
+import { type Compiled, ShaderCompiler } from "../core/gpu/shader.ts";
 import { PRODUCT, type ProductKernel, productText } from "./product_kernel.ts";
 
 const HELP = `deno run -A bench/products.ts [flags]
@@ -44,14 +45,11 @@ async function main(): Promise<void> {
   const dawnFlags = args["dawn-flags"]?.split(",") ?? [], isNull = dawnFlags.includes("backend=null");
   const opened = await openAdapter({ software: isNull, provider: "dawn", halfProducts: true, dawnFlags });
   if (!opened) throw new Error("There is no hardware GPU that Dawn reaches.");
-  const { gpu, capabilities: { adapterName } } = opened;
+  const { gpu, capabilities: { adapterName } } = opened, compiler = new ShaderCompiler(gpu, paced);
   for (const [name, differs] of KERNELS) {
     const { code, workgroups, bytes } = productText({ ...PRODUCT, ...differs }, n);
-    gpu.pushErrorScope("validation");
-    const module = gpu.createShaderModule({ code });
-    const wrong = (await paced(() => gpu.popErrorScope()))?.message;
-    if (wrong !== undefined) throw new Error(`${name}: ${wrong}\n${code}`);
-    const ms = isNull ? null : await measure(gpu, module, workgroups, n);
+    const compiled = await compiler.compile(compiler.read({ name, code, writes: [false, false, true] }));
+    const ms = isNull ? null : await measure(gpu, compiled, workgroups, n);
     const tflops = ms === null ? null : Number((2 * n ** 3 / ms / 1e9).toPrecision(4));
     console.log(
       JSON.stringify({ bench: "products", adapter_name: adapterName, size: n, name, bytes, tflops }),
@@ -62,20 +60,17 @@ async function main(): Promise<void> {
 /** Milliseconds of one run. */
 async function measure(
   gpu: GPUDevice,
-  module: GPUShaderModule,
+  { pipeline, layout }: Compiled,
   workgroups: number,
   n: number,
 ): Promise<number> {
-  const pipeline = await paced(() =>
-    gpu.createComputePipelineAsync({ layout: "auto", compute: { module, entryPoint: "main" } })
-  );
   const buffers = [2, 2, 4].map((bytes) =>
     gpu.createBuffer({ size: bytes * n * n, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST })
   );
   const some = Float16Array.from({ length: n * n }, (_, i) => (i * 7919 % 2048) / 1024 - 1);
   for (const buffer of buffers.slice(0, 2)) gpu.queue.writeBuffer(buffer, 0, some);
   const bound = gpu.createBindGroup({
-    layout: pipeline.getBindGroupLayout(0),
+    layout,
     entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })),
   });
   const run = async (times: number): Promise<number> => {
