@@ -157,7 +157,7 @@ function isFile(path: string): boolean {
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  if (args.includes("--help")) {
+  if (args.includes("--help") || args.includes("-h")) {
     console.log(STUDY_HELP);
     return 0;
   }
