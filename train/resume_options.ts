@@ -16,13 +16,13 @@ import { flagsOfRun, readRunState } from "./run_checkpoint.ts";
 export async function parseCommandLine(argv: readonly string[], site: Site): Promise<TrainOptions> {
   const { help, config } = readOptions(argv, site);
   if (help) return parseOptions(argv, site);
-  const standing = config === null ? [] : without(await readFlagsFile(config), argv);
+  const standing = config === null ? [] : standingFor(argv, await readFlagsFile(config));
   const own = [...standing, ...argv], { resume, out } = readOptions(own, site);
   if (!resume) return parseOptions(withBase(withAdapter({ standing, given: argv }, site), site), site);
   if (!isGiven(own, "--out")) {
     throw new OptionError("--resume needs --out DIR: the directory of the run to go on with.", {});
   }
-  return parseOptions([...without(flagsOfRun(await readRunState(out)), own), ...own], site);
+  return parseOptions([...standingFor(own, flagsOfRun(await readRunState(out))), ...own], site);
 }
 
 /** Flags with the model that an adapter belongs to, where an adapter is given and no model. Throws UserError. */
@@ -35,8 +35,8 @@ function withBase(argv: readonly string[], site: Site): readonly string[] {
 /** Of two flags the first takes the place of the second. */
 const INSTEAD = [["--epochs", "--steps"], ["--method", "--compose"], ["--compose", "--method"]] as const;
 
-/** Standing flags without those that a given flag takes the place of. */
-function without(standing: readonly string[], given: readonly string[]): readonly string[] {
+/** Standing flags, each one word, without those that a given flag takes the place of. */
+export function standingFor(given: readonly string[], standing: readonly string[]): readonly string[] {
   const gone = INSTEAD.filter(([by, name]) => isGiven(given, by) && !isGiven(given, name)).map(([, name]) =>
     name
   );

@@ -60,6 +60,11 @@ export async function planRun(
       `--adapter ${train.adapter}: a plan is of a fresh adapter; give its --method and sizes instead.`,
     );
   }
+  if (train.resume) {
+    throw new UserError(
+      "--resume: a plan is of a whole run, which needs as much when it goes on; leave it out.",
+    );
+  }
   const model = await openPlanned(options, say), { name, layers, maxPositions, shapes } = model;
   if (train.seq > maxPositions) {
     throw new UserError(`--seq ${train.seq}: ${name} has ${maxPositions} positions; use at most that many.`);
