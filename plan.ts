@@ -4,7 +4,7 @@
  */
 import { ShapeError } from "./core/mod.ts";
 import {
-  parsePlanFlags,
+  parsePlanCommandLine,
   planHelp,
   planRun,
   runProgram,
@@ -15,7 +15,7 @@ import {
 
 async function main(args: readonly string[]): Promise<number> {
   const root = decodeURIComponent(new URL(".", import.meta.url).pathname).replace(/\/$/, "");
-  const options = parsePlanFlags(args, { root, now: new Date() });
+  const options = await parsePlanCommandLine(args, { root, now: new Date() });
   if (options === null) {
     console.log(planHelp());
     return 0;

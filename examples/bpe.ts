@@ -8,7 +8,11 @@
  * Method: Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", 2016, algorithm 1.
  * @module
  */
-import { parseArgs } from "@std/cli/parse-args";
+import { helpOf, OptionError, parseFlags, runProgram, type TableOf } from "../train/mod.ts";
+import { writeTextAtomically } from "../train/atomic_file.ts";
+import { tryWriting } from "../train/output_directory.ts";
+import { flag, optional, toggle } from "../train/parse_flags.ts";
+import { text, whole } from "../train/readers.ts";
 import { pretrainRows } from "./corpus.ts";
 
 /** Two neighbouring tokens that become one. */
@@ -175,16 +179,53 @@ function* texts(seed: number, chars: number): Generator<string> {
   for (const { text } of pretrainRows(seed, chars)) yield text;
 }
 
-if (import.meta.main) {
-  const flags = parseArgs(Deno.args, {
-    string: ["out", "vocab", "seed", "chars"],
-    default: { out: "examples/base", vocab: "512", seed: "1", chars: "1000000" },
-  });
-  const merges = trainBpe(texts(Number(flags.seed), Number(flags.chars)), Number(flags.vocab));
-  Deno.mkdirSync(flags.out, { recursive: true });
-  const files = { "tokenizer.json": tokenizerJson(merges), "tokenizer_config.json": tokenizerConfig(256) };
-  for (const [name, value] of Object.entries(files)) {
-    Deno.writeTextFileSync(`${flags.out}/${name}`, JSON.stringify(value, null, 2) + "\n");
-    console.log(`${flags.out}/${name}`);
+interface BpeFlags {
+  readonly out: string | null;
+  readonly vocab: number;
+  readonly seed: number;
+  readonly chars: number;
+  readonly help: boolean;
+}
+
+/** Special tokens and bytes; merges come on top. */
+const LEAST_VOCAB = SPECIALS.length + 256;
+
+const FLAGS: TableOf<BpeFlags, { readonly root: string }> = {
+  out: optional("DIR", text, "needed", "directory for tokenizer.json and tokenizer_config.json"),
+  vocab: flag("N", whole(LEAST_VOCAB), 512, "tokens"),
+  chars: flag("N", whole(1), 1_000_000, "characters of generated text to learn from"),
+  seed: flag("N", whole(0, 2 ** 32 - 1), 1, "decides the text"),
+  help: toggle("show this text"),
+};
+
+/** {@linkcode trainBpe} for people: throws OptionError where the texts cannot fill the vocabulary. */
+function mergesFor(vocab: number, texts: Iterable<string>): readonly Merge[] {
+  try {
+    return trainBpe(texts, vocab);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new OptionError(`--vocab ${vocab}: ${error.message}, or more --chars.`, { vocab });
   }
 }
+
+function main(args: readonly string[]): number {
+  const { out, vocab, seed, chars, help } = parseFlags(FLAGS, args, { root: "" });
+  if (help) {
+    console.log(
+      helpOf("Learn a tokenizer from generated text: deno run -A examples/bpe.ts --out DIR [flags]", FLAGS),
+    );
+    return 0;
+  }
+  if (out === null) throw new OptionError("There is no place for the tokenizer: give --out DIR.");
+  tryWriting(out);
+  const merges = mergesFor(vocab, texts(seed, chars));
+  Deno.mkdirSync(out, { recursive: true });
+  const files = { "tokenizer.json": tokenizerJson(merges), "tokenizer_config.json": tokenizerConfig(256) };
+  for (const [name, value] of Object.entries(files)) {
+    writeTextAtomically(`${out}/${name}`, `${JSON.stringify(value, null, 2)}\n`);
+    console.log(`${out}/${name}`);
+  }
+  return 0;
+}
+
+if (import.meta.main) await runProgram((args) => Promise.resolve(args).then(main));

@@ -7,13 +7,15 @@
  * deno run -A examples/corpus.ts --kind finetune --split eval --rows 200 --seed 1 > examples/data/eval.jsonl
  * deno run -A examples/corpus.ts --kind long --split train --rows 4000 --seed 1 > long.jsonl
  * ```
+ * `--help` lists the flags. Exit codes: 0 done, 2 something given to it is wrong.
  * @module
  */
-import { parseArgs } from "@std/cli/parse-args";
-import { runProgram, UserError } from "../train/mod.ts";
+import { helpOf, OptionError, parseFlags, runProgram, type TableOf } from "../train/mod.ts";
+import { flag, optional, toggle } from "../train/parse_flags.ts";
+import { oneOf, whole } from "../train/readers.ts";
 import { longTaskRows } from "./corpus/long_task.ts";
 import { pretrainDocuments } from "./corpus/pretrain.ts";
-import { type TaskRow, taskRows } from "./corpus/task.ts";
+import { type Split, type TaskRow, taskRows } from "./corpus/task.ts";
 
 export { pretrainDocuments } from "./corpus/pretrain.ts";
 export { longTaskRows } from "./corpus/long_task.ts";
@@ -34,35 +36,60 @@ export function* pretrainRows(seed: number, chars: number): Generator<TextRow> {
   }
 }
 
-function whole(name: string, value: string): number {
-  if (/^\d+$/.test(value)) return Number(value);
-  throw new UserError(`--${name} is "${value}": give a whole number.`);
+interface CorpusFlags {
+  readonly kind: "pretrain" | "finetune" | "long" | null;
+  readonly split: Split | null;
+  readonly rows: number | null;
+  readonly chars: number | null;
+  readonly seed: number;
+  readonly help: boolean;
 }
 
-function rowsFor(argv: readonly string[]): Iterable<TextRow | TaskRow> {
-  const flags = parseArgs([...argv], {
-    string: ["kind", "split", "seed", "chars", "rows"],
-    default: { kind: "", split: "", seed: "1", chars: "1000000", rows: "200" },
-  });
-  const seed = whole("seed", flags.seed);
-  if (flags.kind === "pretrain") return pretrainRows(seed, whole("chars", flags.chars));
-  if (flags.kind !== "finetune" && flags.kind !== "long") {
-    throw new UserError(
-      flags.kind === ""
-        ? "Give --kind pretrain, finetune or long; the head of examples/corpus.ts has examples."
-        : `--kind is "${flags.kind}": give pretrain, finetune or long.`,
-    );
+const FLAGS: TableOf<CorpusFlags, { readonly root: string }> = {
+  kind: optional(
+    "NAME",
+    oneOf("pretrain", "finetune", "long"),
+    "needed",
+    "pretrain: documents; finetune: problems of two steps; long: of three and four",
+  ),
+  split: optional(
+    "NAME",
+    oneOf("train", "eval"),
+    "needed",
+    "finetune, long: problems to learn (train) or held out (eval)",
+  ),
+  rows: optional("N", whole(1), "200", "finetune, long: problems"),
+  chars: optional("N", whole(1), "1000000", "pretrain: characters, rounded up to whole documents"),
+  seed: flag("N", whole(0, 2 ** 32 - 1), 1, "decides the text"),
+  help: toggle("show this text"),
+};
+
+/** The rows that a command line asks for; null: help is wanted. Throws OptionError. */
+export function rowsFor(argv: readonly string[]): Iterable<TextRow | TaskRow> | null {
+  const { kind, split, rows, chars, seed, help } = parseFlags(FLAGS, argv, { root: "" });
+  if (help) return null;
+  if (kind === null) {
+    throw new OptionError("There is nothing to make: give --kind pretrain, finetune or long.");
   }
-  if (flags.split !== "train" && flags.split !== "eval") {
-    throw new UserError(`--split is "${flags.split}": give train or eval.`);
+  const vain = kind === "pretrain" ? { split, rows } : { chars };
+  for (const [name, value] of Object.entries(vain)) {
+    if (value !== null) {
+      throw new OptionError(`--${name} ${value}: is not for --kind ${kind}; leave it out.`, { name });
+    }
   }
-  const rows = flags.kind === "long" ? longTaskRows : taskRows;
-  return rows(flags.split, seed, whole("rows", flags.rows));
+  if (kind === "pretrain") return pretrainRows(seed, chars ?? 1_000_000);
+  if (split === null) throw new OptionError(`--kind ${kind} needs --split train or --split eval.`);
+  return (kind === "long" ? longTaskRows : taskRows)(split, seed, rows ?? 200);
 }
 
 if (import.meta.main) {
   await runProgram((args) => {
-    for (const row of rowsFor(args)) console.log(JSON.stringify(row));
+    const rows = rowsFor(args);
+    if (rows === null) {
+      console.log(
+        helpOf("Text made by rule, as JSON lines: deno run -A examples/corpus.ts --kind NAME [flags]", FLAGS),
+      );
+    } else for (const row of rows) console.log(JSON.stringify(row));
     return Promise.resolve(0);
   });
 }

@@ -6,6 +6,7 @@
  */
 import { helpOf, runProgram, standardError, UserError } from "../train/mod.ts";
 import { exists, writeTextAtomically } from "../train/atomic_file.ts";
+import { refuseStrangers } from "../train/output_directory.ts";
 import { isEncoderDirectory } from "../train/encoder_checkpoint.ts";
 import { modelDirectory } from "../train/hub.ts";
 import { estimate, showEstimates } from "./paper/estimate.ts";
@@ -14,7 +15,7 @@ import { PAPER_FLAGS, type PaperOptions, parsePaperFlags, tasksOf } from "./pape
 import { pack } from "./paper/pack.ts";
 import { requirePython } from "./paper/peft.ts";
 import { requireFiles } from "./paper/published.ts";
-import { readRecords } from "./paper/records.ts";
+import { isOfPaper, readRecords } from "./paper/records.ts";
 import type { Done } from "./paper/pool.ts";
 import { prepare } from "./paper/prepared.ts";
 import { runMissing } from "./paper/run.ts";
@@ -36,8 +37,9 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   if (options.report) return await leaveTables(options, page);
-  const { model, data } = options, tasks = tasksOf(options);
+  const { model, data, out } = options, tasks = tasksOf(options);
   requireFiles(data, tasks);
+  if (options.pack === null) refuseStrangers(out, "a comparison", (name) => isOfPaper(options, name));
   const dir = await modelDirectory(model, { say });
   if (!exists(`${dir}/config.json`)) {
     throw new UserError(

@@ -8,20 +8,22 @@
  * deno run -A examples/pretrain.ts --out runs/base14m --layers 8 --hidden 384 --heads 6 --batch 64 --lr 1e-3 --seconds 200
  * ```
  * With `--seconds` the learning rate falls with the clock, and the same seed no longer gives the same file; with `--steps`
- * as well, whichever ends first.
+ * as well, whichever ends first. `--help` lists the flags. Exit codes: 0 done, 2 something given to it is wrong.
  * @module
  */
-import { parseArgs } from "@std/cli/parse-args";
 import * as Effect from "effect/Effect";
 import { aval, type Device, evaluate, sizeOf } from "../core/mod.ts";
 import { foldIn, key, mul, normal } from "../ops/mod.ts";
 import { weightClasses } from "../train/arena.ts";
 import { writeTextAtomically } from "../train/atomic_file.ts";
+import { attempt } from "../train/attempt.ts";
 import { loadConfig } from "../train/checkpoint.ts";
-import { type DeviceChoice, openDevice } from "../train/devices.ts";
+import { describeDevice, openDevice } from "../train/devices.ts";
 import { f32ToF16 } from "../train/floats.ts";
 import { type DecoderConfig, weightShapes } from "../train/decoder.ts";
-import { UserError } from "../train/errors.ts";
+import { requirePositions } from "../train/load_model.ts";
+import { tryWriting } from "../train/output_directory.ts";
+import { runProgram } from "../train/program.ts";
 import { adamW } from "../train/optimiser.ts";
 import { openProgress, standardError } from "../train/report.ts";
 import { runnerOf } from "../train/runner.ts";
@@ -31,7 +33,8 @@ import { type HostBatch, openSession } from "../train/session.ts";
 import type { HostTensor } from "../train/training.ts";
 import { loadTokenizer, type Tokenizer } from "../train/tokenizer.ts";
 import { pretrainDocuments } from "./corpus.ts";
-import { readSizes, SIZE_FLAGS, writeModelDirectory } from "./pretrain/config.ts";
+import { writeModelDirectory } from "./pretrain/config.ts";
+import { parsePretrainFlags, pretrainHelp, type PretrainOptions } from "./pretrain/options.ts";
 
 /** Standard deviation of the initial matrices. */
 const SPREAD = 0.02;
@@ -83,21 +86,9 @@ function* rowsOf(tokenizer: Tokenizer, seed: number, rows: number, length: numbe
   }
 }
 
-interface PretrainOptions {
-  readonly out: string;
-  readonly steps: number;
-  /** Null: no limit. */
-  readonly seconds: number | null;
-  readonly rows: number;
-  readonly length: number;
-  readonly seed: number;
-  /** Largest learning rate. */
-  readonly peak: number;
-}
-
 async function pretrain(
   device: Device,
-  { out, steps, seconds, rows, length, seed, peak }: PretrainOptions,
+  { out, steps, seconds, batch: rows, seq: length, seed, lr: peak }: PretrainOptions,
 ): Promise<void> {
   const config = loadConfig(out), tokenizer = loadTokenizer(out);
   const classes = weightClasses([...weightShapes(config)].map(([name, aval]) => ({ name, aval })));
@@ -157,50 +148,27 @@ async function pretrain(
   );
 }
 
-async function main(args: string[]): Promise<void> {
-  const flags = parseArgs(args, {
-    string: ["out", "steps", "seconds", "batch", "seq", "seed", "lr", "device", "tokenizer", ...SIZE_FLAGS],
-    default: {
-      out: "examples/base",
-      batch: "32",
-      seq: "128",
-      seed: "1",
-      lr: "3e-3",
-      device: "auto",
-      tokenizer: "examples/base",
-    },
-    unknown: (arg) => {
-      throw new UserError(`There is no flag ${arg}; see the head of examples/pretrain.ts.`);
-    },
-  });
-  const number = (name: string, text: string): number => {
-    if (Number(text) > 0 || (name === "seed" && text === "0")) return Number(text);
-    throw new UserError(`--${name} is "${text}": give a number above 0.`);
-  };
-  const sizes = readSizes((name) => flags[name] as string | undefined, number);
-  if (sizes) writeModelDirectory(flags.out, flags.tokenizer, sizes);
-  const options: PretrainOptions = {
-    out: flags.out,
-    steps: number("steps", flags.steps ?? (flags.seconds === undefined ? "3000" : "1e6")),
-    seconds: flags.seconds === undefined ? null : number("seconds", flags.seconds),
-    rows: number("batch", flags.batch),
-    length: number("seq", flags.seq),
-    seed: number("seed", flags.seed),
-    peak: number("lr", flags.lr),
-  };
-  await Effect.runPromise(Effect.scoped(Effect.gen(function* () {
-    const device = yield* openDevice(flags.device as DeviceChoice);
-    standardError.write(`device: ${device.capabilities.adapterName}\n`);
-    yield* Effect.promise(() => pretrain(device, options));
-  })));
+async function main(args: readonly string[]): Promise<number> {
+  const root = decodeURIComponent(new URL("..", import.meta.url).pathname).replace(/\/$/, "");
+  const options = parsePretrainFlags(args, { root });
+  if (options === null) {
+    console.log(pretrainHelp());
+    return 0;
+  }
+  const { out, sizes, tokenizer, seq } = options;
+  requirePositions(seq, sizes ? { maxPositions: sizes.positions } : loadConfig(out));
+  tryWriting(out);
+  if (sizes) writeModelDirectory(out, tokenizer, sizes);
+  const failed = await Effect.runPromise(Effect.match(
+    Effect.scoped(Effect.gen(function* () {
+      const device = yield* openDevice(options.device);
+      standardError.write(`device: ${describeDevice(device.capabilities)}\n`);
+      yield* attempt(() => pretrain(device, options));
+    })),
+    { onFailure: (error) => error, onSuccess: () => null },
+  ));
+  if (failed) throw failed;
+  return 0;
 }
 
-if (import.meta.main) {
-  try {
-    await main(Deno.args);
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    standardError.write(`${error.message}\n`);
-    Deno.exit(2);
-  }
-}
+if (import.meta.main) await runProgram(main);

@@ -14,6 +14,7 @@ import {
   weightShapes,
 } from "../train/mod.ts";
 import { writeTextAtomically } from "../train/atomic_file.ts";
+import { refuseStrangers } from "../train/output_directory.ts";
 import {
   parseStudy,
   type Rates,
@@ -23,7 +24,7 @@ import {
   type StudyOptions,
 } from "./study/options.ts";
 import { replaceSection, tableOf, type Terms, writeReport } from "./study/report.ts";
-import { recorded, type RunRecord } from "./study/runs.ts";
+import { isOfStudy, recorded, type RunRecord } from "./study/runs.ts";
 import { type SeedRun, summarise } from "./study/summary.ts";
 import {
   choose,
@@ -156,7 +157,7 @@ function isFile(path: string): boolean {
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  if (args.includes("--help")) {
+  if (args.includes("--help") || args.includes("-h")) {
     console.log(STUDY_HELP);
     return 0;
   }
@@ -164,6 +165,7 @@ async function main(args: readonly string[]): Promise<number> {
   // What is wrong is said before anything is written.
   for (const method of study.methods) runOptions(study, ROOT, { method, seed: 0, out: study.out });
   if (study.page) replaceSection(Deno.readTextFileSync(study.page.file), study.page.section, "");
+  refuseStrangers(study.out, "a study", (name) => isOfStudy(study.out, name));
   let interrupted = false;
   const stop = (): void => {
     if (!interrupted) say("\ninterrupted: this run is left out; the same command goes on from here");

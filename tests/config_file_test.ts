@@ -72,7 +72,10 @@ Deno.test("config: what is wrong in a file is named, with the file", async () =>
   assertStringIncludes(await refusal("a.json", '{"rank": true}'), "rank is true; expected a value");
   assertStringIncludes(await refusal("a.json", '{"rank": "x"}'), '--rank is "x": give a whole number');
   assertStringIncludes(await refusal("a.json", '{"save-every": 1, "saveEvery": 1}'), "is there twice");
-  assertStringIncludes(await refusal("a.json", '{"config": "b.json"}'), 'there is no flag "config"');
+  assertStringIncludes(
+    await refusal("a.json", '{"config": "b.json"}'),
+    '"config" is for the command line alone',
+  );
   assertStringIncludes(await refusal("a.json", "[]"), "expected an object of flags");
   assertStringIncludes(await refusal("a.yaml", "rank: 4"), "expected a name that ends in .json or .toml");
   const missing = await assertRejects(() => parseCommandLine(["--config", "/no/x.json"], SITE), OptionError);

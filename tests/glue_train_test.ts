@@ -108,7 +108,9 @@ async function optionsOf(task: GlueTaskName, argv: readonly string[]) {
     `--data=${dir}/${task}.tsv`,
     `--eval=${dir}/${task}-dev.tsv`,
   ];
-  const small = ["--device=cpu", "--seq=24", "--batch=8", "--rank=2"];
+  // An adapter has a rank of its own.
+  const rank = argv.some((flag) => flag.startsWith("--adapter=")) ? [] : ["--rank=2"];
+  const small = ["--device=cpu", "--seq=24", "--batch=8", ...rank];
   return await parseCommandLine([...own, ...small, ...argv], { root: dir, now: new Date() });
 }
 

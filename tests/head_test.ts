@@ -1,12 +1,14 @@
 /** The loss in parts: logits of some positions at a time. @module */
 import { assert, assertEquals } from "@std/assert";
-import { evaluate, type Tensor } from "../core/mod.ts";
+import { aval, evaluate, type Tensor } from "../core/mod.ts";
+import { linearise } from "../core/ir/program.ts";
+import { input } from "../core/ir/tensor.ts";
 import { foldIn, iota, key, lt, normal, where } from "../ops/mod.ts";
 import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { arenaAval, bind } from "../train/arena.ts";
 import { weightShapes } from "../train/decoder.ts";
 import { methodClasses } from "../train/methods.ts";
-import { bindModel, firstPositions, lossAndCotangents } from "../train/step.ts";
+import { bindModel, firstPositions, lossAndCotangents, rowLosses } from "../train/step.ts";
 import { SHAPES } from "../bench/shapes.ts";
 
 Deno.test("the loss in parts has the sum and the cotangents of the whole", () => {
@@ -54,4 +56,31 @@ Deno.test("the loss in parts has the sum and the cotangents of the whole", () =>
     whole!.slice(1).some((values) => values.some((v) => Math.abs(v) > 1e-3)),
     "the gradients are not all zero",
   );
+});
+
+Deno.test("the loss has no more parts than keep its logits below the hidden states", () => {
+  const config = {
+    ...SHAPES["tiny"]!,
+    hiddenSize: 64,
+    headDim: 32,
+    heads: 2,
+    kvHeads: 1,
+    vocabSize: 512,
+    layers: 1,
+  };
+  const weights = Object.fromEntries(
+    [...weightShapes(config)].map(([name, { shape }]) => [name, input(aval(shape), name)]),
+  );
+  const table = input(aval([4, 32]), "rotary");
+  Object.assign(weights, { "rotary.cos": table, "rotary.sin": table });
+  const model = bindModel({ config, classes: [] }, weights, new Map(), firstPositions(4));
+  const parts = (rows: number): number => {
+    const ids = input(aval([rows, 4], "i32"), "ids"), labels = input(aval([rows, 4], "i32"), "labels");
+    const { nodes } = linearise([...new Set([...Object.values(weights), ids, labels])], [
+      rowLosses(model, { ids, labels }),
+    ]);
+    return Math.max(0, ...nodes.filter((n) => n.op === "pack").map((n) => n.inputs.length));
+  };
+  // 2²⁵ logits at a time, then half as many numbers as the hidden states have.
+  assertEquals([2 ** 15, 2 ** 17, 2 ** 21, 2 ** 23].map(parts), [2, 8, 16, 16]);
 });

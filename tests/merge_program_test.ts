@@ -76,7 +76,14 @@ Deno.test("merge: Gyre's and PEFT's directory become the adapted model, in any e
     }
     const again = await merge("--adapter", `${dir}/adapter`, "--out", `${dir}/adapter-f32`);
     assertEquals(again.code, 2);
-    assertStringIncludes(again.err, "there is something already");
+    assertEquals(
+      again.err.trim(),
+      `--out ${dir}/adapter-f32: ${dir}/adapter-f32/config.json is there already; give a new or empty directory.`,
+    );
+    const file = `${dir}/adapter-f32/config.json`;
+    const within = await merge("--adapter", `${dir}/adapter`, "--out", `${file}/merged`);
+    assertEquals([within.code, within.err.trim().split("\n").length], [2, 1]);
+    assertStringIncludes(within.err, `mkdir '${file}'`);
     assertEquals([...Deno.readDirSync(dir)].filter(({ name }) => name.includes("partial")), []);
   } finally {
     await device.close();

@@ -15,6 +15,7 @@ import {
   methodClasses,
   openSession,
   OptionError,
+  parsePlanCommandLine,
   parsePlanFlags,
   planHelp,
   planRun,
@@ -23,6 +24,7 @@ import {
   UserError,
   weightShapes,
 } from "../train/mod.ts";
+import { inTempDir } from "./runs.ts";
 import { bucketLengths } from "../train/batches.ts";
 import { MODEL_SHAPES } from "../train/run_plan/shapes.ts";
 
@@ -182,6 +184,18 @@ Deno.test("plans: what does not fit is said, with what would help", async () => 
   assertAlmostEquals(slow!.seconds - starts, 2 * (fast!.seconds - starts), 1e-9);
 });
 
+Deno.test("plans: a file of flags stands, those of the command line win", () =>
+  inTempDir(async (dir) => {
+    const file = `${dir}/run.toml`, asked = ["--shape", "Llama-3.1-8B", "--config", file];
+    const parse = async (...argv: string[]) => (await parsePlanCommandLine([...asked, ...argv], site))!;
+    await assertRejects(() => parse(), OptionError, `${file}: not found`);
+    Deno.writeTextFileSync(file, 'method = "lora"\nrank = 4\nbatch = 8\n');
+    const { train, shape } = await parse("--batch", "2");
+    assertEquals([train.method, train.rank, train.batch, shape], ["lora", 4, 2, "Llama-3.1-8B"]);
+    assertEquals((await parse("--compose", "dora")).train.method, "compose");
+    assertEquals(await parsePlanCommandLine([...asked, "--help"], site), null);
+  }));
+
 Deno.test("plans: flags of train.ts stand beside those of the plan; mistakes are named", async () => {
   const options = parsePlanFlags([
     "--rank",
@@ -210,6 +224,7 @@ Deno.test("plans: flags of train.ts stand beside those of the plan; mistakes are
     assertThrows(() => parsePlanFlags(argv, site), OptionError);
   }
   await assertRejects(() => plan("--adapter", "runs/a/adapter"), UserError, "--adapter runs/a/adapter");
+  await assertRejects(() => plan("--resume"), UserError, "--resume: a plan is of a whole run");
   for (const says of ["--shape NAME", "Llama-3.1-405B", "Examples:"]) assertStringIncludes(planHelp(), says);
 });
 

@@ -279,6 +279,25 @@ Deno.test("a study runs each method with each seed once, goes on where it was, a
   }
 });
 
+Deno.test("a study and a run leave directories with files of others alone", async () => {
+  const dir = await Deno.makeTempDir(), out = `${dir}/mine`;
+  try {
+    Deno.mkdirSync(`${out}/work`, { recursive: true });
+    Deno.writeTextFileSync(`${out}/work/thesis.txt`, "mine");
+    const study = await program("study.ts", ["--out", out, "--methods", "lora"]);
+    assertEquals([study.code, study.err.trim()], [
+      2,
+      `--out ${out}: ${out}/work is there, and not of a study; give a new or empty directory.`,
+    ]);
+    // What an interrupted study leaves before its first record.
+    Deno.writeTextFileSync(`${out}/work/metrics.jsonl`, "");
+    const late = await program("study.ts", ["--out", out, "--methods", "lora", "--minutes", "0"]);
+    assertEquals(late.code, 0, late.err);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
 Deno.test("a run whose gradients are not finite is recorded as such and not repeated", async () => {
   const dir = await Deno.makeTempDir();
   try {
@@ -286,7 +305,7 @@ Deno.test("a run whose gradients are not finite is recorded as such and not repe
     await Deno.writeTextFile(`${dir}/rows.jsonl`, rows.join("\n"));
     const args = [
       ...["--data", `${dir}/rows.jsonl`, "--eval", `${dir}/rows.jsonl`, "--methods", "full", "--seeds", "0"],
-      ...["--steps", "24", "--batch", "1", "--seq", "80", "--device", "cpu", "--out", dir],
+      ...["--steps", "24", "--batch", "1", "--seq", "80", "--device", "cpu", "--out", `${dir}/study`],
       ...["--model", await smallBase(), "--lr", "full=1e30", "--", "--warmup", "0"],
     ];
     for (const made of [1, 0]) {
@@ -294,9 +313,12 @@ Deno.test("a run whose gradients are not finite is recorded as such and not repe
       assertEquals(run.code, 0, run.err);
       assertEquals(run.err.split("\n").filter((line) => /^runs\//.test(line)).length, made);
     }
-    const record = JSON.parse(Deno.readTextFileSync(`${dir}/runs/full-0.json`)) as RunRecord;
+    const record = JSON.parse(Deno.readTextFileSync(`${dir}/study/runs/full-0.json`)) as RunRecord;
     assertEquals([record.result, record.losses.length], [null, 24]);
-    assertStringIncludes(Deno.readTextFileSync(`${dir}/study.md`), "left out of the means: full (seed 0)");
+    assertStringIncludes(
+      Deno.readTextFileSync(`${dir}/study/study.md`),
+      "left out of the means: full (seed 0)",
+    );
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

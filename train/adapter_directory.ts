@@ -117,11 +117,6 @@ export function loadAdapter(
   use: LoadPeftOptions,
 ): LoadedAdapter {
   const { modules } = layout;
-  if (isPickle(dir)) {
-    throw new AdapterError(`${dir}: ${PICKLE_ADVICE}: PEFT's save_pretrained writes a directory with it.`, {
-      dir,
-    });
-  }
   requireAdapter(dir);
   if (!isFile(`${dir}/${DESCRIPTION}`)) {
     const loaded = loadPeft(dir, modules, use);
@@ -159,6 +154,13 @@ export function namedBase(dir: string): string | null {
   return first?.directories[0] === undefined ? null : namedBase(`${dir}/${first.directories[0]}`);
 }
 
+/** What an adapter was made with; null of PEFT's directories, whose files say what it is. Throws AdapterError. */
+export function ownOptions(dir: string): MethodOptions | null {
+  requireAdapter(dir);
+  const file = `${dir}/${DESCRIPTION}`;
+  return isFile(file) ? describedOptions(file) : null;
+}
+
 /** The task that an adapter of an encoder was trained for; null of others, and of PEFT's directories. Throws AdapterError. */
 export function namedTask(dir: string): string | null {
   const file = `${dir}/${DESCRIPTION}`;
@@ -169,6 +171,11 @@ export function namedTask(dir: string): string | null {
 
 /** Refuse a directory that is not there, or has no adapter. Throws AdapterError. */
 function requireAdapter(dir: string): void {
+  if (isPickle(dir)) {
+    throw new AdapterError(`${dir}: ${PICKLE_ADVICE}: PEFT's save_pretrained writes a directory with it.`, {
+      dir,
+    });
+  }
   if ([DESCRIPTION, PEFT_CONFIG, GYRE_FILE].some((name) => isFile(`${dir}/${name}`))) return;
   const own = `${dir}/adapter`;
   throw new AdapterError(

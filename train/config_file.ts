@@ -35,7 +35,10 @@ export async function readFlagsFile(file: string): Promise<string[]> {
   for (const [name, value] of Object.entries(json)) {
     if (NOTES.has(name)) continue;
     const flag = flagName(name).replaceAll("_", "-"), key = flags.get(flag);
-    if (key === undefined || key === "config") {
+    if (key === "config") {
+      throw bad(`"${name}" is for the command line alone: one file of flags names no other`, { name });
+    }
+    if (key === undefined) {
       const near = nearest(flag, [...flags.keys()]);
       throw bad(`there is no flag "${name}"${near === null ? "; see --help" : `; did you mean ${near}?`}`, {
         name,

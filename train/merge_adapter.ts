@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect";
 import type { Device } from "../core/mod.ts";
 import { loadAdapter, namedTask } from "./adapter_directory.ts";
 import type { ShapeClass } from "./arena.ts";
-import { exists, isEmptyDirectory, writeWhole } from "./atomic_file.ts";
+import { parentOf, writeWhole } from "./atomic_file.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
 import { openClassifier } from "./classifier.ts";
 import { outputsOf } from "./classifier_objective.ts";
@@ -18,6 +18,7 @@ import { modelDirectory } from "./hub.ts";
 import type { MergeOptions } from "./merge_options.ts";
 import { decoderLayout } from "./methods.ts";
 import { writeModel } from "./model_directory.ts";
+import { refuseFull, tryWriting } from "./output_directory.ts";
 import { adamW } from "./optimiser.ts";
 import { askedModel } from "./asked_model.ts";
 import { attempt } from "./attempt.ts";
@@ -44,9 +45,8 @@ export function mergeAdapter(
   const { adapter: dir, out, dtype } = options;
   return Effect.scoped(Effect.gen(function* () {
     const opened = yield* attempt(async () => {
-      if (exists(out) && !isEmptyDirectory(out)) {
-        throw new UserError(`--out ${out}: there is something already; give a new directory.`, { out });
-      }
+      refuseFull(out);
+      tryWriting(parentOf(out));
       const { model: name, namedBy } = askedModel(options);
       const model = await modelDirectory(name, { say, namedBy });
       return isEncoderDirectory(model) ? adaptedEncoder(model, dir) : adaptedDecoder(model, dir);

@@ -32,6 +32,11 @@ export function flagName(key: string): string {
   return key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
 }
 
+/** Whether a command line has the flag `name`, as `--rank`. */
+export function isGiven(argv: readonly string[], name: string): boolean {
+  return argv.some((arg) => arg === name || arg.startsWith(`${name}=`));
+}
+
 type Entry<O, S> = readonly [name: string, key: keyof O & string, flag: FlagOf<unknown, O, S>];
 
 function entriesOf<O, S>(table: TableOf<O, S>): readonly Entry<O, S>[] {

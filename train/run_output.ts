@@ -1,11 +1,12 @@
 /** The directory of a run: what may be begun or continued in it, and results that appear whole. @module */
-import { exists, isEmptyDirectory, moveInto, parentOf, partialName, removeLeftovers } from "./atomic_file.ts";
+import { exists, isEmptyDirectory, moveInto, partialName, removeLeftovers } from "./atomic_file.ts";
 import { UserError } from "./errors.ts";
 import type { TrainOptions } from "./options.ts";
+import { refuseStrangers, tryWriting } from "./output_directory.ts";
 import { checkpointSteps, sweepCheckpoints } from "./run_checkpoint.ts";
 
 /** Refuse what could only fail, or destroy, later: what is trained would be lost if it could not be written at the end. */
-export function checkOutput({ out, resume }: Pick<TrainOptions, "out" | "resume">): void {
+export function checkOutput({ out, resume, config }: Pick<TrainOptions, "out" | "resume" | "config">): void {
   if (!resume) {
     const last = checkpointSteps(out).at(-1);
     if (last !== undefined) {
@@ -18,13 +19,20 @@ export function checkOutput({ out, resume }: Pick<TrainOptions, "out" | "resume"
     if (earlier !== undefined) {
       throw new UserError(`--out ${out}: ${earlier} is there from an earlier run; give another directory.`);
     }
+    const isConfig = (name: string): boolean => config !== null && isSame(`${out}/${name}`, config);
+    if (!isBegun(out)) refuseStrangers(out, "a run", isConfig);
   }
-  // Trying is the only way to know whether it can be written to; what was made to try is taken away.
-  const made: string[] = [];
-  for (let dir = out; !exists(dir); dir = parentOf(dir)) made.push(dir);
-  Deno.mkdirSync(out, { recursive: true });
-  Deno.removeSync(Deno.makeTempDirSync({ dir: out, prefix: ".gyre-" }));
-  for (const dir of made) Deno.removeSync(dir);
+  tryWriting(out);
+}
+
+/** Whether a run took a step in `out`. */
+function isBegun(out: string): boolean {
+  return ["metrics.jsonl", "checkpoints"].some((name) => exists(`${out}/${name}`));
+}
+
+/** Whether both are names of one file. */
+function isSame(a: string, b: string): boolean {
+  return exists(b) && Deno.realPathSync(a) === Deno.realPathSync(b);
 }
 
 /** Whether something is at `path`, other than an empty directory. */

@@ -1,5 +1,5 @@
 /** The training step, evaluation and initialisation as pure graphs. @module */
-import { cotangents, fill, type Tensor } from "../core/mod.ts";
+import { cotangents, fill, sizeOf, type Tensor } from "../core/mod.ts";
 import { baseMap, type Factors, type LinearMap, type Site, siteOf } from "../adapters/mod.ts";
 import {
   add,
@@ -159,7 +159,11 @@ export function headLoss(
  * The losses of each row added up, f32[rows]: −log probability of the row's labels together. Where there would be more than
  * `most` logits, they are made for some positions at a time.
  */
-export function rowLosses(model: Decoder, { ids, labels }: Batch, most = mostLogits(model.config)): Tensor {
+export function rowLosses(
+  model: Decoder,
+  { ids, labels }: Batch,
+  most = mostLogits(model.config, sizeOf(labels.shape)),
+): Tensor {
   const [rows, t] = labels.shape as [number, number];
   const { hiddenSize, vocabSize } = model.config;
   const states = reshape(model.hidden(ids), [rows * t, hiddenSize]), flat = reshape(labels, [rows * t]);
@@ -272,9 +276,12 @@ export function objectiveStep(
 /** Logits that may exist at a time whatever the model. */
 const LEAST_LOGITS = 2 ** 25;
 
-/** Logits that may exist at a time: in f32 they take half of what the weight that makes them takes in f16. */
-function mostLogits({ vocabSize, hiddenSize }: Decoder["config"]): number {
-  return Math.max(LEAST_LOGITS, vocabSize * hiddenSize / 4);
+/**
+ * Logits of `positions` that may exist at a time: in f32 they take half of what the weight that makes them takes in f16, or
+ * half of the hidden states that are there anyway. So a graph has at most 2·vocabulary/hidden parts.
+ */
+function mostLogits({ vocabSize, hiddenSize }: Decoder["config"], positions: number): number {
+  return Math.max(LEAST_LOGITS, vocabSize * hiddenSize / 4, positions * hiddenSize / 2);
 }
 
 /** Whether the weight that makes the logits is trained itself. */
@@ -293,7 +300,7 @@ export function lossAndCotangents(
   wrt: readonly Tensor[],
   whole: boolean,
   scale = fill(1),
-  most = mostLogits(model.config),
+  most = mostLogits(model.config, sizeOf(batch.labels.shape)),
 ): { readonly sum: Tensor; readonly fresh: (Tensor | null)[] } {
   const [rows, t] = batch.ids.shape as [number, number];
   const { hiddenSize, vocabSize } = model.config;

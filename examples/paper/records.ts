@@ -1,7 +1,7 @@
 /** What runs came to: a line of JSON each, in a file for each maker, there as soon as it is known. @module */
 import type { MethodName } from "../../train/mod.ts";
 import { UserError } from "../../train/mod.ts";
-import { writeBytes, writeTextAtomically } from "../../train/atomic_file.ts";
+import { exists, writeBytes, writeTextAtomically } from "../../train/atomic_file.ts";
 import type { Maker } from "./options.ts";
 import type { Rates } from "./rates.ts";
 
@@ -72,16 +72,28 @@ export interface FailRecord extends RunChoice {
 /** A line of the results. */
 export type PaperRecord = ScoreRecord | TimeRecord | TuneRecord | FailRecord;
 
+const MAKERS: readonly Maker[] = ["Gyre", "PEFT"];
+
 /** The file of a maker's results. */
 export function resultsFile(out: string, maker: Maker): string {
   return `${out}/${maker.toLowerCase()}.jsonl`;
+}
+
+/** Whether `name` in a directory of results may be of a comparison: anything beside results, else the place for work. */
+export function isOfPaper(
+  { out, work }: { readonly out: string; readonly work: string },
+  name: string,
+): boolean {
+  if (MAKERS.some((maker) => exists(resultsFile(out, maker)))) return true;
+  return exists(`${work}/data`) &&
+    `${Deno.realPathSync(work)}/`.startsWith(`${Deno.realPathSync(`${out}/${name}`)}/`);
 }
 
 /**
  * The results that are there. A last line without its end, which a run that was killed leaves, is taken away. Throws
  * UserError for other lines that cannot be read.
  */
-export function readRecords(out: string, makers: readonly Maker[] = ["Gyre", "PEFT"]): PaperRecord[] {
+export function readRecords(out: string, makers: readonly Maker[] = MAKERS): PaperRecord[] {
   return makers.flatMap((maker) => {
     const file = resultsFile(out, maker), text = textOf(file);
     const whole = text.slice(0, text.lastIndexOf("\n") + 1);

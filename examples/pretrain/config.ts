@@ -1,13 +1,7 @@
 /** The files of a new base beside its weights: `config.json` and a tokenizer. @module */
-import { writeTextAtomically } from "../../train/atomic_file.ts";
+import { exists, writeTextAtomically } from "../../train/atomic_file.ts";
 import { UserError } from "../../train/errors.ts";
 import { loadTokenizer } from "../../train/tokenizer.ts";
-
-/** Flags that ask for a new base; those not given follow from the others. */
-export const SIZE_FLAGS = ["layers", "hidden", "intermediate", "heads", "kv-heads", "positions"] as const;
-
-/** Name of a size flag. */
-export type SizeFlag = typeof SIZE_FLAGS[number];
 
 /** Sizes of a Llama model. */
 export interface Sizes {
@@ -19,19 +13,17 @@ export interface Sizes {
   readonly positions: number;
 }
 
-/** The sizes that flags ask for; null when no size flag is given. Throws UserError for sizes that do not fit together. */
-export function readSizes(
-  text: (flag: SizeFlag) => string | undefined,
-  number: (flag: string, text: string) => number,
-): Sizes | null {
-  if (SIZE_FLAGS.every((flag) => text(flag) === undefined)) return null;
-  const size = (flag: SizeFlag, absent: number): number => {
-    const found = text(flag), n = found === undefined ? absent : number(flag, found);
-    if (!Number.isInteger(n)) throw new UserError(`--${flag} is "${found}": give a whole number.`);
-    return n;
-  };
-  const hidden = size("hidden", 384), heads = size("heads", Math.max(1, Math.round(hidden / 64)));
-  const kvHeads = size("kv-heads", heads);
+/** Sizes that were asked for; null: they follow from the others. */
+export type GivenSizes = { readonly [K in keyof Sizes]: number | null };
+
+/**
+ * The sizes of a model that is to train on rows of `seq` positions; null when none is asked for. Throws UserError for sizes
+ * that do not fit together.
+ */
+export function sizesOf(given: GivenSizes, seq: number): Sizes | null {
+  if (Object.values(given).every((size) => size === null)) return null;
+  const hidden = given.hidden ?? 384, heads = given.heads ?? Math.max(1, Math.round(hidden / 64));
+  const kvHeads = given.kvHeads ?? heads;
   if (hidden % heads !== 0 || (hidden / heads) % 2 !== 0) {
     throw new UserError(`--heads ${heads}: --hidden ${hidden} has no ${heads} equal parts of even size.`);
   }
@@ -39,17 +31,20 @@ export function readSizes(
     throw new UserError(`--kv-heads ${kvHeads} does not divide --heads ${heads}.`);
   }
   return {
-    layers: size("layers", 8),
+    layers: given.layers ?? 8,
     hidden,
     // The usual 8/3 of the hidden size, in whole 64s.
-    intermediate: size("intermediate", Math.ceil(hidden * 8 / 3 / 64) * 64),
+    intermediate: given.intermediate ?? Math.ceil(hidden * 8 / 3 / 64) * 64,
     heads,
     kvHeads,
-    positions: size("positions", 256),
+    positions: given.positions ?? Math.max(256, seq),
   };
 }
 
-/** Write `config.json` of these sizes and a copy of the tokenizer of `tokenizer` to `out`, making it. */
+/**
+ * Write `config.json` of these sizes and a copy of the tokenizer of `tokenizer` to `out`, making it. Throws UserError where
+ * another model is there.
+ */
 export function writeModelDirectory(out: string, tokenizer: string, sizes: Sizes): void {
   const { vocabSize, bosId, eosId } = loadTokenizer(tokenizer);
   const config = {
@@ -73,8 +68,15 @@ export function writeModelDirectory(out: string, tokenizer: string, sizes: Sizes
     eos_token_id: eosId,
     torch_dtype: "float16",
   };
+  const file = `${out}/config.json`, text = `${JSON.stringify(config, null, 2)}\n`;
+  if (exists(file) && Deno.readTextFileSync(file) !== text) {
+    throw new UserError(
+      `--out ${out}: ${file} is there, of another model; give a new directory, or leave out the sizes to train that one.`,
+      { out },
+    );
+  }
   Deno.mkdirSync(out, { recursive: true });
-  writeTextAtomically(`${out}/config.json`, `${JSON.stringify(config, null, 2)}\n`);
+  writeTextAtomically(file, text);
   for (const name of ["tokenizer.json", "tokenizer_config.json"]) {
     writeTextAtomically(`${out}/${name}`, Deno.readTextFileSync(`${tokenizer}/${name}`));
   }

@@ -78,6 +78,19 @@ export async function recorded(
   return record;
 }
 
+/**
+ * Whether `name` in a study's directory may be of a study: anything where one has left records, else what an interrupted
+ * one leaves before its first.
+ */
+export function isOfStudy(out: string, name: string): boolean {
+  const hasRecords = ["runs", "tune"].some((part) =>
+    exists(`${out}/${part}`) && [...Deno.readDirSync(`${out}/${part}`)].some((f) => f.name.endsWith(".json"))
+  );
+  if (hasRecords) return true;
+  const kept = { data: ["train.jsonl"], tune: ["train.jsonl"], work: ["metrics.jsonl", ".run.lock"] };
+  return (kept[name as keyof typeof kept] ?? []).some((file) => exists(`${out}/${name}/${file}`));
+}
+
 /** Numbers of a step, with the digits that matter. */
 function brief(key: string, value: unknown): unknown {
   if (key !== "losses" && key !== "seconds") return value;

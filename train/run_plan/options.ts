@@ -9,7 +9,9 @@ import {
   type TableOf,
   toggle,
 } from "../parse_flags.ts";
-import { parseOptions, type Site, type TrainOptions } from "../options.ts";
+import { readFlagsFile } from "../config_file.ts";
+import { standingFor } from "../resume_options.ts";
+import { parseOptions, readOptions, type Site, type TrainOptions } from "../options.ts";
 import type { Speed } from "./measure.ts";
 import { MODEL_SHAPES } from "./shapes.ts";
 
@@ -70,8 +72,10 @@ const OWN_FLAGS: TableOf<OwnFlags, { readonly root: string }> = {
   help: toggle("show this text"),
 };
 
-/** Understand the command line of `plan.ts`; null: help is wanted. Throws OptionError. */
-export function parsePlanFlags(argv: readonly string[], site: Site): PlanOptions | null {
+/** Flags of `plan.ts` alone, and those of `train.ts`. */
+function apart(
+  argv: readonly string[],
+): { readonly own: readonly string[]; readonly others: readonly string[] } {
   const own: string[] = [], others: string[] = [];
   const names = Object.entries(OWN_FLAGS).map(([key, f]) => ({
     name: `--${flagName(key)}`,
@@ -89,6 +93,19 @@ export function parsePlanFlags(argv: readonly string[], site: Site): PlanOptions
       i++;
     }
   }
+  return { own, others };
+}
+
+/** {@linkcode parsePlanFlags}, with the flags of the file of `--config` where none is given. */
+export async function parsePlanCommandLine(argv: readonly string[], site: Site): Promise<PlanOptions | null> {
+  const { own, others } = apart(argv), { config } = readOptions(others, site);
+  if (config === null || own.includes("--help") || own.includes("-h")) return parsePlanFlags(argv, site);
+  return parsePlanFlags([...standingFor(others, await readFlagsFile(config)), ...argv], site);
+}
+
+/** Understand the command line of `plan.ts`; null: help is wanted. Throws OptionError. */
+export function parsePlanFlags(argv: readonly string[], site: Site): PlanOptions | null {
+  const { own, others } = apart(argv);
   const { help, shape, exact, json, ...device } = parseFlags<OwnFlags, { readonly root: string }>(
     OWN_FLAGS,
     own,

@@ -46,6 +46,9 @@ const MOST_LAYERS = 32;
 /** Layers that are planned instead. */
 const PLANNED = [4, 8] as const;
 
+/** Parts of a batch that are advised: a graph has all of them, and planning it takes as long. */
+const MOST_PARTS = 16;
+
 /** Plan a run. Throws UserError and ShapeError for what cannot be trained. */
 export async function planRun(
   options: PlanOptions,
@@ -55,6 +58,11 @@ export async function planRun(
   if (train.adapter !== null) {
     throw new UserError(
       `--adapter ${train.adapter}: a plan is of a fresh adapter; give its --method and sizes instead.`,
+    );
+  }
+  if (train.resume) {
+    throw new UserError(
+      "--resume: a plan is of a whole run, which needs as much when it goes on; leave it out.",
     );
   }
   const model = await openPlanned(options, say), { name, layers, maxPositions, shapes } = model;
@@ -172,9 +180,8 @@ async function adviceFor(
   needs: (train: TrainOptions) => Promise<Omit<Advice, "flags">>,
 ): Promise<Advice[]> {
   const { batch, accumulate, seq, dtype, method } = train;
-  const parts = [...new Set([2 * accumulate, 4 * accumulate, batch])].filter((k) =>
-    k > accumulate && batch % k === 0
-  );
+  const parts = [...new Set([2 * accumulate, 4 * accumulate, ...(batch <= MOST_PARTS ? [batch] : [])])]
+    .filter((k) => k > accumulate && k <= Math.max(MOST_PARTS, 2 * accumulate) && batch % k === 0);
   const changes: readonly (readonly [string, Partial<TrainOptions>])[] = [
     ...(dtype === "f32" ? [["--dtype f16", { dtype: "f16" as const }] as const] : []),
     ...parts.map((k) => [`--accumulate ${k}`, { accumulate: k }] as const),
