@@ -117,6 +117,30 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "compile team: few texts open no threads, and where there are some the device and they share them",
+  ...dawn,
+  fn: async () => {
+    const { gpu } = (await openAdapter(nothing))!;
+    const team = new CompileTeam(nothing, 2), pipelines = new Pipelines(gpu, defaultLimits, undefined, team);
+    const threadsOf = async (some: typeof kernels): Promise<(number | null)[]> => {
+      const ready = await Promise.all(pipelines.readyAll(some.map((k) => [printed(k, defaultLimits)])));
+      return ready.map((r) => r.thread);
+    };
+    assertEquals([await threadsOf(kernels.slice(0, 2)), team.size], [[null, null], 0]);
+    team.start();
+    const [first, second] = await Promise.all([
+      threadsOf(kernels.slice(2, 5)),
+      threadsOf(kernels.slice(5, 7)),
+    ]);
+    assertEquals(first.map((thread) => thread === null), [true, false, false]);
+    assert(second.every((thread) => thread !== null), "the device has a text already");
+    assertEquals(await threadsOf(kernels.slice(7, 8)), [null], "it is done with it");
+    await team.close();
+    gpu.destroy();
+  },
+});
+
 /** A plan of kernels that have nothing to do with each other. */
 function planOf(): { readonly plan: Plan; readonly values: readonly HostArray[] } {
   const chosen = samples.filter((s) => /^(row|contract)/.test(s.name)).filter(({ kernel }) =>

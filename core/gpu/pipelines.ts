@@ -37,6 +37,8 @@ export class Pipelines {
   readonly #compiler: ShaderCompiler;
   readonly #texts = new Map<string, Text>();
   readonly #team: CompileTeam | null;
+  /** Texts that the driver compiles for this device, which no thread has compiled before. */
+  #alone = 0;
 
   #limits: WgslLimits;
 
@@ -71,17 +73,26 @@ export class Pipelines {
     const texts = shaders.map((shader) => this.#textOf(shader));
     // What an earlier plan still waits for is asked for again, since this plan may be needed before that one.
     const asked = [...new Set(texts.filter((text) => text.isWaiting()))];
-    const first = asked.length >= MANY ? this.#team?.compile(asked.map((t) => t.shader)) : undefined;
-    asked.forEach((text, i) => {
-      text.read();
-      if (first) first[i]!.then(text.begin);
-      else text.begin(null);
-    });
+    // Few texts open no threads; where there are some, the device takes one text itself if it has none.
+    const helped = asked.length >= MANY || this.#team?.size;
+    const own = helped ? asked.slice(0, asked.length < MANY && this.#alone === 0 ? 1 : 0) : asked;
+    const others = asked.slice(own.length);
+    const first = others.length > 0 ? this.#team?.compile(others.map((t) => t.shader)) : undefined;
+    asked.forEach((text) => text.read());
+    own.forEach((text) => this.#take(text));
+    others.forEach((text, i) => first ? first[i]!.then(text.begin) : this.#take(text));
     return shaders.map(async ({ name, workgroups }, i) => ({
       name,
       workgroups,
       ...await texts[i]!.compiled,
     }));
+  }
+
+  /** Have a text compiled that no thread has compiled. */
+  #take(text: Text): void {
+    this.#alone++;
+    text.begin(null);
+    text.compiled.catch(() => {}).then(() => this.#alone--);
   }
 
   #textOf(shader: Shader): Text {
