@@ -118,8 +118,11 @@ const OTHERS: readonly (readonly [args: readonly string[], says: string])[] = [
     ["evaluate", "--task", "perplexity", "--data", "rows.jsn"],
     "rows.jsn: not found (did you mean rows.jsonl?)",
   ],
-  [["examples/corpus"], "Give --kind pretrain, finetune or long"],
-  [["examples/corpus", "--kind", "long", "--split", "trian"], '--split is "trian": give train or eval'],
+  [["examples/corpus"], "give --kind pretrain, finetune or long"],
+  [
+    ["examples/corpus", "--kind", "long", "--split", "trian"],
+    '--split is "trian": give one of train, eval; did you mean train?',
+  ],
   // Found out before the model is loaded.
   [
     ["evaluate", "--task", "perplexity", "--data", "rows.jsonl", "--out", "none/rows.jsonl"],
