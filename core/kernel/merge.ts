@@ -5,6 +5,7 @@ import type { Program } from "../ir/program.ts";
 import { type Bindings, type Draft, readSlots, writeSlots } from "./draft.ts";
 import type { FuseLimits } from "./fuse.ts";
 import { type Form, passOf, type RowForm, type Store, valuesOf } from "./kernel.ts";
+import { contractionsBefore, isFar } from "./stored.ts";
 
 /** Kernels by the values that they write and read. */
 class Graph {
@@ -14,8 +15,10 @@ class Graph {
   /** The newest value among what a kernel writes and all that it needs: merging makes old kernels need newer values. */
   readonly #newest = new Map<Draft, number>();
   readonly #packs = new Map<number, number[]>();
+  readonly #before: readonly number[];
 
   constructor(readonly program: Program, readonly bindings: Bindings, drafts: readonly Draft[]) {
+    this.#before = contractionsBefore(program.nodes);
     this.drafts = [...drafts].sort((a, b) => a.writes[0]! - b.writes[0]!);
     for (const { id, inputs } of program.nodes) {
       if (this.#isPack(id)) {
@@ -76,6 +79,11 @@ class Graph {
       stack.push(...inputs.filter((i) => this.#isPack(i)));
     }
     return false;
+  }
+
+  /** Whether one would wait long for what the other reads. */
+  areFar(one: Draft, other: Draft): boolean {
+    return isFar(this.#before, one.writes[0]!, other.writes[0]!);
   }
 
   #isPack(id: number): boolean {
@@ -196,6 +204,7 @@ function join(graph: Graph, host: Draft, map: Draft): Draft | null {
   }
   if (graph.readsPacked(host, map) || graph.readsPacked(map, host)) return null;
   const feeds = [...graph.bindings.reads(host.body)].some((id) => map.writes.includes(id));
+  if (isMap(host) && graph.areFar(host, map)) return null;
   if (feeds) return isMap(host) ? join(graph, map, host) : null;
   const hostStores = storesOf(host.body);
   if (!hostStores || graph.detour(host, map) || graph.detour(map, host)) return null;

@@ -16,14 +16,14 @@ export function usersOf({ nodes }: Program): number[][] {
  */
 export function initiallyStored(program: Program): Set<number> {
   const { nodes } = program;
-  const users = usersOf(program);
+  const users = usersOf(program), before = contractionsBefore(nodes);
   const outputs = new Set(program.outputs);
   const stored = new Set([...program.inputs, ...program.outputs]);
   for (const node of nodes) {
     const lower = node.rules?.lower;
     switch (lower?.kind) {
       case "contract":
-        stored.add(epilogueEnd(node, nodes, users, outputs));
+        stored.add(epilogueEnd(node, nodes, users, outputs, before));
         for (const x of node.inputs) storeOperand(x, nodes, stored);
         break;
       case "stages":
@@ -42,17 +42,53 @@ export function initiallyStored(program: Program): Set<number> {
         for (const x of node.inputs) stored.add(x);
         break;
       default:
+        if (isFarSum(node, nodes, users, before)) stored.add(node.id);
     }
   }
   return stored;
 }
 
-/** The last of the elementwise ops that follow a contraction one by one, each the only user of the one before. */
+/**
+ * Whether a value is the sum of two that nothing else needs, and is needed much later itself: stored, it takes half of
+ * what they would take until then.
+ */
+function isFarSum(
+  { id, op, inputs, aval }: Node,
+  nodes: readonly Node[],
+  users: readonly number[][],
+  before: readonly number[],
+): boolean {
+  return op === "add" && users[id]!.every((u) => isFar(before, id, u)) &&
+    inputs.every((i) => users[i]!.length === 1 && sameShape(nodes[i]!.aval.shape, aval.shape));
+}
+
+/**
+ * Contractions between a value and the op that takes it, from which on that is far away: a sum over the parts of a batch
+ * would keep what it is made of for all parts until the last one's is there.
+ */
+const FAR = 32;
+
+/** How many contractions there are before each value. */
+export function contractionsBefore(nodes: readonly Node[]): number[] {
+  let count = 0;
+  return nodes.map((node) => node.rules?.lower.kind === "contract" ? count++ : count);
+}
+
+/** Whether so much is between two values that what one of them is made of should not wait for the other. */
+export function isFar(before: readonly number[], one: number, other: number): boolean {
+  return Math.abs(before[other]! - before[one]!) > FAR;
+}
+
+/**
+ * The last of the elementwise ops that follow a contraction one by one, each the only user of the one before and not long
+ * after it.
+ */
 function epilogueEnd(
   from: Node,
   nodes: readonly Node[],
   users: readonly number[][],
   outputs: ReadonlySet<number>,
+  before: readonly number[],
 ): number {
   let end = from;
   for (;;) {
@@ -62,6 +98,7 @@ function epilogueEnd(
     if (user.rules?.lower.kind !== "elementwise" || !sameShape(user.aval.shape, from.aval.shape)) {
       return end.id;
     }
+    if (isFar(before, end.id, next)) return end.id;
     end = user;
   }
 }
