@@ -107,3 +107,17 @@ Deno.test("adapter: a file of flags may name the adapter's settings and defaults
     );
     await assertRejects(() => ask(...asked, "--method", "boft"), OptionError, "--method is boft beside");
   }));
+
+Deno.test("adapter: settings that the method does not use are refused where they were typed", async () => {
+  const ask = (...argv: string[]): Promise<TrainOptions> => parseCommandLine(argv, SITE);
+  assertEquals(
+    await refusal(ask("--method", "lora", "--block", "4")),
+    "--block is 4, which --method lora does not use: leave it out, or give another --method (oft, boft, hybrid).",
+  );
+  assertEquals(
+    await refusal(ask("--method=full", "--row-scale")),
+    "--row-scale, which --method full does not use: leave it out, or give another --method (oft, boft, hybrid).",
+  );
+  assertEquals((await ask("--method", "boft", "--block", "4")).block, 4);
+  assertEquals((await ask("--compose", "lora", "--block", "4")).block, 4);
+});

@@ -1,10 +1,11 @@
 /** Flags beside `--adapter`: what it was made with stands, and what would make it another adapter is refused. @module */
 import { ownOptions } from "./adapter_directory.ts";
+import { type AdapterSettings, DEFAULT_SETTINGS } from "./adapter_specs.ts";
 import { flagsOfOptions } from "./config_file.ts";
 import { OptionError } from "./errors.ts";
 import { METHOD_FLAGS } from "./flags/method.ts";
-import { type MethodOptions, settingsUsed } from "./methods.ts";
-import { readOptions, type Site } from "./options.ts";
+import { type MethodOptions, METHODS, settingsUsed } from "./methods.ts";
+import { readOptions, type Site, type TrainOptions } from "./options.ts";
 import { flagName, isGiven } from "./parse_flags.ts";
 
 /** Flags of a file, each one word, and those of the command line, which win. */
@@ -46,6 +47,23 @@ export function withAdapter({ standing, given }: Asked, site: Site): readonly st
       KEYS.flatMap((key) => own && key in own ? [[key, own[key as keyof MethodOptions]]] : []),
     ),
   ];
+}
+
+/** Refuse settings that were typed for a method that does not use them. Throws OptionError. */
+export function refuseUnused(options: TrainOptions, given: readonly string[]): void {
+  const { method } = options, used = settingsUsed(method);
+  for (const key of Object.keys(DEFAULT_SETTINGS) as (keyof AdapterSettings)[]) {
+    const name = `--${flagName(key)}`;
+    if (used.includes(key) || !isGiven(given, name)) continue;
+    const others = METHODS.filter((m) => m !== "full" && settingsUsed(m).includes(key)).join(", ");
+    throw new OptionError(
+      `${name}${
+        options[key] === true ? "" : ` is ${options[key]}`
+      }, which --method ${method} does not use: ` +
+        `leave it out, or give another --method (${others}).`,
+      { [key]: options[key], method },
+    );
+  }
 }
 
 /** Why an adapter does not take a setting. */
