@@ -62,20 +62,26 @@ export function checkPlans(name: string, { inputs, outputs }: Graph, values: rea
   }
 }
 
-/** Throw unless numbers agree up to `tolerance` times the largest of them. */
+/** Throw unless numbers agree up to `tolerance` times the largest of them, or times `least` if that is more. */
 export function requireClose(
   name: string,
   found: Float64Array,
   expected: Float64Array,
   tolerance: number,
+  least = 0,
 ): void {
   assertEquals(found.length, expected.length, `${name} has ${found.length} numbers`);
-  const scale = expected.reduce((a, v) => Math.max(a, Math.abs(v)), 0);
+  const scale = Math.max(least, largest(expected));
   found.forEach((v, j) => {
     const y = expected[j]!;
     // Written so that NaN fails.
     assert(Math.abs(v - y) <= tolerance * scale || v === y, `${name}[${j}] is ${v}; expected ${y}`);
   });
+}
+
+/** The largest absolute value. */
+export function largest(of: Float64Array): number {
+  return of.reduce((a, v) => Math.max(a, Math.abs(v)), 0);
 }
 
 /** Values of a graph's outputs in float64. */
