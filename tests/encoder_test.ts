@@ -16,7 +16,7 @@ import { parseEncoderConfig } from "../train/encoder_config.ts";
 import type { GlueTarget } from "../train/evaluation/glue_tasks.ts";
 import { layoutClasses, type MethodOptions } from "../train/methods.ts";
 import { chain, clipByGlobalNorm, type Optimiser, scaleByRate } from "../train/optimiser.ts";
-import { bindMaps } from "../train/step.ts";
+import { bindMaps } from "../train/bind_model.ts";
 import { readPeft } from "../train/peft/files.ts";
 
 /** What transformers computed for a model. */

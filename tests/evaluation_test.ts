@@ -23,7 +23,8 @@ import { flagName } from "../train/parse_flags.ts";
 import { tablesOf, weightShapes } from "../train/decoder.ts";
 import { runnerOf } from "../train/runner.ts";
 import type { HostTensor } from "../train/training.ts";
-import { bindModel, firstPositions, rowLosses } from "../train/step.ts";
+import { bindModel, firstPositions } from "../train/bind_model.ts";
+import { rowLosses } from "../train/language_loss.ts";
 import { openExamined, root, runProgramFile, sharedData } from "./evaluation_examinee.ts";
 
 const BASE = `${root}examples/base`;

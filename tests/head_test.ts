@@ -8,7 +8,8 @@ import { DEFAULT_SETTINGS } from "../train/adapter_specs.ts";
 import { arenaAval, bind } from "../train/arena.ts";
 import { weightShapes } from "../train/decoder.ts";
 import { methodClasses } from "../train/methods.ts";
-import { bindModel, firstPositions, lossAndCotangents, rowLosses } from "../train/step.ts";
+import { bindModel, firstPositions } from "../train/bind_model.ts";
+import { lossAndCotangents, rowLosses } from "../train/language_loss.ts";
 import { SHAPES } from "../bench/shapes.ts";
 
 Deno.test("the loss in parts has the sum and the cotangents of the whole", () => {

@@ -23,7 +23,8 @@ import type { EncoderConfig } from "./encoder_config.ts";
 import type { GlueTarget } from "./evaluation/glue_tasks.ts";
 import type { LayerGradients } from "./full_gradients.ts";
 import { RunnerCache, runnerOf } from "./runner.ts";
-import { type BatchTensors, bindMaps, type Weights } from "./step.ts";
+import { bindMaps, type Weights } from "./bind_model.ts";
+import { type BatchTensors } from "./step.ts";
 import type { HostTensor } from "./training.ts";
 
 interface GradientsInput {

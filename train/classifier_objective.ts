@@ -6,7 +6,8 @@ import { IGNORED, type TokenBatch } from "./batches.ts";
 import { classify, dropBy, type Encoder } from "./encoder.ts";
 import type { EncoderConfig } from "./encoder_config.ts";
 import type { GlueTarget } from "./evaluation/glue_tasks.ts";
-import { bindMaps, type Objective, type StepInput } from "./step.ts";
+import { bindMaps } from "./bind_model.ts";
+import { type Objective, type StepInput } from "./step.ts";
 import type { HostTensor } from "./training.ts";
 
 /** An encoder with its head, and what of it is trained. */

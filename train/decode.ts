@@ -18,7 +18,7 @@ import {
 import { type Attend, visible } from "./attend.ts";
 import type { DecoderConfig } from "./decoder.ts";
 import { type Choice, chooseToken } from "./sample.ts";
-import { bindModel, type Subject, type Weights } from "./step.ts";
+import { bindModel, type Subject, type Weights } from "./bind_model.ts";
 import { type Arenas, bind } from "./arena.ts";
 
 /** State of a decoding: each step reads position `position` of all rows and writes the next token. */

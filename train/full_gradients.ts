@@ -27,7 +27,8 @@ import {
 import { filled } from "./counting_device.ts";
 import { type Runner, RunnerCache, runnerOf } from "./runner.ts";
 import type { HostBatch } from "./session.ts";
-import { firstPositions, headLoss, type Weights } from "./step.ts";
+import { firstPositions, type Weights } from "./bind_model.ts";
+import { headLoss } from "./language_loss.ts";
 
 /** What the pass needs: the frozen model on its device. */
 export interface GradientPass {

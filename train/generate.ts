@@ -11,7 +11,7 @@ import {
 import { foldIn, key } from "../ops/mod.ts";
 import { decodeStateAvals, decodeStep } from "./decode.ts";
 import { type Runner, runnerOf } from "./runner.ts";
-import type { Subject } from "./step.ts";
+import type { Subject } from "./bind_model.ts";
 
 /** What generation needs of a session. */
 export interface GenerateContext {

@@ -4,7 +4,7 @@ import { foldIn, key } from "../ops/mod.ts";
 import { packAll, type ShapeClass } from "./arena.ts";
 import type { HostFactors } from "./factorise.ts";
 import { runnerOf } from "./runner.ts";
-import { initialParams, KEY_STRIDE } from "./step.ts";
+import { initialParams, KEY_STRIDE } from "./initial_params.ts";
 
 /** What parameters start from. */
 export interface StartInput {

@@ -6,15 +6,8 @@ import { fullGradients } from "./full_gradients.ts";
 import { generate, type GenerateOptions } from "./generate.ts";
 import { openTraining, showAvals } from "./open_training.ts";
 import { runnerOf } from "./runner.ts";
-import {
-  bindModel,
-  firstPositions,
-  languageObjective,
-  lossOf,
-  positionsOf,
-  rowLosses,
-  type Subject,
-} from "./step.ts";
+import { bindModel, firstPositions, positionsOf, type Subject } from "./bind_model.ts";
+import { languageObjective, lossOf, rowLosses } from "./language_loss.ts";
 import type { StartOptions, Training } from "./training.ts";
 
 /** A batch on the host: ids and labels i32[rows · length], labels −100 where nothing is trained. */

@@ -4,7 +4,9 @@ import { arenaAval, type ShapeClass } from "./arena.ts";
 import { tableShapes } from "./decoder.ts";
 import type { Optimiser } from "./optimiser.ts";
 import { compileFor } from "./runner.ts";
-import { languageObjective, type Objective, objectiveStep, type Subject } from "./step.ts";
+import { type Subject } from "./bind_model.ts";
+import { languageObjective } from "./language_loss.ts";
+import { type Objective, objectiveStep } from "./step.ts";
 
 /** What is planned. */
 export interface StepPlanOptions {
