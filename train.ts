@@ -16,6 +16,7 @@ import {
   runProgram,
   type RunResult,
   standardError,
+  unusedFlags,
   usePlans,
   UserError,
 } from "./train/mod.ts";
@@ -32,6 +33,8 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(helpText());
     return 0;
   }
+  const unused = unusedFlags(options, args);
+  if (unused !== null) say(unused);
   if (!options.noCache) usePlans(openPlanStore(say));
   let stopped = false;
   const stop = (): void => {

@@ -4,8 +4,8 @@ import { type AdapterSettings, DEFAULT_SETTINGS } from "./adapter_specs.ts";
 import { flagsOfOptions } from "./config_file.ts";
 import { OptionError } from "./errors.ts";
 import { METHOD_FLAGS } from "./flags/method.ts";
-import { type MethodOptions, METHODS, settingsUsed } from "./methods.ts";
-import { readOptions, type Site, type TrainOptions } from "./options.ts";
+import { type MethodOptions, settingsUsed } from "./methods.ts";
+import { readOptions, type Site } from "./options.ts";
 import { flagName, isGiven } from "./parse_flags.ts";
 
 /** Flags of a file, each one word, and those of the command line, which win. */
@@ -49,21 +49,15 @@ export function withAdapter({ standing, given }: Asked, site: Site): readonly st
   ];
 }
 
-/** Refuse settings that were typed for a method that does not use them. Throws OptionError. */
-export function refuseUnused(options: TrainOptions, given: readonly string[]): void {
-  const { method } = options, used = settingsUsed(method);
-  for (const key of Object.keys(DEFAULT_SETTINGS) as (keyof AdapterSettings)[]) {
-    const name = `--${flagName(key)}`;
-    if (used.includes(key) || !isGiven(given, name)) continue;
-    const others = METHODS.filter((m) => m !== "full" && settingsUsed(m).includes(key)).join(", ");
-    throw new OptionError(
-      `${name}${
-        options[key] === true ? "" : ` is ${options[key]}`
-      }, which --method ${method} does not use: ` +
-        `leave it out, or give another --method (${others}).`,
-      { [key]: options[key], method },
-    );
-  }
+/**
+ * What to say of settings that were typed for a method that does not use them; null without any. They are not refused, since
+ * methods are compared with one set of flags.
+ */
+export function unusedFlags({ method }: MethodOptions, given: readonly string[]): string | null {
+  const used = settingsUsed(method);
+  const idle = Object.keys(DEFAULT_SETTINGS).filter((key) => !used.includes(key as keyof AdapterSettings))
+    .map((key) => `--${flagName(key)}`).filter((name) => isGiven(given, name));
+  return idle.length === 0 ? null : `note: --method ${method} does not use ${idle.join(", ")}`;
 }
 
 /** Why an adapter does not take a setting. */

@@ -1,5 +1,6 @@
 /** Fine-tuning: models, data, optimisers, runs. @module */
 export * from "./adapter_file.ts";
+export { unusedFlags } from "./adapter_flags.ts";
 export * from "./arena.ts";
 export * from "./batches.ts";
 export * from "./checkpoint.ts";

@@ -1,5 +1,5 @@
 /** The command line of a run, and what stands where a flag is not given: a file of flags, the run that is continued. @module */
-import { refuseUnused, withAdapter } from "./adapter_flags.ts";
+import { withAdapter } from "./adapter_flags.ts";
 import { askedModel } from "./asked_model.ts";
 import { readFlagsFile } from "./config_file.ts";
 import { OptionError } from "./errors.ts";
@@ -18,12 +18,7 @@ export async function parseCommandLine(argv: readonly string[], site: Site): Pro
   if (help) return parseOptions(argv, site);
   const standing = config === null ? [] : standingFor(argv, await readFlagsFile(config));
   const own = [...standing, ...argv], { resume, out } = readOptions(own, site);
-  if (!resume) {
-    const options = parseOptions(withBase(withAdapter({ standing, given: argv }, site), site), site);
-    // Beside an adapter its own settings may be typed again.
-    if (options.adapter === null) refuseUnused(options, argv);
-    return options;
-  }
+  if (!resume) return parseOptions(withBase(withAdapter({ standing, given: argv }, site), site), site);
   if (!isGiven(own, "--out")) {
     throw new OptionError("--resume needs --out DIR: the directory of the run to go on with.", {});
   }
