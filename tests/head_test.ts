@@ -12,17 +12,11 @@ import { bindModel, firstPositions } from "../train/bind_model.ts";
 import { lossAndCotangents, rowLosses } from "../train/language_loss.ts";
 import { SHAPES } from "../bench/shapes.ts";
 
+/** Hidden states as wide as parts of a buffer must be. */
+const ONE_LAYER = { ...SHAPES["tiny"]!, hiddenSize: 64, headDim: 32, heads: 2, kvHeads: 1, layers: 1 };
+
 Deno.test("the loss in parts has the sum and the cotangents of the whole", () => {
-  const config = {
-    ...SHAPES["tiny"]!,
-    hiddenSize: 64,
-    headDim: 32,
-    heads: 2,
-    kvHeads: 1,
-    intermediateSize: 12,
-    vocabSize: 11,
-    layers: 1,
-  };
+  const config = { ...ONE_LAYER, intermediateSize: 12, vocabSize: 11 };
   const classes = methodClasses(
     { ...DEFAULT_SETTINGS, method: "lora", rank: 2, target: "all-linear" },
     config,
@@ -60,15 +54,7 @@ Deno.test("the loss in parts has the sum and the cotangents of the whole", () =>
 });
 
 Deno.test("the loss has no more parts than keep its logits below the hidden states", () => {
-  const config = {
-    ...SHAPES["tiny"]!,
-    hiddenSize: 64,
-    headDim: 32,
-    heads: 2,
-    kvHeads: 1,
-    vocabSize: 512,
-    layers: 1,
-  };
+  const config = { ...ONE_LAYER, vocabSize: 512 };
   const weights = Object.fromEntries(
     [...weightShapes(config)].map(([name, { shape }]) => [name, input(aval(shape), name)]),
   );

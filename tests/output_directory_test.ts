@@ -70,7 +70,7 @@ Deno.test("a merged model needs a directory of its own", () =>
 
 Deno.test("a comparison knows its directory by its results, or by the place for work", () =>
   inTempDir((dir) => {
-    const place = { out: dir, work: `${dir}/work/here` };
+    const work = `${dir}/work`, place = { out: dir, work: `${work}/here` };
     for (const name of ["work", "notes.md"]) write(`${dir}/${name}/x`);
     assertEquals([isOfPaper(place, "work"), isOfPaper(place, "notes.md")], [false, false]);
     write(`${place.work}/data/cola-train.tsv`);

@@ -280,17 +280,17 @@ Deno.test("a study runs each method with each seed once, goes on where it was, a
 });
 
 Deno.test("a study and a run leave directories with files of others alone", async () => {
-  const dir = await Deno.makeTempDir(), out = `${dir}/mine`;
+  const dir = await Deno.makeTempDir(), out = `${dir}/mine`, work = `${out}/work`;
   try {
-    Deno.mkdirSync(`${out}/work`, { recursive: true });
-    Deno.writeTextFileSync(`${out}/work/thesis.txt`, "mine");
+    Deno.mkdirSync(work, { recursive: true });
+    Deno.writeTextFileSync(`${work}/thesis.txt`, "mine");
     const study = await program("study.ts", ["--out", out, "--methods", "lora"]);
     assertEquals([study.code, study.err.trim()], [
       2,
-      `--out ${out}: ${out}/work is there, and not of a study; give a new or empty directory.`,
+      `--out ${out}: ${work} is there, and not of a study; give a new or empty directory.`,
     ]);
     // What an interrupted study leaves before its first record.
-    Deno.writeTextFileSync(`${out}/work/metrics.jsonl`, "");
+    Deno.writeTextFileSync(`${work}/metrics.jsonl`, "");
     const late = await program("study.ts", ["--out", out, "--methods", "lora", "--minutes", "0"]);
     assertEquals(late.code, 0, late.err);
   } finally {
