@@ -7,8 +7,8 @@ const NEAR = 0.1;
 const CLEAR = 1e-4;
 
 /**
- * T for the Gram matrix yᵀ·y: y·T is orthonormal. From Cholesky's factor where all columns are clearly independent,
- * else from eigenvalues, which take some twenty times as long.
+ * T f32[q, q] for the Gram matrix yᵀ·y f32[q, q], row-major: y·T is orthonormal. From Cholesky's factor where all columns
+ * are clearly independent, else from eigenvalues, which take longer. Throws RangeError for numbers that are not finite.
  */
 export function toUnit(gram: Float32Array, q: number): Float32Array {
   return inverseCholesky(gram, q) ?? inverseRoot(gram, q);
